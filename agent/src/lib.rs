@@ -1,1 +1,9 @@
-//! Placeholder.
+//! The daemon: one loop that feeds observations to the rules and carries their acts out.
+//!
+//! - [`config`]: TOML to validated settings; [`journal`]: the memory on disk.
+//! - [`cluster`]: the Kubernetes API; [`host`]: this machine's tools.
+
+pub mod cluster;
+pub mod config;
+pub mod host;
+pub mod journal;

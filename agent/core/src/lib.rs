@@ -1,1 +1,23 @@
-//! Placeholder.
+//! The rules of node-upgrade-agent: observed facts in, the next act out.
+//!
+//! No clock, no I/O, no randomness, no Kubernetes types: the daemon and the simulator feed the same code. In
+//! reading order:
+//!
+//! - [`request`]: what people ask for in a Node's annotations; [`report`]: what the agent says of itself.
+//! - [`version`]: versions, package versions, skew.
+//! - [`job`]: the memory, which holds only what cannot be seen again.
+//! - [`seen`]: what was observed; [`act`]: what can be done.
+//! - [`preflight`], [`cordon`], [`drain`], [`policy`]: rules of their own.
+
+pub mod act;
+pub mod agent;
+pub mod cordon;
+pub mod drain;
+pub mod job;
+pub mod policy;
+pub mod preflight;
+pub mod report;
+pub mod request;
+pub mod seen;
+pub mod time;
+pub mod version;

@@ -1,0 +1,224 @@
+//! What the agent can do to the world. Acts are data: a driver carries them out, the simulator interprets them.
+//! Each is fenced and safe to repeat.
+
+use std::collections::BTreeSet;
+
+use crate::drain::DrainOptions;
+use crate::job::{Holder, JobId, LeaseName, Packages, Verb};
+use crate::seen::Fact;
+use crate::version::Version;
+
+/// One thing to do. Equal acts are the same act: while one runs, deciding for it again changes nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Act {
+    /// Look at this host: packages, units, backups. Ends with [`Fact::Host`].
+    LookAtHost {
+        /// The job whose backup matters, if any.
+        job: Option<JobId>,
+    },
+    /// List the pods and CSI drivers of this node. Ends with [`Fact::Pods`].
+    LookAtPods,
+    /// Ask this host's API server and etcd directly. Ends with [`Fact::Local`].
+    LookAtControlPlane,
+    /// Read the whole fleet consistently. Ends with [`Fact::Fleet`].
+    LookAtFleet,
+    /// Read one Lease. Ends with [`Fact::Lease`].
+    LookAtLease {
+        /// Which.
+        lease: LeaseName,
+        /// As whom.
+        holder: Holder,
+    },
+    /// Everything of design section 5. Ends with [`Fact::Preflight`], or a transient fault if it could not be made.
+    Preflight {
+        /// For this version.
+        target: Version,
+    },
+    /// Watch Leases and control-plane Nodes, telling [`Fact::Turn`] on each change, until stopped.
+    AwaitTurn,
+    /// Create or take the Lease by compare-and-swap; a Lease already ours is renewed. Ends with [`Fact::Lease`].
+    Claim {
+        /// Which.
+        lease: LeaseName,
+        /// As whom.
+        holder: Holder,
+    },
+    /// Prove by compare-and-swap that the Lease is ours; writes the degraded mark too. Ends with [`Fact::Lease`].
+    Renew {
+        /// Which.
+        lease: LeaseName,
+        /// As whom.
+        holder: Holder,
+        /// The mark that halts other claims; none clears it.
+        degraded: Option<String>,
+    },
+    /// Clear the holder if it is us; absent and foreign Leases are left alone. Ends with [`Fact::Lease`].
+    Release {
+        /// Which.
+        lease: LeaseName,
+        /// As whom.
+        holder: Holder,
+    },
+    /// Cordon and note in the same fenced patch whether it was cordoned: [`crate::cordon::cordon`]. Ends with [`Fact::Node`].
+    Cordon,
+    /// Take our cordon back: [`crate::cordon::uncordon`]. Ends with [`Fact::Node`].
+    Uncordon,
+    /// Evict what the rules say until nothing is left, telling [`Fact::Drain`]; ends when drained or given up.
+    Drain {
+        /// The rules of this drain.
+        options: DrainOptions,
+    },
+    /// Start this tool in its transient unit, or adopt it if it runs, and await its end. Ends with [`Fact::Host`].
+    Run {
+        /// The unit's name: a second start of the same name fails.
+        unit: String,
+        /// What to run.
+        tool: Tool,
+    },
+    /// Copy static pod manifests and kubelet's configuration aside. Ends with [`Fact::Host`].
+    BackUp {
+        /// Names the copy.
+        job: JobId,
+    },
+    /// Put static pod manifests that are missing back from the copy. Ends with [`Fact::Host`].
+    RestoreManifests {
+        /// Names the copy.
+        job: JobId,
+    },
+    /// Put kubelet's configuration back from the copy. Ends with [`Fact::Host`].
+    RestoreKubeletConfig {
+        /// Names the copy.
+        job: JobId,
+    },
+    /// daemon-reload, then restart kubelet. Ends with [`Fact::Host`].
+    RestartKubelet,
+    /// Stop our ended units and drop the copy of this job. Ends with [`Fact::Host`].
+    Tidy,
+    /// Write the annotation `current`. Ends with [`Fact::Node`].
+    Announce {
+        /// The verified version.
+        current: Version,
+    },
+}
+
+impl Act {
+    /// Whether the act may be stopped half-way. A tool that runs is awaited, never dropped.
+    pub const fn can_be_stopped(&self) -> bool {
+        matches!(self, Self::AwaitTurn | Self::Drain { .. } | Self::Preflight { .. })
+    }
+
+    /// A fixed word, for logs.
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::LookAtHost { .. } => "look-at-host",
+            Self::LookAtPods => "look-at-pods",
+            Self::LookAtControlPlane => "look-at-control-plane",
+            Self::LookAtFleet => "look-at-fleet",
+            Self::LookAtLease { .. } => "look-at-lease",
+            Self::Preflight { .. } => "preflight",
+            Self::AwaitTurn => "await-turn",
+            Self::Claim { .. } => "claim",
+            Self::Renew { .. } => "renew",
+            Self::Release { .. } => "release",
+            Self::Cordon => "cordon",
+            Self::Uncordon => "uncordon",
+            Self::Drain { .. } => "drain",
+            Self::Run { .. } => "run",
+            Self::BackUp { .. } => "back-up",
+            Self::RestoreManifests { .. } => "restore-manifests",
+            Self::RestoreKubeletConfig { .. } => "restore-kubelet-config",
+            Self::RestartKubelet => "restart-kubelet",
+            Self::Tidy => "tidy",
+            Self::Announce { .. } => "announce",
+        }
+    }
+}
+
+/// A host tool, run as a transient systemd unit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Tool {
+    /// `apt-get install kubeadm=…` from the private archive.
+    InstallKubeadm {
+        /// The package versions; only kubeadm's is installed.
+        packages: Packages,
+    },
+    /// `apt-get install kubelet=… kubectl=…` from the private archive.
+    InstallKubelet {
+        /// The package versions; kubelet's and kubectl's are installed.
+        packages: Packages,
+    },
+    /// `kubeadm upgrade`.
+    Kubeadm {
+        /// How.
+        verb: Verb,
+        /// To which version.
+        target: Version,
+    },
+    /// `dpkg --configure -a`.
+    RepairDpkg,
+    /// `apt-mark hold`.
+    Hold {
+        /// These packages.
+        packages: BTreeSet<String>,
+    },
+}
+
+impl Tool {
+    /// A fixed word; part of the unit's name.
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::InstallKubeadm { .. } => "install-kubeadm",
+            Self::InstallKubelet { .. } => "install-kubelet",
+            Self::Kubeadm { .. } => "kubeadm-upgrade",
+            Self::RepairDpkg => "repair-dpkg",
+            Self::Hold { .. } => "hold",
+        }
+    }
+
+    /// The name of the transient unit for one try of this tool in one job.
+    pub fn unit(&self, job: &JobId, attempt: u32) -> String {
+        format!("{UNIT_PREFIX}{}-{}-{attempt}.service", job.0, self.word())
+    }
+}
+
+/// What the name of each of our transient units begins with.
+pub const UNIT_PREFIX: &str = "node-upgrade-agent-tool-";
+
+/// How an act ended: what was seen on the way, and whether it did what it says.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Ended {
+    /// Taken in before anything is decided.
+    pub facts: Vec<Fact>,
+    /// Why it did not come to its end.
+    pub fault: Option<Fault>,
+}
+
+impl Ended {
+    /// It did what it says.
+    pub fn well(facts: Vec<Fact>) -> Self {
+        Self { facts, fault: None }
+    }
+
+    /// It did not.
+    pub fn badly(fault: Fault) -> Self {
+        Self { facts: Vec::new(), fault: Some(fault) }
+    }
+}
+
+/// Why an act did not come to its end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// What follows from it.
+    pub class: FaultClass,
+    /// What was attempted, on what, and the whole chain of causes.
+    pub message: String,
+}
+
+/// What follows from a fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FaultClass {
+    /// Tried again after a pause that grows: the API server is away, dpkg's lock is held, a lost race.
+    Transient,
+    /// It was stopped because something else was wanted.
+    Stopped,
+}

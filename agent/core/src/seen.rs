@@ -1,0 +1,357 @@
+//! What was observed. Everything here can be seen again, so none of it is stored.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::drain::Progress;
+use crate::job::{Holder, LeaseName};
+use crate::policy::Policy;
+use crate::preflight::Findings;
+use crate::time::{Mono, Unix};
+use crate::version::{PackageVersion, Version};
+
+/// The world as this agent last saw it; each part is absent until it was seen in this process's life.
+#[derive(Debug, Clone, Default)]
+pub struct Seen {
+    /// The own Node, from its watch and from the answers to our writes.
+    pub node: Option<NodeSeen>,
+    /// This host: packages, tools, kubelet's unit.
+    pub host: Option<HostSeen>,
+    /// The pods of this node.
+    pub pods: Option<PodsSeen>,
+    /// The Lease this agent's job needs.
+    pub lease: Option<LeaseSeen>,
+    /// The fleet on a consistent read.
+    pub fleet: Option<FleetSeen>,
+    /// What a waiting agent's watches say of Leases and control-plane Nodes.
+    pub turn: Option<TurnSeen>,
+    /// The last preflight.
+    pub preflight: Option<Findings>,
+    /// The drain under way or ended.
+    pub drain: Option<Progress>,
+    /// The control plane on this host, asked directly.
+    pub local: Option<LocalControlPlane>,
+    /// The fleet's policy; defaults until one was seen.
+    pub policy: Policy,
+}
+
+/// Something observed; replaces what was known of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fact {
+    /// The own Node; none when it does not exist.
+    Node(Option<NodeSeen>),
+    /// This host.
+    Host(HostSeen),
+    /// The pods of this node.
+    Pods(PodsSeen),
+    /// The Lease of the present job.
+    Lease(LeaseSeen),
+    /// The fleet on a consistent read.
+    Fleet(FleetSeen),
+    /// What the watches of a waiting agent say.
+    Turn(TurnSeen),
+    /// A preflight ended.
+    Preflight(Findings),
+    /// A drain moved on.
+    Drain(Progress),
+    /// The control plane on this host.
+    Local(LocalControlPlane),
+    /// The fleet's policy.
+    Policy(Policy),
+}
+
+impl Seen {
+    /// Takes a fact in.
+    pub fn take(&mut self, fact: Fact) {
+        match fact {
+            Fact::Node(node) => self.node = node,
+            Fact::Host(host) => self.host = Some(host),
+            Fact::Pods(pods) => self.pods = Some(pods),
+            Fact::Lease(lease) => self.lease = Some(lease),
+            Fact::Fleet(fleet) => self.fleet = Some(fleet),
+            Fact::Turn(turn) => self.turn = Some(turn),
+            Fact::Preflight(findings) => self.preflight = Some(findings),
+            Fact::Drain(progress) => self.drain = Some(progress),
+            Fact::Local(local) => self.local = Some(local),
+            Fact::Policy(policy) => self.policy = policy,
+        }
+    }
+}
+
+/// The Ready condition of a Node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Ready {
+    /// `True`.
+    True,
+    /// `False`.
+    False,
+    /// `Unknown`, or no such condition.
+    #[default]
+    Unknown,
+}
+
+/// A Node as its own agent sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct NodeSeen {
+    /// The Node's name.
+    pub name: String,
+    /// Its UID: another one is another Node.
+    pub uid: String,
+    /// Opaque; the fence of our patches.
+    pub resource_version: String,
+    /// Annotations with our prefix, and those of other tools that preflight looks at.
+    pub annotations: BTreeMap<String, String>,
+    /// `spec.unschedulable`.
+    pub unschedulable: bool,
+    /// The Ready condition.
+    pub ready: Ready,
+    /// The Ready condition's last heartbeat, written by this host's kubelet with this host's clock.
+    pub heartbeat: Unix,
+    /// `status.nodeInfo.kubeletVersion`, where it is a release.
+    pub kubelet: Option<Version>,
+    /// Whether the Node carries the control-plane role label.
+    pub control_plane: bool,
+}
+
+/// State of one package in dpkg's database.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PackageSeen {
+    /// The version dpkg names.
+    pub version: PackageVersion,
+    /// Whether it is fully installed and configured.
+    pub configured: bool,
+    /// Whether it is held.
+    pub held: bool,
+}
+
+/// A systemd unit.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct UnitSeen {
+    /// Whether its state is `active`.
+    pub active: bool,
+    /// systemd's invocation ID: a new one with every start.
+    pub invocation: String,
+    /// When it last became active.
+    pub since: Unix,
+}
+
+/// How the transient unit of a tool stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ToolState {
+    /// Still running.
+    Running,
+    /// Ended with this exit status; a signal counts as 128 and its number.
+    Ended(i32),
+}
+
+/// This host.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct HostSeen {
+    /// When it was looked at.
+    pub at: Mono,
+    /// The packages kubeadm, kubelet, kubectl by name, where installed.
+    pub packages: BTreeMap<String, PackageSeen>,
+    /// Whether dpkg was interrupted and needs `dpkg --configure -a`.
+    pub dpkg_interrupted: bool,
+    /// kubelet's unit.
+    pub kubelet: UnitSeen,
+    /// Whether this host carries a static kube-apiserver (or a copy says it did).
+    pub control_plane: bool,
+    /// Static pod manifests that stand in the backup of the present job and not in their place.
+    pub missing_manifests: BTreeSet<String>,
+    /// The job whose backup of manifests and kubelet configuration is complete.
+    pub backup: Option<String>,
+    /// Our transient units by name, running or ended and not yet tidied up.
+    pub tools: BTreeMap<String, ToolState>,
+}
+
+impl HostSeen {
+    /// The installed version of a package.
+    pub fn version(&self, package: &str) -> Option<&PackageVersion> {
+        self.packages.get(package).map(|seen| &seen.version)
+    }
+}
+
+/// A pod on this node, with what drain rules and verification need.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct PodSeen {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Its UID: a pod of the same name with another UID is another pod.
+    pub uid: String,
+    /// Labels, for selectors and components.
+    pub labels: BTreeMap<String, String>,
+    /// The controlling owner, where there is one.
+    pub controller: Option<Owner>,
+    /// Whether it mirrors a static pod.
+    pub mirror: bool,
+    /// Whether it has an emptyDir volume.
+    pub empty_dir: bool,
+    /// Whether its phase is Succeeded or Failed.
+    pub finished: bool,
+    /// Whether its Ready condition is True.
+    pub ready: bool,
+    /// Whether its deletion was asked for, and when its grace period ends.
+    pub deletion: Option<Unix>,
+    /// Image and readiness of each container, from the container statuses.
+    pub containers: Vec<ContainerSeen>,
+}
+
+/// The controller in a pod's owner references.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Owner {
+    /// `apps/v1`.
+    pub api_version: String,
+    /// `DaemonSet`.
+    pub kind: String,
+    /// Its name.
+    pub name: String,
+}
+
+/// A container's status.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ContainerSeen {
+    /// Its name.
+    pub name: String,
+    /// The image reference the status names.
+    pub image: String,
+    /// Whether it is ready.
+    pub ready: bool,
+}
+
+/// The pods of this node on a fresh list.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct PodsSeen {
+    /// When they were listed.
+    pub at: Mono,
+    /// All pods bound to this node.
+    pub pods: Vec<PodSeen>,
+    /// CSI drivers registered on this node.
+    pub csi_drivers: BTreeSet<String>,
+}
+
+/// The Lease of the present job, as of a read or the answer to a write.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LeaseSeen {
+    /// Ours: a compare-and-swap succeeded at this moment.
+    Held {
+        /// When.
+        at: Mono,
+    },
+    /// Free, or absent: nobody holds it.
+    Free,
+    /// Somebody else's name stands in it.
+    Other(String),
+}
+
+/// The control plane on this host, asked directly.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct LocalControlPlane {
+    /// When it was asked.
+    pub at: Mono,
+    /// Whether this host's API server answers `/readyz` with ok.
+    pub api_server_ready: bool,
+    /// etcd, where it is stacked; none for an external one.
+    pub etcd: Option<EtcdSeen>,
+}
+
+/// etcd as its own members describe it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct EtcdSeen {
+    /// How many voting members there are.
+    pub members: usize,
+    /// How many of all members answer as healthy.
+    pub healthy: usize,
+    /// How many learners there are.
+    pub learners: usize,
+    /// Active alarms.
+    pub alarms: usize,
+}
+
+/// A Lease of ours in the fleet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FleetLease {
+    /// Which.
+    pub name: LeaseName,
+    /// holderIdentity, if one is set.
+    pub holder: Option<String>,
+    /// Why its holder is degraded, if it is.
+    pub degraded: Option<String>,
+}
+
+impl FleetLease {
+    /// Whether this Lease is held by somebody who is not `me`.
+    pub fn held_by_other_than(&self, me: &Holder) -> bool {
+        self.holder.as_ref().is_some_and(|holder| *holder != me.to_string())
+    }
+}
+
+/// A Node of the fleet, in a small form.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct FleetNode {
+    /// Its name.
+    pub name: String,
+    /// Its UID.
+    pub uid: String,
+    /// Whether it is Ready.
+    pub ready: bool,
+    /// Whether it is cordoned.
+    pub unschedulable: bool,
+    /// Whether it carries the control-plane role label.
+    pub control_plane: bool,
+    /// Whether people asked for it to count nowhere.
+    pub ignored: bool,
+    /// Whether its agent reports it degraded.
+    pub degraded: bool,
+    /// Its target, where one is given and can be read.
+    pub target: Option<Version>,
+    /// The version its agent last verified.
+    pub current: Option<Version>,
+    /// The version its kubelet reports.
+    pub kubelet: Option<Version>,
+}
+
+impl FleetNode {
+    /// Whether its target is given and not yet reached.
+    pub fn has_unmet_target(&self) -> bool {
+        self.target.is_some_and(|target| !self.ignored && self.current.is_none_or(|current| current < target))
+    }
+}
+
+/// A static control-plane pod of the fleet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ControlPlanePod {
+    /// The node it runs on.
+    pub node: String,
+    /// `kube-apiserver`, `etcd`, ….
+    pub component: String,
+    /// The version its running image's tag names, where it names one.
+    pub version: Option<Version>,
+    /// Whether it is Ready.
+    pub ready: bool,
+}
+
+/// The fleet on one consistent read.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct FleetSeen {
+    /// When the reads began: anything claimed before is in it.
+    pub at: Mono,
+    /// Every Node.
+    pub nodes: Vec<FleetNode>,
+    /// Our Leases.
+    pub leases: Vec<FleetLease>,
+    /// The control plane's static pods.
+    pub pods: Vec<ControlPlanePod>,
+}
+
+/// What a waiting agent sees: Leases, and the Nodes of the control plane.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct TurnSeen {
+    /// When it was last updated.
+    pub at: Mono,
+    /// Our Leases.
+    pub leases: Vec<FleetLease>,
+    /// The control-plane Nodes.
+    pub control_planes: Vec<FleetNode>,
+}
