@@ -3,6 +3,7 @@
 //! - [`config`]: TOML to validated settings; [`journal`]: the memory on disk.
 //! - [`cluster`]: the Kubernetes API; [`host`]: this machine's tools.
 
+pub mod clock;
 pub mod cluster;
 pub mod config;
 pub mod host;

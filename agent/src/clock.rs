@@ -1,0 +1,31 @@
+//! The one place where time is read.
+
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use upgrade_core::time::{Mono, Now, Unix};
+
+/// Reads both clocks; monotonic time counts from the moment it was made.
+#[derive(Debug, Clone, Copy)]
+pub struct Clock {
+    start: Instant,
+}
+
+impl Clock {
+    /// Starts counting.
+    #[expect(clippy::new_without_default, reason = "a clock that starts by default would hide when it started")]
+    pub fn new() -> Self {
+        Self { start: Instant::now() }
+    }
+
+    /// Both clocks now.
+    pub fn now(&self) -> Now {
+        let millis = self.start.elapsed().as_millis();
+        let unix = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        Now { mono: Mono(u64::try_from(millis).unwrap_or(u64::MAX)), unix: Unix(unix) }
+    }
+
+    /// How long to sleep from now until `then`.
+    pub fn until(&self, then: Mono) -> std::time::Duration {
+        std::time::Duration::from_millis(then.since(self.now().mono))
+    }
+}
