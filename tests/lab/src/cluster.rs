@@ -98,6 +98,8 @@ impl Cluster {
         for (number, node) in (1..).zip(&self.nodes) {
             node.create_disk(&artefacts.node_layers, &artefacts.containerd)?;
             node.write_file("/etc/hosts", &hosts, 0o644)?;
+            // Nobody answers there; kubelet wants the file to exist, and names of nodes stand in /etc/hosts.
+            node.write_file("/etc/resolv.conf", format!("nameserver {}\n", network.host()), 0o644)?;
             node.write_file("/etc/apt/sources.list.d/kubernetes.list", format!("{source}\n"), 0o644)?;
             kubeadm::prepare(node, network, number)?;
             network.connect(number, u8::try_from(self.nodes.len())?)?;
