@@ -48,7 +48,8 @@ impl Key {
 
 /// Lower-case hexadecimal.
 pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    let digit = |value: u8| char::from_digit(u32::from(value), 16).unwrap_or_default();
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
 impl Cache {
@@ -99,8 +100,8 @@ impl Cache {
         fs::create_dir(&partial).with_context(|| format!("cannot create {}", partial.display()))?;
         let start = Instant::now();
         crate::progress(&format!("building {name}"));
-        let built = build(&partial).with_context(|| format!("building {kind} failed"));
-        if let Err(error) = built {
+        let outcome = build(&partial).with_context(|| format!("building {kind} failed"));
+        if let Err(error) = outcome {
             self.remove_abandoned()?;
             return Err(error);
         }

@@ -18,7 +18,8 @@ const ROOT: &str = "/sys/fs/cgroup";
 
 /// Moves itself into the cgroups given first, then becomes the rest of the command line.
 /// A shell does it because doing so between fork and exec needs unsafe code.
-const ENTER: &str = "while [ \"$1\" != -- ]; do echo $$ >\"$1/cgroup.procs\" || exit 1; shift; done; shift; exec \"$@\"";
+const ENTER: &str =
+    "while [ \"$1\" != -- ]; do echo $$ >\"$1/cgroup.procs\" || exit 1; shift; done; shift; exec \"$@\"";
 
 /// A cgroup of the lab, in each hierarchy that systemd-nspawn uses.
 #[derive(Debug, Clone)]
@@ -75,8 +76,9 @@ impl Cgroup {
         let Some(unified) = self.directories.first().filter(|directory| directory.exists()) else {
             return Ok(());
         };
-        fs::write(unified.join("cgroup.kill"), "1")
-            .with_context(|| format!("cannot kill the cgroup {}; Linux 5.14 or newer is needed", self.name))?;
+        fs::write(unified.join("cgroup.kill"), "1").with_context(|| {
+            format!("cannot kill the cgroup {}; Linux 5.14 or newer is needed", self.name)
+        })?;
         wait_until(&format!("the end of all processes in {}", self.name), Duration::from_secs(20), || {
             let events = fs::read_to_string(unified.join("cgroup.events"))?;
             Ok(events.contains("populated 0"))
@@ -90,7 +92,8 @@ impl Cgroup {
     pub(crate) fn remove(&self) -> Result<()> {
         self.kill()?;
         for directory in self.directories.iter().filter(|directory| directory.exists()) {
-            remove_tree(directory).with_context(|| format!("cannot remove the cgroup {}", directory.display()))?;
+            remove_tree(directory)
+                .with_context(|| format!("cannot remove the cgroup {}", directory.display()))?;
         }
         Ok(())
     }

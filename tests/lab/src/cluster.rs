@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 
-use crate::build::{Artefacts, Programs};
+use crate::build::Artefacts;
 use crate::cache::Cache;
 use crate::http_server::HttpServer;
-use crate::instance::{Instance, cgroup_name};
+use crate::instance::{Claim, Instance, cgroup_name};
 use crate::network::Network;
 use crate::node::Node;
 use crate::process::{command, run_command};
@@ -26,13 +26,17 @@ const READY_LIMIT: Duration = Duration::from_secs(90);
 pub struct Options {
     /// Name by which `lab` finds it; one that nobody else uses if not given.
     pub name: Option<String>,
-    /// Number of workers, `worker1` and so on, beside the control-plane node `cp1`.
+    /// Number of control-plane nodes, `cp1` and so on, with stacked etcd.
+    pub control_planes: u8,
+    /// Number of workers, `worker1` and so on.
     pub workers: u8,
+    /// Whether a cluster that failed to come up stays, to be looked at and ended with `lab down`.
+    pub keep_failed: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { name: None, workers: 2 }
+        Self { name: None, control_planes: 1, workers: 2, keep_failed: false }
     }
 }
 
@@ -41,7 +45,6 @@ impl Default for Options {
 pub struct Cluster {
     instance: Instance,
     nodes: Vec<Node>,
-    programs: Programs,
     server: Option<HttpServer>,
 }
 
@@ -56,15 +59,24 @@ impl Cluster {
         let cache = Cache::open()?;
         let artefacts = Artefacts::build(&cache)?;
         let start = Instant::now();
-        let mut names = vec!["cp1".to_owned()];
-        names.extend((1..=options.workers).map(|number| format!("worker{number}")));
+        let mut nodes: Vec<String> =
+            (1..=options.control_planes).map(|number| format!("cp{number}")).collect();
+        nodes.extend((1..=options.workers).map(|number| format!("worker{number}")));
         let name = options.name.clone().unwrap_or_else(unique_name);
-        let instance = Instance::claim(&cache, &name, names, 1)?;
+        let claim = Claim {
+            name: name.clone(),
+            nodes,
+            control_planes: usize::from(options.control_planes),
+            programs: artefacts.new.clone(),
+        };
         // From here on its Drop removes whatever exists.
-        let mut cluster = Self::of(instance, artefacts.new.clone())?;
-        cluster.create(&artefacts)?;
-        cluster.boot_nodes()?;
-        cluster.join_nodes()?;
+        let mut cluster = Self::of(Instance::claim(&cache, claim)?)?;
+        if let Err(error) = cluster.start(&artefacts) {
+            if options.keep_failed {
+                cluster.instance.keep()?;
+            }
+            return Err(error);
+        }
         crate::progress(&format!("cluster {name} is ready after {:.1} s", start.elapsed().as_secs_f64()));
         Ok(cluster)
     }
@@ -74,15 +86,19 @@ impl Cluster {
     /// # Errors
     /// If there is none of that name.
     pub fn open(name: &str) -> Result<Self> {
-        let instance = Instance::open(name)?;
-        let artefacts = Artefacts::build(&Cache::open()?)?;
-        Self::of(instance, artefacts.new)
+        Self::of(Instance::open(name)?)
     }
 
-    fn of(instance: Instance, programs: Programs) -> Result<Self> {
+    fn start(&mut self, artefacts: &Artefacts) -> Result<()> {
+        self.create(artefacts)?;
+        self.boot_nodes()?;
+        self.join_nodes()
+    }
+
+    fn of(instance: Instance) -> Result<Self> {
         let count = u8::try_from(instance.record.nodes.len()).context("too many nodes")?;
         let nodes = (1..=count).map(|number| Node::of(&instance.record, number)).collect::<Result<_>>()?;
-        Ok(Self { instance, nodes, programs, server: None })
+        Ok(Self { instance, nodes, server: None })
     }
 
     /// Disks, cables and the package repository.
@@ -115,14 +131,22 @@ impl Cluster {
     }
 
     fn join_nodes(&self) -> Result<()> {
-        let [control_plane, workers @ ..] = self.nodes.as_slice() else { bail!("a cluster without nodes") };
+        let control_planes = self.instance.record.control_planes;
+        let Some((control_planes, workers)) = self.nodes.split_at_checked(control_planes) else {
+            bail!("the record of {} has fewer nodes than control-plane nodes", self.name())
+        };
+        let [control_plane, others @ ..] = control_planes else {
+            bail!("a cluster needs a control-plane node")
+        };
         kubeadm::init(control_plane, &self.instance.record.name)?;
         let kubeconfig = control_plane.read_file("/etc/kubernetes/admin.conf")?;
         fs::write(self.kubeconfig(), kubeconfig).context("cannot write the admin's kubeconfig")?;
         fs::set_permissions(self.kubeconfig(), fs::Permissions::from_mode(0o600))
             .context("cannot protect the admin's kubeconfig")?;
-        let invitation = kubeadm::invite(control_plane)?;
-        in_parallel(workers, |node| kubeadm::join(node, &invitation))?;
+        let invitation = kubeadm::invite(control_plane, !others.is_empty())?;
+        // One after the other: etcd takes in one member at a time.
+        others.iter().try_for_each(|node| kubeadm::join(node, &invitation, true))?;
+        in_parallel(workers, |node| kubeadm::join(node, &invitation, false))?;
         // As on a node an administrator has set up: apt knows the packages there are.
         in_parallel(&self.nodes, |node| node.run(&["apt-get", "update"]).map(drop))?;
         self.wait_ready()
@@ -176,7 +200,7 @@ impl Cluster {
 
     /// Path of the host's kubectl.
     pub fn kubectl_program(&self) -> PathBuf {
-        self.programs.path("kubectl")
+        self.instance.record.programs.path("kubectl")
     }
 
     /// Runs kubectl as the administrator and returns its standard output.
@@ -188,7 +212,7 @@ impl Cluster {
         run_command(command(&program, arguments).env("KUBECONFIG", self.kubeconfig()))
     }
 
-    /// Path of the API server's audit log: JSON lines, appended while the cluster runs.
+    /// Path of the first API server's audit log: JSON lines, appended while the cluster runs.
     ///
     /// # Errors
     /// If the cluster has no nodes.
@@ -248,7 +272,9 @@ fn in_parallel(nodes: &[Node], act: impl Fn(&Node) -> Result<()> + Sync) -> Resu
     thread::scope(|scope| {
         let threads: Vec<_> = nodes.iter().map(|node| scope.spawn(|| act(node))).collect();
         let results: Vec<_> = threads.into_iter().map(thread::ScopedJoinHandle::join).collect();
-        results.into_iter().try_for_each(|result| result.unwrap_or_else(|_| bail!("a thread of the lab panicked")))
+        results
+            .into_iter()
+            .try_for_each(|result| result.unwrap_or_else(|_| bail!("a thread of the lab panicked")))
     })
 }
 

@@ -113,7 +113,8 @@ impl Site {
 
     fn answer(&self, mut client: &TcpStream, request: &Request) -> Result<()> {
         let file = self.find(&request.path).and_then(|path| File::open(path).ok());
-        let Some((mut file, size)) = file.and_then(|file| file.metadata().ok().map(|meta| (file, meta.len())))
+        let Some((mut file, size)) =
+            file.and_then(|file| file.metadata().ok().map(|meta| (file, meta.len())))
         else {
             client.write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")?;
             return Ok(());
@@ -147,7 +148,8 @@ impl Site {
     /// The file a path names, if it is one below the directory.
     fn find(&self, path: &str) -> Option<PathBuf> {
         let relative = PathBuf::from(decode(path).trim_start_matches('/'));
-        let inside = relative.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
+        let inside =
+            relative.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
         let path = self.directory.join(relative);
         (inside && path.is_file()).then_some(path)
     }
@@ -208,16 +210,9 @@ fn decode(path: &str) -> String {
     let mut rest = path.as_bytes();
     while let [first, tail @ ..] = rest {
         let code = tail.get(..2).and_then(|hex| std::str::from_utf8(hex).ok());
-        match code.and_then(|hex| u8::from_str_radix(hex, 16).ok()).filter(|_| *first == b'%') {
-            Some(byte) => {
-                bytes.push(byte);
-                rest = &tail[2..];
-            }
-            None => {
-                bytes.push(*first);
-                rest = tail;
-            }
-        }
+        let byte = code.and_then(|hex| u8::from_str_radix(hex, 16).ok()).filter(|_| *first == b'%');
+        bytes.push(byte.unwrap_or(*first));
+        rest = if byte.is_some() { &tail[2..] } else { tail };
     }
     String::from_utf8_lossy(&bytes).into_owned()
 }

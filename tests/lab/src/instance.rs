@@ -4,11 +4,13 @@
 //! remove everything without knowing how far the owner got.
 
 use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
+use crate::build::Programs;
 use crate::cache::Cache;
 use crate::cgroup::Cgroup;
 use crate::mounts;
@@ -31,6 +33,17 @@ pub(crate) struct Record {
     pub(crate) nodes: Vec<String>,
     /// How many of them, the first ones, are control-plane nodes.
     pub(crate) control_planes: usize,
+    /// The host's copies of the programs, kubectl among them.
+    pub(crate) programs: Programs,
+}
+
+/// What a new cluster is to be.
+#[derive(Debug)]
+pub(crate) struct Claim {
+    pub(crate) name: String,
+    pub(crate) nodes: Vec<String>,
+    pub(crate) control_planes: usize,
+    pub(crate) programs: Programs,
 }
 
 /// A claimed index. The lock is held as long as the owner lives, however it dies.
@@ -45,7 +58,8 @@ impl Instance {
     ///
     /// # Errors
     /// If a cluster of that name runs, no index is free, or the claims cannot be written.
-    pub(crate) fn claim(cache: &Cache, name: &str, nodes: Vec<String>, control_planes: usize) -> Result<Self> {
+    pub(crate) fn claim(cache: &Cache, claim: Claim) -> Result<Self> {
+        let Claim { name, nodes, control_planes, programs } = claim;
         if nodes.len() > usize::from(NODES) {
             bail!("a cluster can have {NODES} nodes at most, not {}", nodes.len());
         }
@@ -53,7 +67,9 @@ impl Instance {
         remove_orphans()?;
         let records = records()?;
         if records.iter().any(|record| record.name == name) {
-            bail!("a cluster named {name} is running; end it with `lab down --name {name}` or use another name");
+            bail!(
+                "a cluster named {name} is running; end it with `lab down --name {name}` or use another name"
+            );
         }
         for index in 0..CLUSTERS {
             if records.iter().any(|record| record.index == index) || !Network::new(index).is_free()? {
@@ -64,8 +80,7 @@ impl Instance {
                 continue;
             }
             let state = cache.instances().join(index.to_string());
-            let record =
-                Record { name: name.to_owned(), index, state, kept: false, nodes, control_planes };
+            let record = Record { name, index, state, kept: false, nodes, control_planes, programs };
             // Written before anything is made: what is not recorded is not found again.
             write_record(&record)?;
             fs::create_dir_all(&record.state)
@@ -168,6 +183,7 @@ fn remove(record: &Record) -> Result<()> {
         Cgroup::named(&name)?.remove()?;
     }
     Network::new(record.index).remove()?;
+    remove_disk_locks(record)?;
     mounts::unmount_below(&record.state)?;
     remove_directory(&record.state)?;
     for node in &record.nodes {
@@ -175,8 +191,18 @@ fn remove(record: &Record) -> Result<()> {
         remove_directory(&Path::new("/run/systemd/nspawn/propagate").join(machine_name(record.index, node)))?;
     }
     for kind in ["json", "lock"] {
-        let path = path(record.index, kind);
-        fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
+        remove_file(&path(record.index, kind))?;
+    }
+    Ok(())
+}
+
+/// systemd-nspawn names its lock on a disk by the root's inode, and leaves it behind when it is killed.
+fn remove_disk_locks(record: &Record) -> Result<()> {
+    for node in &record.nodes {
+        let root = record.state.join("nodes").join(node).join("root");
+        let Ok(metadata) = fs::metadata(&root) else { continue };
+        let name = format!("inode-{}:{}", metadata.dev(), metadata.ino());
+        remove_file(&Path::new("/run/systemd/nspawn/locks").join(name))?;
     }
     Ok(())
 }
@@ -212,7 +238,16 @@ fn write_record(record: &Record) -> Result<()> {
 }
 
 fn remove_directory(path: &Path) -> Result<()> {
-    match fs::remove_dir_all(path) {
+    unless_gone(fs::remove_dir_all(path), path)
+}
+
+fn remove_file(path: &Path) -> Result<()> {
+    unless_gone(fs::remove_file(path), path)
+}
+
+/// What somebody else removed is removed.
+fn unless_gone(result: std::io::Result<()>, path: &Path) -> Result<()> {
+    match result {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             Err(error).with_context(|| format!("cannot remove {}", path.display()))
         }

@@ -12,6 +12,7 @@ use crate::wait::wait_for;
 
 const INIT: &str = include_str!("../kubeadm/init.yaml");
 const JOIN: &str = include_str!("../kubeadm/join.yaml");
+const JOIN_CONTROL_PLANE: &str = include_str!("../kubeadm/join-control-plane.yaml");
 const UPGRADE: &str = include_str!("../kubeadm/upgrade.yaml");
 const AUDIT_POLICY: &str = include_str!("../kubeadm/audit-policy.yaml");
 const POD_NETWORK: &str = include_str!("../kubeadm/pod-network.json");
@@ -50,15 +51,37 @@ pub(crate) fn init(node: &Node, cluster: &str) -> Result<()> {
     node.run(&["kubeadm", "init", "--config", INIT_CONFIG]).map(drop)
 }
 
+/// A kubeconfig for a client of this name and group, signed on a control-plane node.
+pub(crate) fn user_kubeconfig(control_plane: &Node, group: &str, name: &str) -> Result<String> {
+    // With the configuration, for without it kubeadm asks the internet for the newest version.
+    let kubeadm = ["kubeadm", "kubeconfig", "user", "--config", INIT_CONFIG];
+    control_plane.run(&[kubeadm.as_slice(), &["--org", group, "--client-name", name]].concat())
+}
+
 /// What a node needs to join.
 pub(crate) struct Invitation {
     endpoint: String,
     token: String,
     ca_hash: String,
+    /// Key of the uploaded certificates, for control-plane nodes.
+    certificate_key: Option<String>,
 }
 
-/// Asks the first control-plane node for an invitation.
-pub(crate) fn invite(control_plane: &Node) -> Result<Invitation> {
+/// Asks the first control-plane node for an invitation; with `control_planes`, also for further ones of its kind.
+pub(crate) fn invite(control_plane: &Node, control_planes: bool) -> Result<Invitation> {
+    let mut certificate_key = None;
+    if control_planes {
+        let answer = control_plane.run(&[
+            "kubeadm",
+            "init",
+            "phase",
+            "upload-certs",
+            "--upload-certs",
+            "--config",
+            INIT_CONFIG,
+        ])?;
+        certificate_key = answer.split_whitespace().last().map(str::to_owned);
+    }
     let answer = control_plane.run(&["kubeadm", "token", "create", "--print-join-command"])?;
     let words: Vec<&str> = answer.split_whitespace().collect();
     let after = |word: &str| {
@@ -73,12 +96,13 @@ pub(crate) fn invite(control_plane: &Node) -> Result<Invitation> {
         endpoint: after("join")?,
         token: after("--token")?,
         ca_hash: after("--discovery-token-ca-cert-hash")?,
+        certificate_key,
     })
 }
 
-/// Makes `node` a worker of the cluster.
-pub(crate) fn join(node: &Node, invitation: &Invitation) -> Result<()> {
-    let config = fill(
+/// Makes `node` a worker of the cluster, or a further control-plane node.
+pub(crate) fn join(node: &Node, invitation: &Invitation, as_control_plane: bool) -> Result<()> {
+    let mut config = fill(
         JOIN,
         &[
             ("ENDPOINT", &invitation.endpoint),
@@ -87,6 +111,14 @@ pub(crate) fn join(node: &Node, invitation: &Invitation) -> Result<()> {
             ("NODE", node.name()),
         ],
     );
+    if as_control_plane {
+        let key =
+            invitation.certificate_key.as_deref().context("no certificates were uploaded to join with")?;
+        config.push_str(&fill(
+            JOIN_CONTROL_PLANE,
+            &[("CERTIFICATE_KEY", key), ("ADDRESS", &node.address().to_string())],
+        ));
+    }
     node.write_file(JOIN_CONFIG, config, 0o600)?;
     wait_for_containerd(node)?;
     node.run(&["kubeadm", "join", "--config", JOIN_CONFIG]).map(drop)
@@ -100,11 +132,8 @@ fn wait_for_containerd(node: &Node) -> Result<()> {
 
 /// The lines of /etc/hosts that all nodes of a cluster share.
 pub(crate) fn hosts(nodes: &[(String, Ipv4Addr)]) -> String {
-    let mut hosts = String::from("127.0.0.1 localhost\n");
-    for (name, address) in nodes {
-        hosts.push_str(&format!("{address} {name}\n"));
-    }
-    hosts
+    let lines = nodes.iter().map(|(name, address)| format!("{address} {name}\n"));
+    std::iter::once("127.0.0.1 localhost\n".to_owned()).chain(lines).collect()
 }
 
 fn fill(template: &str, values: &[(&str, &str)]) -> String {

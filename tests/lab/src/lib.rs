@@ -4,6 +4,7 @@
 //! cluster is made by `kubeadm init` and `kubeadm join` from packages installed by apt, and upgraded the same way.
 //! What differs from real machines, and why, stands in `tests/lab/README.md`.
 
+mod agent;
 mod build;
 mod cache;
 mod cgroup;
@@ -20,11 +21,13 @@ mod repository;
 pub mod tools;
 pub mod versions;
 mod wait;
+mod workload;
 
 use std::fmt::Write;
 
 use anyhow::Result;
 
+pub use agent::DEFAULT_AGENT_CONFIG;
 pub use build::{Artefacts, Programs};
 pub use cache::Cache;
 pub use cluster::{Cluster, Options};

@@ -25,6 +25,20 @@ struct Which {
     name: String,
 }
 
+/// Which cluster to boot.
+#[derive(Debug, clap::Args)]
+struct Size {
+    /// Number of control-plane nodes, with stacked etcd.
+    #[arg(long, default_value_t = 1)]
+    control_planes: u8,
+    /// Number of workers.
+    #[arg(long, default_value_t = 2)]
+    workers: u8,
+    /// Leave a cluster that failed to come up, to look at it.
+    #[arg(long)]
+    keep_failed: bool,
+}
+
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// Build what is not in the cache yet: programs, images, packages, nodes.
@@ -33,9 +47,8 @@ enum Verb {
     Up {
         #[command(flatten)]
         which: Which,
-        /// Number of workers beside the control-plane node.
-        #[arg(long, default_value_t = 2)]
-        workers: u8,
+        #[command(flatten)]
+        size: Size,
     },
     /// End a cluster and remove everything of it.
     Down {
@@ -86,6 +99,21 @@ enum Verb {
         which: Which,
         node: String,
     },
+    /// Deploy the tutorial's ten web servers and wait until they are ready.
+    DeployTutorial {
+        #[command(flatten)]
+        which: Which,
+    },
+    /// Install the agent on every node and start it.
+    InstallAgent {
+        #[command(flatten)]
+        which: Which,
+        /// The agent's program.
+        program: PathBuf,
+        /// Its configuration file; what the lab needs if not given.
+        #[arg(long)]
+        config: Option<PathBuf>,
+    },
     /// Serve a directory over HTTP, as the package repository is.
     Serve {
         #[arg(long)]
@@ -111,7 +139,7 @@ fn main() -> ExitCode {
 fn run(verb: Verb) -> Result<ExitCode> {
     match verb {
         Verb::Build => drop(Artefacts::build(&Cache::open()?)?),
-        Verb::Up { which, workers } => up(which.name, workers)?,
+        Verb::Up { which, size } => up(&which.name, &size)?,
         Verb::Down { all: true, .. } => lab::remove_all()?,
         Verb::Down { which, all: false } => Cluster::open(&which.name)?.down()?,
         Verb::Status => print!("{}", lab::status()?),
@@ -126,6 +154,15 @@ fn run(verb: Verb) -> Result<ExitCode> {
         Verb::PowerCut { which, node } => Cluster::open(&which.name)?.node(&node)?.power_cut()?,
         Verb::PowerOn { which, node } => Cluster::open(&which.name)?.node(&node)?.power_on()?,
         Verb::Reboot { which, node } => Cluster::open(&which.name)?.node(&node)?.reboot()?,
+        Verb::DeployTutorial { which } => Cluster::open(&which.name)?.deploy_tutorial()?,
+        Verb::InstallAgent { which, program, config } => {
+            let config = match config {
+                Some(path) => std::fs::read_to_string(&path)
+                    .with_context(|| format!("cannot read {}", path.display()))?,
+                None => lab::DEFAULT_AGENT_CONFIG.to_owned(),
+            };
+            Cluster::open(&which.name)?.install_agent(&program, &config)?;
+        }
         Verb::Serve { dir, listen, rate_bytes } => {
             if rate_bytes.is_some() {
                 lab::set_rate(&dir, rate_bytes)?;
@@ -136,16 +173,23 @@ fn run(verb: Verb) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn up(name: String, workers: u8) -> Result<()> {
+fn up(name: &str, size: &Size) -> Result<()> {
     let program = std::env::current_exe().context("cannot find the lab's own program")?;
-    let cluster = Cluster::boot(&Options { name: Some(name.clone()), workers })?;
+    let cluster = Cluster::boot(&Options {
+        name: Some(name.to_owned()),
+        control_planes: size.control_planes,
+        workers: size.workers,
+        keep_failed: size.keep_failed,
+    })?;
     let kubeconfig = cluster.kubeconfig();
     let audit_log = cluster.audit_log()?;
     cluster.keep(&program)?;
     let option = if name == "lab" { String::new() } else { format!(" --name {name}") };
     println!("export KUBECONFIG={}", kubeconfig.display());
     println!("# audit log: {}", audit_log.display());
-    println!("# lab kubectl{option} get nodes; lab shell{option} worker1; lab exec{option} cp1 -- COMMAND; lab down{option}");
+    println!(
+        "# lab kubectl{option} get nodes; lab shell{option} worker1; lab exec{option} cp1 -- COMMAND; lab down{option}"
+    );
     Ok(())
 }
 

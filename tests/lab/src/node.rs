@@ -17,7 +17,7 @@ use crate::wait::wait_for;
 use crate::{nspawn, wait_until};
 
 const SUPERVISOR: &str = include_str!("../node/supervisor.sh");
-const BOOT_LIMIT: Duration = Duration::from_secs(60);
+const BOOT_LIMIT: Duration = Duration::from_mins(1);
 
 /// A node of a running cluster.
 #[derive(Debug, Clone)]
@@ -72,7 +72,12 @@ impl Node {
     /// Makes the node's disk from the prepared layers and containerd's prepared directory.
     pub(crate) fn create_disk(&self, layers: &[PathBuf], containerd: &Path) -> Result<()> {
         let layers: Vec<&Path> = layers.iter().map(PathBuf::as_path).collect();
-        crate::mounts::overlay(&layers, &self.directory.join("disk"), &self.directory.join("work"), &self.root())?;
+        crate::mounts::overlay(
+            &layers,
+            &self.directory.join("disk"),
+            &self.directory.join("work"),
+            &self.root(),
+        )?;
         let copy = self.containerd();
         // Hard links: images are never written to, so nodes can share them.
         run("cp", &["-al", &containerd.display().to_string(), &copy.display().to_string()])?;
@@ -186,7 +191,7 @@ impl Node {
     /// # Errors
     /// If the node is switched off or the command fails; the error quotes the end of its output.
     pub fn run(&self, argv: &[&str]) -> Result<String> {
-        checked(self.exec(argv)?, &format!("{}: {}", self.name, argv.join(" ")))
+        checked(&self.exec(argv)?, &format!("{}: {}", self.name, argv.join(" ")))
     }
 
     /// Starts a command inside, with its output piped to the caller.
@@ -207,15 +212,15 @@ impl Node {
     /// If it cannot be written.
     pub fn write_file(&self, path: &str, content: impl AsRef<[u8]>, mode: u32) -> Result<()> {
         let target = self.on_disk(path);
-        let context = || format!("cannot write {path} on node {}", self.name);
+        let failure = || format!("cannot write {path} on node {}", self.name);
         if let Some(parent) = target.parent() {
-            fs::create_dir_all(parent).with_context(context)?;
+            fs::create_dir_all(parent).with_context(failure)?;
         }
         // By rename, so that a program inside never reads half of it.
         let new = target.with_added_extension("lab-new");
-        fs::write(&new, content).with_context(context)?;
-        fs::set_permissions(&new, fs::Permissions::from_mode(mode)).with_context(context)?;
-        fs::rename(&new, &target).with_context(context)
+        fs::write(&new, content).with_context(failure)?;
+        fs::set_permissions(&new, fs::Permissions::from_mode(mode)).with_context(failure)?;
+        fs::rename(&new, &target).with_context(failure)
     }
 
     /// Reads a file from the node's disk, running or not. Not for /run or /tmp.

@@ -28,14 +28,14 @@ pub(crate) fn run_command(command: &mut Command) -> Result<String> {
     let output = command.output().with_context(|| {
         format!("cannot run `{}`; `lab build` names the missing host tools", describe(command))
     })?;
-    checked(output, &describe(command))
+    checked(&output, &describe(command))
 }
 
 /// Turns an unsuccessful end into an error that quotes the program.
 ///
 /// # Errors
 /// If `output` is of a program that failed.
-pub(crate) fn checked(output: Output, what: &str) -> Result<String> {
+pub(crate) fn checked(output: &Output, what: &str) -> Result<String> {
     let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
     if !output.status.success() {
         let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -49,7 +49,7 @@ fn tail(text: &str) -> String {
     const LINES: usize = 25;
     let lines: Vec<&str> = text.lines().collect();
     let start = lines.len().saturating_sub(LINES);
-    lines[start..].iter().map(|line| format!("    {line}\n")).collect()
+    lines[start..].iter().flat_map(|line| ["    ", line, "\n"]).collect()
 }
 
 fn describe(command: &Command) -> String {

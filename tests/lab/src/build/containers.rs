@@ -88,22 +88,22 @@ fn program(version: &Programs, name: &str) -> Result<(String, Vec<u8>)> {
 }
 
 fn write_archive(path: &Path, image: &Image, busybox: &[u8]) -> Result<()> {
-    let layer = layer(image, busybox)?;
+    let layer = Blob::new(layer(image, busybox)?);
     let config = json!({
         "architecture": architecture(),
         "os": "linux",
         "config": {"Env": ["PATH=/bin"], "Entrypoint": image.command},
-        "rootfs": {"type": "layers", "diff_ids": [digest(&layer)]},
-    })
-    .to_string();
+        "rootfs": {"type": "layers", "diff_ids": [layer.digest]},
+    });
+    let config = Blob::new(config.to_string().into_bytes());
     let manifest = json!({
         "schemaVersion": 2,
         "mediaType": "application/vnd.oci.image.manifest.v1+json",
-        "config": descriptor("application/vnd.oci.image.config.v1+json", config.as_bytes()),
-        "layers": [descriptor("application/vnd.oci.image.layer.v1.tar", &layer)],
-    })
-    .to_string();
-    let mut entry = descriptor("application/vnd.oci.image.manifest.v1+json", manifest.as_bytes());
+        "config": config.descriptor("application/vnd.oci.image.config.v1+json"),
+        "layers": [layer.descriptor("application/vnd.oci.image.layer.v1.tar")],
+    });
+    let manifest = Blob::new(manifest.to_string().into_bytes());
+    let mut entry = manifest.descriptor("application/vnd.oci.image.manifest.v1+json");
     entry["platform"] = json!({"architecture": architecture(), "os": "linux"});
     entry["annotations"] = json!({"io.containerd.image.name": image.name});
     let index = json!({
@@ -116,9 +116,8 @@ fn write_archive(path: &Path, image: &Image, busybox: &[u8]) -> Result<()> {
     let mut archive = tar::Builder::new(File::create(path)?);
     append(&mut archive, "oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#, 0o644)?;
     append(&mut archive, "index.json", index.as_bytes(), 0o644)?;
-    for blob in [layer.as_slice(), config.as_bytes(), manifest.as_bytes()] {
-        let name = format!("blobs/sha256/{}", hex(&Sha256::digest(blob)));
-        append(&mut archive, &name, blob, 0o644)?;
+    for blob in [&layer, &config, &manifest] {
+        append(&mut archive, &format!("blobs/{}", blob.digest.replace(':', "/")), &blob.bytes, 0o644)?;
     }
     archive.into_inner()?.flush()?;
     Ok(())
@@ -155,12 +154,21 @@ fn append<W: Write>(archive: &mut tar::Builder<W>, name: &str, content: &[u8], m
     archive.append_data(&mut header, name, content).with_context(|| format!("cannot add {name}"))
 }
 
-fn descriptor(media_type: &str, blob: &[u8]) -> Value {
-    json!({"mediaType": media_type, "digest": digest(blob), "size": blob.len()})
+/// Content with its name, hashed once: layers are large.
+struct Blob {
+    bytes: Vec<u8>,
+    digest: String,
 }
 
-fn digest(blob: &[u8]) -> String {
-    format!("sha256:{}", hex(&Sha256::digest(blob)))
+impl Blob {
+    fn new(bytes: Vec<u8>) -> Self {
+        let digest = format!("sha256:{}", hex(&Sha256::digest(&bytes)));
+        Self { bytes, digest }
+    }
+
+    fn descriptor(&self, media_type: &str) -> Value {
+        json!({"mediaType": media_type, "digest": self.digest, "size": self.bytes.len()})
+    }
 }
 
 /// This machine's architecture in Go's words, which are OCI's; Debian's happen to be the same for these two.

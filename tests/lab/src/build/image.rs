@@ -127,9 +127,7 @@ fn forget_identity(root: &Path) -> Result<()> {
         remove_if_there(&entry?.path())?;
     }
     let lists = root.join("var/lib/apt/lists");
-    run_command(
-        std::process::Command::new("find").arg(&lists).args(["-type", "f", "-delete"]),
-    )?;
+    run_command(std::process::Command::new("find").arg(&lists).args(["-type", "f", "-delete"]))?;
     Ok(())
 }
 

@@ -99,8 +99,8 @@ struct Package<'a> {
 impl Package<'_> {
     /// Makes the package from what `fill` puts into its tree.
     fn make(&self, repository: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
-        let file = format!("{}_{}_{}.deb", self.name, self.version, architecture());
-        let tree = repository.join(format!("{file}.tree"));
+        let deb = format!("{}_{}_{}.deb", self.name, self.version, architecture());
+        let tree = repository.join(format!("{deb}.tree"));
         fill(&tree)?;
         let mut control = format!(
             "Package: {}\nVersion: {}\nArchitecture: {}\nMaintainer: {MAINTAINER}\nSection: admin\nPriority: optional\n",
@@ -121,9 +121,12 @@ impl Package<'_> {
             write(&tree, "DEBIAN/conffiles", self.conffiles, 0o644)?;
         }
         fs::set_permissions(&tree, fs::Permissions::from_mode(0o755)).context("cannot set a mode")?;
-        let target = repository.join(file).display().to_string();
+        let target = repository.join(deb).display().to_string();
         // Fast compression: packages are built far more often than they are downloaded over a slow line.
-        run("dpkg-deb", &["--root-owner-group", "-Zzstd", "-z3", "-b", &tree.display().to_string(), &target])?;
+        run(
+            "dpkg-deb",
+            &["--root-owner-group", "-Zzstd", "-z3", "-b", &tree.display().to_string(), &target],
+        )?;
         fs::remove_dir_all(&tree).context("cannot remove a package's tree")
     }
 }
@@ -137,21 +140,17 @@ fn kubernetes_packages(repository: &Path, programs: &Programs) -> Result<()> {
         description,
         conffiles,
     };
-    package("kubelet", KUBELET_DEPENDS, "/etc/default/kubelet\n", "Node agent for Kubernetes clusters").make(
-        repository,
-        |tree| {
+    package("kubelet", KUBELET_DEPENDS, "/etc/default/kubelet\n", "Node agent for Kubernetes clusters")
+        .make(repository, |tree| {
             install(tree, "usr/bin/kubelet", &programs.path("kubelet"))?;
             write(tree, "usr/lib/systemd/system/kubelet.service", KUBELET_UNIT, 0o644)?;
             write(tree, "etc/default/kubelet", KUBELET_DEFAULT, 0o644)
-        },
-    )?;
-    package("kubeadm", KUBEADM_DEPENDS, "", "Command-line utility for administering a Kubernetes cluster").make(
-        repository,
-        |tree| {
+        })?;
+    package("kubeadm", KUBEADM_DEPENDS, "", "Command-line utility for administering a Kubernetes cluster")
+        .make(repository, |tree| {
             install(tree, "usr/bin/kubeadm", &programs.path("kubeadm"))?;
             write(tree, "usr/lib/systemd/system/kubelet.service.d/10-kubeadm.conf", KUBELET_DROP_IN, 0o644)
-        },
-    )?;
+        })?;
     package("kubectl", "", "", "Command-line utility for interacting with a Kubernetes cluster")
         .make(repository, |tree| install(tree, "usr/bin/kubectl", &programs.path("kubectl")))
 }
@@ -203,9 +202,8 @@ fn create_key(out: &Path) -> Result<()> {
 /// # Errors
 /// If apt-ftparchive or gpg fails.
 pub(crate) fn index(directory: &Path, secret_key: &Path) -> Result<()> {
-    let ftparchive = |arguments: &[&str]| {
-        run_command(command("apt-ftparchive", arguments).current_dir(directory))
-    };
+    let ftparchive =
+        |arguments: &[&str]| run_command(command("apt-ftparchive", arguments).current_dir(directory));
     let packages = ftparchive(&["packages", "."])?;
     // Removed first, because a copy shares its files with the original by hard links.
     for stale in ["Release", "InRelease", "Release.gpg", "Packages"] {
