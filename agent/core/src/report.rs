@@ -177,6 +177,7 @@ pub fn phase(memory: &Memory, seen: &Seen, next: &Next) -> Phase {
     let Some(job) = &memory.job else { return idle_phase(memory, next) };
     match &job.stage {
         Stage::Clearing { .. } => clearing_phase(seen, next),
+        Stage::Returning(Verdict::BackedOut(why)) if gives_way(why.reason) => Phase::Claiming,
         Stage::Changing { way: Way::Back(_), .. } | Stage::Returning(Verdict::BackedOut(_)) => {
             Phase::BackingOut
         }
@@ -193,6 +194,11 @@ pub fn phase(memory: &Memory, seen: &Seen, next: &Next) -> Phase {
         }
         Stage::Degraded { .. } => Phase::Degraded,
     }
+}
+
+/// A Lease that is given back because it is another node's turn is no retreat: nothing was touched.
+fn gives_way(reason: Reason) -> bool {
+    matches!(reason, Reason::WaitingForTurn | Reason::BudgetExhausted)
 }
 
 fn idle_phase(memory: &Memory, next: &Next) -> Phase {
