@@ -1,7 +1,7 @@
 //! A running cluster: booted, joined, and taken away again.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::thread;
@@ -63,12 +63,7 @@ impl Cluster {
             (1..=options.control_planes).map(|number| format!("cp{number}")).collect();
         nodes.extend((1..=options.workers).map(|number| format!("worker{number}")));
         let name = options.name.clone().unwrap_or_else(unique_name);
-        let claim = Claim {
-            name: name.clone(),
-            nodes,
-            control_planes: usize::from(options.control_planes),
-            programs: artefacts.new.clone(),
-        };
+        let claim = Claim { name: name.clone(), nodes, control_planes: usize::from(options.control_planes) };
         // From here on its Drop removes whatever exists.
         let mut cluster = Self::of(Instance::claim(&cache, claim)?)?;
         if let Err(error) = cluster.start(&artefacts) {
@@ -104,6 +99,8 @@ impl Cluster {
     /// Disks, cables and the package repository.
     fn create(&mut self, artefacts: &Artefacts) -> Result<()> {
         let network = self.network();
+        // Beside the cluster: whoever opens it later need not know which build it was started with.
+        symlink(artefacts.new.path("kubectl"), self.kubectl_program()).context("cannot link kubectl")?;
         network.create()?;
         let repository = self.repository();
         repository.create(&artefacts.packages)?;
@@ -200,7 +197,7 @@ impl Cluster {
 
     /// Path of the host's kubectl.
     pub fn kubectl_program(&self) -> PathBuf {
-        self.instance.record.programs.path("kubectl")
+        self.instance.record.state.join("kubectl")
     }
 
     /// Runs kubectl as the administrator and returns its standard output.
