@@ -88,7 +88,7 @@ pub enum DrainState {
 /// Sorts one pod with the filters of `kubectl drain` (`pkg/drain/filters.go`), in their order.
 ///
 /// Two things differ, both because nobody sits at a terminal: a pod that is terminating already is nobody's to
-/// refuse any more, and a DaemonSet's pod stays even when it has failed, because its controller replaces it.
+/// refuse any more, and a pod of a `DaemonSet` stays even when it has failed: its controller replaces it.
 pub fn sort(pod: &PodSeen, options: &DrainOptions) -> Sort {
     if is_daemon_set_pod(pod) {
         return Sort::Stays("a DaemonSet would put it back at once");

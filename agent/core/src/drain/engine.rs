@@ -261,28 +261,23 @@ impl Engine {
     }
 
     /// The pods that are due, those never refused first: a blocked one holds up nobody.
-    fn orders(&mut self, now: Now) -> Vec<Order> {
+    fn orders(&self, now: Now) -> Vec<Order> {
         if !self.refusals.is_empty() {
             return Vec::new();
         }
         let free = MAX_IN_FLIGHT.saturating_sub(self.in_flight.len());
-        let mut due: Vec<_> = self
-            .pods
-            .iter()
-            .filter(|(uid, _)| !self.in_flight.contains(*uid))
-            .filter_map(|(uid, pod)| Some((pod.due()?, uid, pod)))
+        let waiting = self.pods.iter().filter(|(uid, _)| !self.in_flight.contains(*uid));
+        let due = waiting.filter_map(|(uid, pod)| Some((pod.due()?, uid, pod)));
+        let in_turn: BTreeMap<_, _> = due
             .filter(|(at, ..)| *at <= now.mono)
-            .map(|(at, uid, pod)| ((pod.refusals > 0, at, &pod.namespace, &pod.name, uid), uid, pod))
+            .map(|(at, uid, pod)| ((pod.refusals > 0, at, &pod.namespace, &pod.name, uid), pod))
             .collect();
-        due.sort_by(|(left, ..), (right, ..)| left.cmp(right));
-        due.into_iter()
-            .take(free)
-            .map(|(_, uid, pod)| Order {
-                uid: uid.clone(),
-                namespace: pod.namespace.clone(),
-                name: pod.name.clone(),
-            })
-            .collect()
+        let order = |((.., uid), pod): ((_, _, _, _, &String), &Pod)| Order {
+            uid: uid.clone(),
+            namespace: pod.namespace.clone(),
+            name: pod.name.clone(),
+        };
+        in_turn.into_iter().take(free).map(order).collect()
     }
 
     /// When a fresh LIST is wanted.
