@@ -19,6 +19,9 @@ use crate::process::{command, run_command};
 use crate::repository::Repository;
 use crate::{cgroup::Cgroup, kubeadm, wait_until};
 
+/// etcd, API server, controller manager and scheduler.
+const STATIC_PODS: usize = 4;
+
 const READY_LIMIT: Duration = Duration::from_secs(90);
 
 /// Which cluster to boot.
@@ -149,15 +152,20 @@ impl Cluster {
         self.wait_ready()
     }
 
-    /// Waits until every node is Ready.
+    /// Waits until every node and every static pod of the control plane is Ready: an upgrade refuses to start before.
     ///
     /// # Errors
     /// If one is not in time.
     pub fn wait_ready(&self) -> Result<()> {
-        let query = "jsonpath={.items[*].status.conditions[?(@.type==\"Ready\")].status}";
-        wait_until("all nodes to be Ready", READY_LIMIT, || {
-            let answer = self.kubectl(&["get", "nodes", "-o", query])?;
-            Ok(answer.split_whitespace().filter(|status| *status == "True").count() == self.nodes.len())
+        let pods = STATIC_PODS * self.instance.record.control_planes;
+        let ready = |arguments: &[&str]| -> Result<usize> {
+            let query = "jsonpath={.items[*].status.conditions[?(@.type==\"Ready\")].status}";
+            let answer = self.kubectl(&[&["get", "-o", query], arguments].concat())?;
+            Ok(answer.split_whitespace().filter(|status| *status == "True").count())
+        };
+        wait_until("all nodes to be Ready", READY_LIMIT, || Ok(ready(&["nodes"])? == self.nodes.len()))?;
+        wait_until("the control plane's pods to be Ready", READY_LIMIT, || {
+            Ok(ready(&["pods", "-n", "kube-system", "-l", "tier=control-plane"])? == pods)
         })
     }
 

@@ -115,6 +115,13 @@ enum Verb {
         #[arg(long)]
         config: Option<PathBuf>,
     },
+    /// Change what the nodes' package repository offers, and how fast.
+    Packages {
+        #[command(flatten)]
+        which: Which,
+        #[command(subcommand)]
+        change: Change,
+    },
     /// Run a control plane without nodes on loopback until interrupted.
     ControlPlane {
         /// Make kubeconfigs for the kubelet and the agent of these nodes.
@@ -131,6 +138,16 @@ enum Verb {
         #[arg(long)]
         rate_bytes: Option<u64>,
     },
+}
+
+#[derive(Debug, Subcommand)]
+enum Change {
+    /// Withdraw a Kubernetes version.
+    Remove { version: String },
+    /// Offer everything again.
+    Restore,
+    /// Limit all downloads together to this many bytes per second; 0 lifts the limit.
+    Rate { bytes_per_second: u64 },
 }
 
 fn main() -> ExitCode {
@@ -169,6 +186,14 @@ fn run(verb: Verb) -> Result<ExitCode> {
                 None => lab::DEFAULT_AGENT_CONFIG.to_owned(),
             };
             Cluster::open(&which.name)?.install_agent(&program, &config)?;
+        }
+        Verb::Packages { which, change } => {
+            let repository = Cluster::open(&which.name)?.repository();
+            match change {
+                Change::Remove { version } => repository.remove_version(&version)?,
+                Change::Restore => repository.restore()?,
+                Change::Rate { bytes_per_second } => repository.set_rate(Some(bytes_per_second))?,
+            }
         }
         Verb::ControlPlane { node } => control_plane(&node)?,
         Verb::Serve { dir, listen, rate_bytes } => {
