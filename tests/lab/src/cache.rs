@@ -7,7 +7,8 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 use sha2::{Digest, Sha256};
 
-use crate::mounts;
+use crate::cgroup::Cgroup;
+use crate::{mounts, nspawn};
 
 /// Prefix of directories that are being built; only the holder of the lock may have one.
 const PARTIAL: &str = "partial-";
@@ -50,6 +51,11 @@ impl Key {
 pub(crate) fn hex(bytes: &[u8]) -> String {
     let digit = |value: u8| char::from_digit(u32::from(value), 16).unwrap_or_default();
     bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+}
+
+/// Name of the cgroup for what a build into `partial` runs, so that the next builder can end it.
+pub(crate) fn build_cgroup(partial: &Path) -> String {
+    format!("nua-lab-build-{}", Key::new("").with(partial.as_os_str().as_encoded_bytes()).name())
 }
 
 impl Cache {
@@ -125,6 +131,10 @@ impl Cache {
         for entry in fs::read_dir(&self.root).context("cannot read the cache")? {
             let path = entry?.path();
             if path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(PARTIAL.as_bytes())) {
+                if let Ok(cgroup) = Cgroup::named(&build_cgroup(&path)) {
+                    cgroup.remove()?;
+                }
+                nspawn::remove_lock(&path.join("root"))?;
                 mounts::unmount_below(&path)?;
                 fs::remove_dir_all(&path).with_context(|| format!("cannot remove {}", path.display()))?;
             }

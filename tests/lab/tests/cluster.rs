@@ -15,6 +15,7 @@ fn a_cluster_boots_is_upgraded_by_hand_and_leaves_nothing() -> Result<()> {
     cluster.deploy_tutorial()?;
     power_is_cut_and_comes_back(&cluster)?;
     packages_can_be_withdrawn_and_slowed_down(&cluster)?;
+    an_agents_credential_reads_nodes(&cluster)?;
     an_administrator_upgrades(&cluster)?;
     cluster.down()?;
     assert!(!state.exists(), "{} is left", state.display());
@@ -53,6 +54,16 @@ fn packages_can_be_withdrawn_and_slowed_down(cluster: &Cluster) -> Result<()> {
     worker.run(&["apt-get", "download", &kubelet])?;
     assert!(start.elapsed() > Duration::from_secs(1), "the limit is not kept: {:?}", start.elapsed());
     cluster.repository().set_rate(None)
+}
+
+fn an_agents_credential_reads_nodes(cluster: &Cluster) -> Result<()> {
+    cluster.apply_rbac()?;
+    let kubeconfig = cluster.kubeconfig().with_file_name("agent.conf");
+    std::fs::write(&kubeconfig, cluster.coordination_kubeconfig("worker1")?)?;
+    let option = format!("--kubeconfig={}", kubeconfig.display());
+    assert!(cluster.kubectl(&["get", "nodes", &option])?.contains("worker1"));
+    assert!(cluster.kubectl(&["get", "secrets", &option]).is_err());
+    Ok(())
 }
 
 /// The documented procedure, command by command.
