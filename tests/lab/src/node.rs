@@ -240,7 +240,8 @@ impl Node {
     /// # Errors
     /// If its processes cannot be killed.
     pub fn power_cut(&self) -> Result<()> {
-        self.cgroup.kill()?;
+        // Removed as well, not just emptied: Linux kills processes that are later forked into a cgroup that was killed.
+        self.cgroup.remove()?;
         let _ = fs::remove_file(self.directory.join("nspawn.pid"));
         Ok(())
     }

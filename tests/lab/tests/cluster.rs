@@ -33,6 +33,7 @@ fn power_is_cut_and_comes_back(cluster: &Cluster) -> Result<()> {
     assert!(worker.journal("kubelet")?.contains("Started"), "the journal is readable while the power is off");
     worker.power_on()?;
     assert_eq!(worker.run(&["cat", "/etc/evidence"])?, "written before the cut");
+    assert_eq!(worker.run(&["systemctl", "--failed", "--no-legend"])?, "");
     cluster.wait_ready()
 }
 
