@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 use super::containers::architecture;
-use super::image::write;
 use super::programs::Programs;
+use super::write;
 use crate::cache::{Cache, Key};
 use crate::process::{command, run, run_command};
 use crate::versions;

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use super::image::write;
 use super::packages::{KEYRING, PackageRepository};
+use super::write;
 use crate::cache::{Cache, Key, build_cgroup};
 use crate::cgroup::Cgroup;
 use crate::mounts;
