@@ -196,6 +196,8 @@ impl Node {
 
     /// Starts a command inside, with its output piped to the caller.
     ///
+    /// The child is the door, not the command: killing it leaves the command running, until it ends or the node does.
+    ///
     /// # Errors
     /// If the node is switched off.
     pub fn spawn(&self, argv: &[&str]) -> Result<Child> {

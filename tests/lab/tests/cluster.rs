@@ -60,7 +60,7 @@ fn packages_can_be_withdrawn_and_slowed_down(cluster: &Cluster) -> Result<()> {
 fn an_agent_is_installed_with_a_credential_of_its_own(cluster: &Cluster) -> Result<()> {
     // Stands in for the agent, whose own tests need a lab that works: it says it is ready, and waits.
     let program = cluster.kubeconfig().with_file_name("stand-in");
-    std::fs::write(&program, "#!/bin/sh\nexec systemd-notify --ready --exec sleep infinity\n")?;
+    std::fs::write(&program, "#!/bin/sh\nexec systemd-notify --ready --exec \\; sleep infinity\n")?;
     cluster.install_agent(&program, DEFAULT_AGENT_CONFIG)?;
     for node in cluster.nodes() {
         node.run(&["systemctl", "is-active", "node-upgrade-agent.service"])?;

@@ -1,4 +1,4 @@
-//! The package repository: packages shaped like those of pkgs.k8s.io, signed with a throw-away key.
+//! The package repository: packages shaped like upstream's, signed with a throw-away key.
 //!
 //! What matters to an upgrade is kept as upstream has it: which package owns which file (kubelet's drop-in belongs to
 //! kubeadm), the conffile, the dependencies, and that no scriptlet restarts anything.
