@@ -151,7 +151,7 @@ impl Journal {
     fn keep(&self, path: &Path) -> Result<PathBuf, JournalError> {
         let at = |doing| move |source| JournalError::Io { doing, path: path.to_owned(), source };
         let inode = path.metadata().map_err(at("look at the damaged journal"))?.ino();
-        let names = (1_u32..).map(|number| self.directory.join(format!("{FILE}.damaged-{number}")));
+        let names = (1..=999).map(|number| self.directory.join(format!("{FILE}.damaged-{number}")));
         for kept in names {
             match std::fs::hard_link(path, &kept) {
                 Ok(()) => {
