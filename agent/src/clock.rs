@@ -12,7 +12,10 @@ pub struct Clock {
 
 impl Clock {
     /// Starts counting.
-    #[expect(clippy::new_without_default, reason = "a clock that starts by default would hide when it started")]
+    #[expect(
+        clippy::new_without_default,
+        reason = "a clock that starts by default would hide when it started"
+    )]
     pub fn new() -> Self {
         Self { start: Instant::now() }
     }
