@@ -156,13 +156,27 @@ pub(super) fn prepare(settings: &Settings) -> Result<Vec<PathBuf>, Failed> {
         };
         // Numbered, so that two files of one name in different directories both count.
         let to = sources.join(format!("{number:02}-{}", name.to_string_lossy()));
-        match fs::copy(&from, &to) {
-            Ok(_) => found.push(from),
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
-            Err(error) => return Err(error).doing(|| format!("copy the apt source {}", from.display())),
+        match fs::read_to_string(&from) {
+            Ok(text) => fs::write(&to, fetched(&text)).doing(|| format!("write {}", to.display()))?,
+            Err(error) if error.kind() == ErrorKind::NotFound => continue,
+            Err(error) => return Err(error).doing(|| format!("read the apt source {}", from.display())),
         }
+        found.push(from);
     }
     Ok(found)
+}
+
+/// The same source, for downloading: apt uses packages of a `file:` repository where they are and puts none of them
+/// into the archives, so that they could be gone when they are needed; `copy:` is the same but for that.
+fn fetched(source: &str) -> String {
+    let mut text = String::with_capacity(source.len());
+    for part in source.split_inclusive(char::is_whitespace) {
+        match part.strip_prefix("file:/") {
+            Some(path) => text.extend(["copy:/", path]),
+            None => text.push_str(part),
+        }
+    }
+    text
 }
 
 /// A directory that apt's unprivileged user can pass through, whatever the umask.
@@ -184,7 +198,7 @@ pub(super) fn archived(settings: &Settings, name: &str, version: &PackageVersion
             return Ok(entry.path());
         }
     }
-    Err(Failed::new(format!("{name} {version} is not in {} although apt downloaded it", archives.display())))
+    Err(Failed::new(format!("{name} {version} is not in {}", archives.display())))
 }
 
 /// What apt said it would do.

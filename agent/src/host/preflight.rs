@@ -192,7 +192,15 @@ impl Host {
     async fn download(&self, packages: &Packages, reinstall: bool) -> Result<(), Stop> {
         let args = apt::download(self.settings(), &apt::all(packages), reinstall);
         let output = self.apt(apt::APT_GET, &args, DOWNLOAD_LIMIT).await?;
-        judge_fetch(&output, "download the packages")
+        judge_fetch(&output, "download the packages")?;
+        // apt exits with 0 when what is installed "cannot be downloaded" again: only the files prove anything.
+        let packages = packages.clone();
+        let missing = self.blocking(move |settings| {
+            apt::all(&packages)
+                .into_iter()
+                .try_for_each(|(name, version)| apt::archived(settings, name, version).map(drop))
+        });
+        Ok(missing.await?)
     }
 
     /// Unpacks the new kubeadm and kubelet aside, where nothing finds them but preflight.

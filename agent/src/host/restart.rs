@@ -16,9 +16,13 @@ const PAUSE: Duration = Duration::from_secs(1);
 impl Host {
     /// daemon-reload (the kubeadm package owns kubelet's drop-in), then a restart whose job must end as `done`.
     pub async fn restart_kubelet(&self) -> Ended {
-        let done = match timeout(LIMIT, self.restart()).await {
+        self.restart_kubelet_within(LIMIT).await
+    }
+
+    async fn restart_kubelet_within(&self, limit: Duration) -> Ended {
+        let done = match timeout(limit, self.restart()).await {
             Ok(done) => done,
-            Err(_) => Err(Failed::new(format!("{KUBELET} was not restarted within {LIMIT:?}"))),
+            Err(_) => Err(Failed::new(format!("{KUBELET} was not restarted within {limit:?}"))),
         };
         self.end(None, done).await
     }
