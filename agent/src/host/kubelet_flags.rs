@@ -67,13 +67,15 @@ fn text(path: &Path) -> Result<String, Failed> {
 
 /// The last assignment of `key` in an environment file (systemd.exec(5), `EnvironmentFile=`).
 fn variable(text: &str, key: &str) -> Option<String> {
+    // systemd joins lines that end in a backslash.
     let joined = text.replace("\\\n", "");
     joined
         .lines()
+        .rev()
         .map(str::trim)
         .filter(|line| !line.starts_with(['#', ';']))
         .filter_map(|line| line.split_once('='))
-        .filter(|(name, _)| name.trim() == key)
+        .find(|(name, _)| name.trim() == key)
         .map(|(_, value)| {
             let value = value.trim();
             ['"', '\'']
@@ -82,7 +84,6 @@ fn variable(text: &str, key: &str) -> Option<String> {
                 .unwrap_or(value)
                 .to_owned()
         })
-        .last()
 }
 
 /// Splits as systemd splits `$VARIABLE` on a command line: at white space, quotes keeping words together.

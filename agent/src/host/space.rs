@@ -19,7 +19,7 @@ const PROGRAMS: u64 = 400 * MIB;
 const DOWNLOADS: u64 = 400 * MIB;
 /// kube-proxy and pause.
 const WORKER_IMAGES: u64 = 256 * MIB;
-/// API server, controller manager, scheduler, etcd and CoreDNS besides.
+/// API server, controller manager, scheduler, etcd and `CoreDNS` besides.
 const CONTROL_PLANE_IMAGES: u64 = 1024 * MIB;
 
 /// What is needed below a path.

@@ -21,7 +21,7 @@ use super::process::ENVIRONMENT;
 use super::tools::CommandLine;
 
 /// No call of ours takes long except daemon-reload, which answers when it is done.
-const CALL_LIMIT: Duration = Duration::from_secs(60);
+const CALL_LIMIT: Duration = Duration::from_mins(1);
 
 const DESTINATION: &str = "org.freedesktop.systemd1";
 

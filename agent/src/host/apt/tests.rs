@@ -43,7 +43,7 @@ fn a_source_that_was_taken_away_does_not_live_on() {
     fs::write(&source, "deb [trusted=yes] file:/srv ./\n").unwrap();
     let settings =
         Settings { root: temp.path().join("root"), state: temp.path().join("state"), ..Settings::default() };
-    assert_eq!(prepare(&settings).unwrap(), [source.clone()]);
+    assert_eq!(prepare(&settings).unwrap(), std::slice::from_ref(&source));
     fs::remove_file(&source).unwrap();
     assert!(prepare(&settings).unwrap().is_empty());
     assert_eq!(fs::read_dir(settings.apt().join("sources")).unwrap().count(), 0);

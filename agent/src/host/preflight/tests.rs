@@ -92,7 +92,7 @@ fn tool(program: &str, args: &[&str], paths: &[&Path]) {
     assert!(Command::new(program).args(args).args(paths).output().unwrap().status.success());
 }
 
-fn found<'a>(seen: &'a HostPreflight, check: Check) -> Vec<&'a Outcome> {
+fn found(seen: &HostPreflight, check: Check) -> Vec<&Outcome> {
     seen.findings.iter().filter(|finding| finding.check == check).map(|finding| &finding.outcome).collect()
 }
 

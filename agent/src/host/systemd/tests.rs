@@ -1,4 +1,9 @@
 //! A manager of units over a peer-to-peer connection, and what is read from it.
+#![expect(
+    clippy::needless_pass_by_value,
+    clippy::unused_self,
+    reason = "signatures are those of the D-Bus interface"
+)]
 
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex as StdMutex, MutexGuard};
@@ -199,8 +204,8 @@ impl Manager {
     async fn restart_unit(
         &self,
         #[zbus(signal_emitter)] emitter: SignalEmitter<'_>,
-        name: String,
-        mode: String,
+        name: &str,
+        mode: &str,
     ) -> fdo::Result<OwnedObjectPath> {
         self.note(format!("RestartUnit {name} {mode}"));
         let job = path("job/1");
@@ -208,19 +213,18 @@ impl Manager {
         Self::job_removed(&emitter, 9, path("job/9"), "other.service", "failed").await?;
         let restart = self.fake.state().restart;
         if restart != Restart::Hangs {
-            if let Some(unit) = self.fake.state().units.get_mut(&name) {
-                unit.starts += 1;
-            }
+            self.fake.state().units.get_mut(name).unwrap().starts += 1;
         }
         match restart {
-            Restart::Ends(result) => Self::job_removed(&emitter, 1, job.clone(), &name, result).await?,
+            Restart::Ends(result) => Self::job_removed(&emitter, 1, job.clone(), name, result).await?,
             Restart::Hangs => {}
             Restart::CutsTheBus => self.fake.cut().await,
         }
         Ok(job)
     }
 
-    fn list_units_by_patterns(&self, _states: Vec<String>, patterns: Vec<String>) -> Vec<UnitRow> {
+    fn list_units_by_patterns(&self, states: Vec<&str>, patterns: Vec<&str>) -> Vec<UnitRow> {
+        assert!(states.is_empty());
         assert_eq!(patterns, ["node-upgrade-agent-tool-*.service"]);
         let state = self.fake.state();
         let ours = state.units.iter().filter(|(name, _)| name.starts_with(UNIT_PREFIX));
@@ -235,10 +239,11 @@ impl Manager {
     fn start_transient_unit(
         &self,
         name: String,
-        mode: String,
+        mode: &str,
         properties: Vec<(String, OwnedVariant)>,
-        _aux: Vec<(String, Vec<(String, OwnedVariant)>)>,
+        aux: Vec<(String, Vec<(String, OwnedVariant)>)>,
     ) -> Result<OwnedObjectPath, FakeError> {
+        assert!(aux.is_empty());
         self.note(format!("StartTransientUnit {mode}"));
         let mut state = self.fake.state();
         if state.units.contains_key(&name) {
@@ -256,15 +261,15 @@ impl Manager {
         Ok(path("job/7"))
     }
 
-    fn stop_unit(&self, name: String, mode: String) -> OwnedObjectPath {
+    fn stop_unit(&self, name: &str, mode: &str) -> OwnedObjectPath {
         self.note(format!("StopUnit {name} {mode}"));
-        self.fake.state().units.remove(&name);
+        self.fake.state().units.remove(name);
         path("job/2")
     }
 
-    fn reset_failed_unit(&self, name: String) {
+    fn reset_failed_unit(&self, name: &str) {
         self.note(format!("ResetFailedUnit {name}"));
-        self.fake.state().units.remove(&name);
+        self.fake.state().units.remove(name);
     }
 
     #[zbus(signal)]

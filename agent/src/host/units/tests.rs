@@ -132,13 +132,18 @@ async fn what_needs_dpkg_waits_until_nobody_else_holds_its_lock() {
     assert_eq!(line, "locked\n");
     let host = machine.host(&fake);
     assert_eq!(dpkg::lock_holder(&machine.settings).unwrap(), Some(i32::try_from(holder.id()).unwrap()));
+    machine
+        .write("/var/lib/dpkg/updates/0001", "Package: hello\nStatus: install ok unpacked\nVersion: 1\n\n");
+    assert!(!dpkg::read(&machine.settings).unwrap().interrupted, "somebody is at work on it");
     let tool = Tool::Hold { packages: BTreeSet::from(["kubelet".to_owned()]) };
     let act = tokio::spawn(async move { host.run(UNIT, &tool).await });
     fake.await_call("Subscribe").await;
     assert_eq!(starts(&fake), 0);
     holder.kill().unwrap();
     holder.wait().unwrap();
-    assert_eq!(act.await.unwrap().fault, None);
+    let ended = act.await.unwrap();
+    assert_eq!(ended.fault, None);
+    assert!(seen(&ended).dpkg_interrupted, "nobody is at work on it any more");
     assert_eq!(starts(&fake), 1);
 }
 
