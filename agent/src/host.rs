@@ -23,12 +23,13 @@ mod systemd;
 mod tools;
 mod units;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use upgrade_core::act::{Ended, Fault};
 use upgrade_core::job::JobId;
-use upgrade_core::seen::{Fact, HostSeen, UnitSeen};
+use upgrade_core::seen::{Fact, HostSeen, ToolState, UnitSeen};
 
 pub use self::preflight::HostPreflight;
 
@@ -167,8 +168,16 @@ impl Host {
             control_plane: copies.control_plane,
             missing_manifests: copies.missing_manifests,
             backup: copies.finished,
+            kubelet_config_changed: copies.kubelet_config_changed,
+            last_words: self.last_words(&tools),
             tools,
         })
+    }
+
+    fn last_words(&self, tools: &BTreeMap<String, ToolState>) -> BTreeMap<String, String> {
+        let failed =
+            tools.iter().filter(|(_, state)| !matches!(state, ToolState::Running | ToolState::Ended(0)));
+        failed.map(|(unit, _)| (unit.clone(), self.tail(unit))).collect()
     }
 
     /// Ends an act: with what is seen now, whether or not the act did what it says.

@@ -28,7 +28,9 @@ pub(super) struct Copies {
     /// Manifests in the copy and not in their place.
     pub(super) missing_manifests: BTreeSet<String>,
     /// The job of the finished copy.
-    pub(super) finished: Option<String>,
+    pub(super) finished: Option<JobId>,
+    /// Whether kubelet's files differ from those in the copy.
+    pub(super) kubelet_config_changed: bool,
 }
 
 /// Looks for the finished copy of `job`, or of whichever job if none is given.
@@ -45,11 +47,32 @@ pub(super) fn look(settings: &Settings, job: Option<&JobId>) -> Result<Copies, F
     Ok(Copies {
         control_plane: present.contains(API_SERVER) || copied.contains(API_SERVER),
         missing_manifests: copied.difference(&present).cloned().collect(),
+        kubelet_config_changed: match &finished {
+            Some(copy) => differs(&copy.join("kubelet"), &settings.kubelet_dir())?,
+            None => false,
+        },
         finished: finished
             .as_deref()
             .and_then(Path::file_name)
-            .map(|name| name.to_string_lossy().into_owned()),
+            .map(|name| JobId(name.to_string_lossy().into_owned())),
     })
+}
+
+/// Whether a file of the copy is another one in its place.
+fn differs(copy: &Path, place: &Path) -> Result<bool, Failed> {
+    for name in present(copy, &KUBELET_FILES) {
+        let read = |directory: &Path| match fs::read(directory.join(&name)) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            other => other.map(Some),
+        };
+        if read(copy)
+            .and_then(|copied| Ok(copied != read(place)?))
+            .doing(|| format!("compare {name} with its copy"))?
+        {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 impl Host {
