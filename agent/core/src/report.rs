@@ -141,6 +141,9 @@ pub struct DrainReport {
     pub pods_left: usize,
     /// Pods that budgets hold.
     pub blocked: Vec<Blocked>,
+    /// Pods left here because their controller puts them back onto the cordoned node.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub returning: Vec<String>,
 }
 
 /// Derives the report from what is remembered, seen and decided; none before the own Node was seen.
@@ -153,11 +156,11 @@ pub fn derive(memory: &Memory, seen: &Seen, next: &Next, setback: Option<&str>) 
     let why = why(memory, next, setback);
     let attempts =
         job.map_or_else(|| memory.backoff.as_ref().map_or(0, |backoff| backoff.retreats), |job| job.tries);
-    let drain = seen
-        .drain
-        .as_ref()
-        .filter(|_| phase == Phase::Draining)
-        .map(|progress| DrainReport { pods_left: progress.left, blocked: progress.blocked.clone() });
+    let drain = seen.drain.as_ref().filter(|_| phase == Phase::Draining).map(|progress| DrainReport {
+        pods_left: progress.left,
+        blocked: progress.blocked.clone(),
+        returning: progress.returning.clone(),
+    });
     Some(Report {
         target: node.annotations.get(TARGET).cloned(),
         hop: job.map(|job| format!("{} → {}", job.hop.from.kubelet, job.hop.to.kubelet)),
