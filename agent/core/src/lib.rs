@@ -8,6 +8,7 @@
 //! - [`job`]: the memory, which holds only what cannot be seen again.
 //! - [`seen`]: what was observed; [`act`]: what can be done.
 //! - [`preflight`], [`cordon`], [`drain`], [`policy`]: rules of their own.
+//! - [`rules`]: the oracle, which judges histories and knows nothing of all this.
 
 pub mod act;
 pub mod agent;
@@ -18,6 +19,7 @@ pub mod policy;
 pub mod preflight;
 pub mod report;
 pub mod request;
+pub mod rules;
 pub mod seen;
 pub mod time;
 pub mod version;
