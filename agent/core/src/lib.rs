@@ -7,13 +7,16 @@
 //! - [`version`]: versions, package versions, skew.
 //! - [`job`]: the memory, which holds only what cannot be seen again.
 //! - [`seen`]: what was observed; [`act`]: what can be done.
-//! - [`preflight`], [`cordon`], [`drain`], [`policy`]: rules of their own.
+//! - [`decide`]: the rules that bring them together; [`agent`]: inputs to outputs around them.
+//! - [`preflight`], [`slots`], [`cordon`], [`drain`], [`verify`], [`policy`]: rules of their own.
 //! - [`rules`]: the oracle, which judges histories and knows nothing of all this.
 
 pub mod act;
 pub mod agent;
 pub mod cordon;
+pub mod decide;
 pub mod drain;
+pub mod image;
 pub mod job;
 pub mod policy;
 pub mod preflight;
@@ -21,5 +24,7 @@ pub mod report;
 pub mod request;
 pub mod rules;
 pub mod seen;
+pub mod slots;
 pub mod time;
+pub mod verify;
 pub mod version;
