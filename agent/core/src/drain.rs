@@ -1,10 +1,17 @@
 //! Draining: which pods go, in kubectl's words, and how evictions are paced.
+//!
+//! [`sort`] is what `kubectl drain` calls its filters; [`Engine`] takes lists of pods and answers to evictions
+//! in, and gives the next evictions out.
+
+mod engine;
 
 use serde::{Deserialize, Serialize};
 
 use crate::job::Trouble;
 use crate::seen::PodSeen;
 use crate::time::Mono;
+
+pub use engine::{Answer, Engine, MAX_IN_FLIGHT, Next, Order};
 
 /// The rules of a drain, in the words of `kubectl drain`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,6 +39,8 @@ impl Default for DrainOptions {
 pub enum Sort {
     /// It is evicted.
     Evict,
+    /// Its deletion was asked for already: it is waited for, without another eviction.
+    Going,
     /// It stays, for this reason.
     Stays(&'static str),
     /// The drain must not begin: what stands in the way and how to allow it.
@@ -58,6 +67,9 @@ pub struct Progress {
     pub left: usize,
     /// Those whose eviction is refused for now.
     pub blocked: Vec<Blocked>,
+    /// Pods that are left here, as `namespace/name`, because their controller puts them back onto the cordoned
+    /// node however often they are evicted: they tolerate the cordon.
+    pub returning: Vec<String>,
     /// Where it stands.
     pub state: DrainState,
 }
@@ -73,7 +85,41 @@ pub enum DrainState {
     GivenUp(Trouble),
 }
 
-/// Sorts one pod.
-pub fn sort(_pod: &PodSeen, _options: &DrainOptions) -> Sort {
+/// Sorts one pod with the filters of `kubectl drain` (`pkg/drain/filters.go`), in their order.
+///
+/// Two things differ, both because nobody sits at a terminal: a pod that is terminating already is nobody's to
+/// refuse any more, and a pod of a `DaemonSet` stays even when it has failed: its controller replaces it.
+pub fn sort(pod: &PodSeen, options: &DrainOptions) -> Sort {
+    if is_daemon_set_pod(pod) {
+        return Sort::Stays("a DaemonSet would put it back at once");
+    }
+    if pod.mirror {
+        return Sort::Stays("it mirrors a static pod, which the API server cannot stop");
+    }
+    if pod.deletion.is_some() {
+        return Sort::Going;
+    }
+    if pod.finished {
+        return Sort::Evict;
+    }
+    if pod.empty_dir && !options.delete_emptydir_data {
+        return Sort::Refuses(format!(
+            "pod {}/{} keeps data in an emptyDir volume, which is lost with it: move the data and delete the pod, \
+             or set delete-emptydir-data = true in [drain] of this node's config.toml",
+            pod.namespace, pod.name
+        ));
+    }
+    if pod.controller.is_none() && !options.force {
+        return Sort::Refuses(format!(
+            "pod {}/{} has no controller that would create it again: delete it yourself, \
+             or set force = true in [drain] of this node's config.toml",
+            pod.namespace, pod.name
+        ));
+    }
     Sort::Evict
+}
+
+/// The API version counts too: other projects have a kind of that name whose pods behave otherwise.
+fn is_daemon_set_pod(pod: &PodSeen) -> bool {
+    pod.controller.as_ref().is_some_and(|owner| owner.kind == "DaemonSet" && owner.api_version == "apps/v1")
 }
