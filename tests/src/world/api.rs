@@ -9,8 +9,8 @@ use upgrade_core::policy::Policy;
 use upgrade_core::request::{CURRENT, FOUND_CORDONED, IGNORE, PHASE, TARGET, is_on};
 use upgrade_core::rules::{What, Who};
 use upgrade_core::seen::{
-    ContainerSeen, ControlPlanePod, Fact, FleetLease, FleetNode, FleetSeen, NodeSeen, Owner, PodSeen, PodsSeen, Ready,
-    TurnSeen,
+    ContainerSeen, ControlPlanePod, Fact, FleetLease, FleetNode, FleetSeen, NodeSeen, Owner, PodSeen,
+    PodsSeen, Ready, TurnSeen,
 };
 use upgrade_core::time::{Mono, Unix};
 use upgrade_core::version::Version;

@@ -168,7 +168,8 @@ impl Host {
     }
 
     fn work(&self, tool: &Tool) -> Vec<(u64, Work)> {
-        let unpack = |name: &str, version: &PackageVersion| (1_500, Work::Unpack(name.to_owned(), version.clone()));
+        let unpack =
+            |name: &str, version: &PackageVersion| (1_500, Work::Unpack(name.to_owned(), version.clone()));
         match tool {
             Tool::InstallKubeadm { packages } => {
                 vec![unpack("kubeadm", &packages.kubeadm), (2_000, Work::Configure)]
