@@ -1,10 +1,12 @@
 //! The one place where time is read.
 
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
+use tokio::time::Instant;
 use upgrade_core::time::{Mono, Now, Unix};
 
-/// Reads both clocks; monotonic time counts from the moment it was made.
+/// Reads both clocks; monotonic time counts from the moment it was made, and is the runtime's own, so that waiting and
+/// the age of what was seen agree also where a test moves time.
 #[derive(Debug, Clone, Copy)]
 pub struct Clock {
     start: Instant,
@@ -12,7 +14,10 @@ pub struct Clock {
 
 impl Clock {
     /// Starts counting.
-    #[expect(clippy::new_without_default, reason = "a clock that starts by default would hide when it started")]
+    #[expect(
+        clippy::new_without_default,
+        reason = "a clock that starts by default would hide when it started"
+    )]
     pub fn new() -> Self {
         Self { start: Instant::now() }
     }

@@ -1,1 +1,125 @@
-//! To be written.
+//! The Kubernetes API: what is observed through it, and what is done to it.
+//!
+//! - `client`: the two identities, deadlines, rotation of credentials; `error`: what goes wrong, for people.
+//! - `node`, `report`, `events`: the own Node. `pods`, `drain`: the pods on it.
+//! - `leases`, `fleet`, `policy`: what agents share.
+//! - `control_plane`: this host's API server and etcd, asked directly. `preflight`: what the cluster says to a plan.
+//! - `convert`, `image`, `known`: Kubernetes objects to what the rules know.
+//!
+//! Nothing here decides: writes are fenced by resourceVersion or UID, decided by functions of the core from a fresh
+//! read, and harmless when repeated. A fault always means "not known to be done", never "known not to be done".
+
+mod client;
+mod control_plane;
+mod convert;
+mod drain;
+mod error;
+mod events;
+mod fleet;
+mod image;
+mod known;
+mod leases;
+mod node;
+mod pods;
+mod policy;
+mod preflight;
+mod report;
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use kube::Client;
+use upgrade_core::policy::Policy;
+
+use crate::clock::Clock;
+use client::Identity;
+use node::Mark;
+use report::Condition;
+
+pub use error::Error;
+pub use events::EventKind;
+pub use policy::PolicyRead;
+pub use preflight::ClusterPreflight;
+
+/// The namespace of Leases and policy.
+pub const NAMESPACE: &str = "node-upgrade-agent";
+
+/// What this host's agent needs to know to reach its cluster.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Name of the own Node.
+    pub node: String,
+    /// kubelet's own credential: `/etc/kubernetes/kubelet.conf`.
+    pub kubeconfig: PathBuf,
+    /// The narrow credential agents share Leases and policy with.
+    pub coordination_kubeconfig: PathBuf,
+    /// Namespace of Leases and policy.
+    pub namespace: String,
+    /// `/etc/kubernetes/pki/etcd`: where a stacked etcd's certificates are.
+    pub etcd_pki: PathBuf,
+    /// This host's own API server, `https://127.0.0.1:6443`: kubeadm's listens on every address, and the
+    /// certificate is checked for the name `kubernetes`, which kubeadm always puts in.
+    pub local_api_server: http::Uri,
+}
+
+/// The cluster, as one node's agent may touch it. Clones share everything.
+#[derive(Debug, Clone)]
+pub struct Cluster {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    settings: Settings,
+    clock: Clock,
+    /// The kubelet's credential.
+    own: Identity,
+    /// The coordination credential.
+    shared: Identity,
+    /// The kubelet's credential at this host's own API server.
+    local: Identity,
+    mark: Mark,
+    condition: Mutex<Option<Condition>>,
+    /// The last policy that could be read.
+    policy: Mutex<Policy>,
+}
+
+impl Cluster {
+    /// Nothing is read and nobody is asked until the first use, so that a daemon starts while the API is away.
+    pub fn new(settings: Settings, clock: Clock) -> Self {
+        let own = Identity::from_files(settings.kubeconfig.clone());
+        let shared = Identity::from_files(settings.coordination_kubeconfig.clone());
+        let local = Identity::from_files_at(settings.kubeconfig.clone(), settings.local_api_server.clone());
+        Self::build(settings, clock, own, shared, local)
+    }
+
+    /// With clients made elsewhere: `own` acts as the kubelet, also towards this host's API server; `shared` as the
+    /// coordination identity.
+    pub fn with_clients(settings: Settings, clock: Clock, own: &Client, shared: &Client) -> Self {
+        let given = |client: &Client| Identity::given(client.clone());
+        Self::build(settings, clock, given(own), given(shared), given(own))
+    }
+
+    fn build(settings: Settings, clock: Clock, own: Identity, shared: Identity, local: Identity) -> Self {
+        let inner = Inner {
+            settings,
+            clock,
+            own,
+            shared,
+            local,
+            mark: Mark::default(),
+            condition: Mutex::default(),
+            policy: Mutex::default(),
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    fn node_name(&self) -> &str {
+        &self.inner.settings.node
+    }
+}
+
+/// A panic elsewhere does not make a plain value unusable.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

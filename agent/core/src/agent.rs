@@ -97,7 +97,8 @@ impl Agent {
     /// fed in as a fact. None while no Lease is known to be ours.
     pub fn heartbeat(&self) -> Option<Act> {
         let job = self.memory.job.as_ref()?;
-        matches!(self.seen.lease, Some(LeaseSeen::Held { .. })).then(|| renew(job))
+        let ours = matches!(self.seen.lease, Some(LeaseSeen::Held { .. }));
+        (ours && !matches!(job.stage, Stage::Returning(_))).then(|| renew(job))
     }
 
     /// Takes one input in and says what follows.

@@ -99,7 +99,9 @@ impl Scene<'_> {
     /// A proof not older than `age` that the Lease is ours, the act that gets one, or none if it is lost.
     fn proof(&self, job: &Job, age: u64) -> Proof {
         match &self.seen.lease {
-            Some(LeaseSeen::Held { at }) if self.is_fresh(*at, age) => Proof::Ours,
+            Some(LeaseSeen::Held { at, job: held }) if self.is_fresh(*at, age) && *held == job.holder.job => {
+                Proof::Ours
+            }
             Some(LeaseSeen::Free | LeaseSeen::Other(_)) => Proof::Lost,
             Some(LeaseSeen::Held { .. }) | None => Proof::Ask(Next::Do(renew(job))),
         }

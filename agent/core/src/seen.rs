@@ -250,6 +250,8 @@ pub enum LeaseSeen {
     Held {
         /// When.
         at: Mono,
+        /// For this job: an answer that arrives late says nothing of another one.
+        job: JobId,
     },
     /// Free, or absent: nobody holds it.
     Free,

@@ -1,7 +1,7 @@
 //! A running cluster: booted, joined, and taken away again.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::thread;
@@ -18,6 +18,9 @@ use crate::node::Node;
 use crate::process::{command, run_command};
 use crate::repository::Repository;
 use crate::{cgroup::Cgroup, kubeadm, wait_until};
+
+/// etcd, API server, controller manager and scheduler.
+const STATIC_PODS: usize = 4;
 
 const READY_LIMIT: Duration = Duration::from_secs(90);
 
@@ -63,12 +66,7 @@ impl Cluster {
             (1..=options.control_planes).map(|number| format!("cp{number}")).collect();
         nodes.extend((1..=options.workers).map(|number| format!("worker{number}")));
         let name = options.name.clone().unwrap_or_else(unique_name);
-        let claim = Claim {
-            name: name.clone(),
-            nodes,
-            control_planes: usize::from(options.control_planes),
-            programs: artefacts.new.clone(),
-        };
+        let claim = Claim { name: name.clone(), nodes, control_planes: usize::from(options.control_planes) };
         // From here on its Drop removes whatever exists.
         let mut cluster = Self::of(Instance::claim(&cache, claim)?)?;
         if let Err(error) = cluster.start(&artefacts) {
@@ -104,6 +102,8 @@ impl Cluster {
     /// Disks, cables and the package repository.
     fn create(&mut self, artefacts: &Artefacts) -> Result<()> {
         let network = self.network();
+        // Beside the cluster: whoever opens it later need not know which build it was started with.
+        symlink(artefacts.new.path("kubectl"), self.kubectl_program()).context("cannot link kubectl")?;
         network.create()?;
         let repository = self.repository();
         repository.create(&artefacts.packages)?;
@@ -152,15 +152,20 @@ impl Cluster {
         self.wait_ready()
     }
 
-    /// Waits until every node is Ready.
+    /// Waits until every node and every static pod of the control plane is Ready: an upgrade refuses to start before.
     ///
     /// # Errors
     /// If one is not in time.
     pub fn wait_ready(&self) -> Result<()> {
-        let query = "jsonpath={.items[*].status.conditions[?(@.type==\"Ready\")].status}";
-        wait_until("all nodes to be Ready", READY_LIMIT, || {
-            let answer = self.kubectl(&["get", "nodes", "-o", query])?;
-            Ok(answer.split_whitespace().filter(|status| *status == "True").count() == self.nodes.len())
+        let pods = STATIC_PODS * self.instance.record.control_planes;
+        let ready = |arguments: &[&str]| -> Result<usize> {
+            let query = "jsonpath={.items[*].status.conditions[?(@.type==\"Ready\")].status}";
+            let answer = self.kubectl(&[&["get", "-o", query], arguments].concat())?;
+            Ok(answer.split_whitespace().filter(|status| *status == "True").count())
+        };
+        wait_until("all nodes to be Ready", READY_LIMIT, || Ok(ready(&["nodes"])? == self.nodes.len()))?;
+        wait_until("the control plane's pods to be Ready", READY_LIMIT, || {
+            Ok(ready(&["pods", "-n", "kube-system", "-l", "tier=control-plane"])? == pods)
         })
     }
 
@@ -200,7 +205,7 @@ impl Cluster {
 
     /// Path of the host's kubectl.
     pub fn kubectl_program(&self) -> PathBuf {
-        self.instance.record.programs.path("kubectl")
+        self.instance.record.state.join("kubectl")
     }
 
     /// Runs kubectl as the administrator and returns its standard output.

@@ -10,7 +10,6 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
-use crate::build::Programs;
 use crate::cache::Cache;
 use crate::cgroup::Cgroup;
 use crate::mounts;
@@ -33,8 +32,6 @@ pub(crate) struct Record {
     pub(crate) nodes: Vec<String>,
     /// How many of them, the first ones, are control-plane nodes.
     pub(crate) control_planes: usize,
-    /// The host's copies of the programs, kubectl among them.
-    pub(crate) programs: Programs,
 }
 
 /// What a new cluster is to be.
@@ -43,7 +40,6 @@ pub(crate) struct Claim {
     pub(crate) name: String,
     pub(crate) nodes: Vec<String>,
     pub(crate) control_planes: usize,
-    pub(crate) programs: Programs,
 }
 
 /// A claimed index. The lock is held as long as the owner lives, however it dies.
@@ -59,7 +55,7 @@ impl Instance {
     /// # Errors
     /// If a cluster of that name runs, no index is free, or the claims cannot be written.
     pub(crate) fn claim(cache: &Cache, claim: Claim) -> Result<Self> {
-        let Claim { name, nodes, control_planes, programs } = claim;
+        let Claim { name, nodes, control_planes } = claim;
         if nodes.len() > usize::from(NODES) {
             bail!("a cluster can have {NODES} nodes at most, not {}", nodes.len());
         }
@@ -80,7 +76,7 @@ impl Instance {
                 continue;
             }
             let state = cache.instances().join(index.to_string());
-            let record = Record { name, index, state, kept: false, nodes, control_planes, programs };
+            let record = Record { name, index, state, kept: false, nodes, control_planes };
             // Written before anything is made: what is not recorded is not found again.
             write_record(&record)?;
             fs::create_dir_all(&record.state)

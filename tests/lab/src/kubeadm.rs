@@ -14,7 +14,7 @@ const INIT: &str = include_str!("../kubeadm/init.yaml");
 const JOIN: &str = include_str!("../kubeadm/join.yaml");
 const JOIN_CONTROL_PLANE: &str = include_str!("../kubeadm/join-control-plane.yaml");
 const UPGRADE: &str = include_str!("../kubeadm/upgrade.yaml");
-const AUDIT_POLICY: &str = include_str!("../kubeadm/audit-policy.yaml");
+pub(crate) const AUDIT_POLICY: &str = include_str!("../kubeadm/audit-policy.yaml");
 const POD_NETWORK: &str = include_str!("../kubeadm/pod-network.json");
 
 /// File given to `kubeadm upgrade` as `--config`, on every node.
@@ -136,7 +136,8 @@ pub(crate) fn hosts(nodes: &[(String, Ipv4Addr)]) -> String {
     std::iter::once("127.0.0.1 localhost\n".to_owned()).chain(lines).collect()
 }
 
-fn fill(template: &str, values: &[(&str, &str)]) -> String {
+/// Replaces `${NAME}` in a template.
+pub(crate) fn fill(template: &str, values: &[(&str, &str)]) -> String {
     values
         .iter()
         .fold(template.to_owned(), |text, (name, value)| text.replace(&format!("${{{name}}}"), value))

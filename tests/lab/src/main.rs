@@ -7,7 +7,8 @@ use std::process::{ExitCode, Stdio};
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
-use lab::{Artefacts, Cache, Cluster, HttpServer, Options};
+use lab::{Artefacts, Cache, Cluster, HostControlPlane, HttpServer, Options};
+use nix::sys::signal::{SigSet, Signal};
 
 /// Real kubeadm clusters of systemd-nspawn nodes on this machine.
 #[derive(Debug, Parser)]
@@ -114,6 +115,19 @@ enum Verb {
         #[arg(long)]
         config: Option<PathBuf>,
     },
+    /// Change what the nodes' package repository offers, and how fast.
+    Packages {
+        #[command(flatten)]
+        which: Which,
+        #[command(subcommand)]
+        change: Change,
+    },
+    /// Run a control plane without nodes on loopback until interrupted.
+    ControlPlane {
+        /// Make kubeconfigs for the kubelet and the agent of these nodes.
+        #[arg(long)]
+        node: Vec<String>,
+    },
     /// Serve a directory over HTTP, as the package repository is.
     Serve {
         #[arg(long)]
@@ -124,6 +138,16 @@ enum Verb {
         #[arg(long)]
         rate_bytes: Option<u64>,
     },
+}
+
+#[derive(Debug, Subcommand)]
+enum Change {
+    /// Withdraw a Kubernetes version.
+    Remove { version: String },
+    /// Offer everything again.
+    Restore,
+    /// Limit all downloads together to this many bytes per second; 0 lifts the limit.
+    Rate { bytes_per_second: u64 },
 }
 
 fn main() -> ExitCode {
@@ -163,6 +187,15 @@ fn run(verb: Verb) -> Result<ExitCode> {
             };
             Cluster::open(&which.name)?.install_agent(&program, &config)?;
         }
+        Verb::Packages { which, change } => {
+            let repository = Cluster::open(&which.name)?.repository();
+            match change {
+                Change::Remove { version } => repository.remove_version(&version)?,
+                Change::Restore => repository.restore()?,
+                Change::Rate { bytes_per_second } => repository.set_rate(Some(bytes_per_second))?,
+            }
+        }
+        Verb::ControlPlane { node } => control_plane(&node)?,
         Verb::Serve { dir, listen, rate_bytes } => {
             if rate_bytes.is_some() {
                 lab::set_rate(&dir, rate_bytes)?;
@@ -190,6 +223,24 @@ fn up(name: &str, size: &Size) -> Result<()> {
     println!(
         "# lab kubectl{option} get nodes; lab shell{option} worker1; lab exec{option} cp1 -- COMMAND; lab down{option}"
     );
+    Ok(())
+}
+
+/// Runs a control plane until this process is interrupted or asked to end.
+fn control_plane(nodes: &[String]) -> Result<()> {
+    let control_plane = HostControlPlane::start()?;
+    control_plane.apply_rbac()?;
+    println!("export KUBECONFIG={}", control_plane.kubeconfig().display());
+    println!("# audit log: {}", control_plane.audit_log().display());
+    for node in nodes {
+        println!("# kubelet of {node}: {}", control_plane.kubelet_kubeconfig(node)?.display());
+        println!("# agent of {node}: {}", control_plane.coordination_kubeconfig(node)?.display());
+    }
+    let mut signals = SigSet::empty();
+    signals.add(Signal::SIGINT);
+    signals.add(Signal::SIGTERM);
+    signals.thread_block().context("cannot hold back signals")?;
+    signals.wait().context("cannot wait for a signal")?;
     Ok(())
 }
 

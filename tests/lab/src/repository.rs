@@ -83,9 +83,11 @@ impl Repository {
     /// If the files cannot be replaced.
     pub fn restore(&self) -> Result<()> {
         let served = self.served();
-        fs::remove_dir_all(served.join(PackageRepository::path()))
-            .context("cannot clear the cluster's repository")?;
-        link(&self.directory.join("original"), &served)
+        let directory = served.join(PackageRepository::path());
+        fs::remove_dir_all(&directory).context("cannot clear the cluster's repository")?;
+        link(&self.directory.join("original"), &served)?;
+        // Indexed anew, for apt passes over an index that is older than the one it has.
+        index_repository(&directory, &self.directory.join("secret.gpg"))
     }
 
     /// Limits what all nodes together download per second; `None` lifts the limit. Takes effect at once.

@@ -30,6 +30,9 @@ pub const CLUSTER: &[Tool] = &[
     tool("find", "findutils", "cleans the image"),
 ];
 
+/// What it takes to run a control plane without nodes.
+pub const HOST_CONTROL_PLANE: &[Tool] = &[tool("mktemp", "coreutils", "makes a temporary directory")];
+
 /// What it takes to build the Kubernetes programs.
 pub const GO: &[Tool] = &[tool("go", "golang", "builds the Kubernetes programs (1.26 or newer)")];
 

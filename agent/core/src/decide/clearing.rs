@@ -26,7 +26,8 @@ pub(super) fn decide(scene: &Scene<'_>, job: &Job, disturbed: Option<Unix>) -> N
             Next::Do(Act::Claim { lease: job.lease, holder: job.holder.clone() })
         }
         Some(LeaseSeen::Free | LeaseSeen::Other(_)) => forget(scene),
-        Some(LeaseSeen::Held { at }) => match disturbed {
+        Some(LeaseSeen::Held { job: held, .. }) if *held != job.holder.job => Next::Do(renew(job)),
+        Some(LeaseSeen::Held { at, .. }) => match disturbed {
             Some(since) if cordoned => drain(scene, job, since),
             _ => may_cordon(scene, job, *at, disturbed),
         },

@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use std::thread::available_parallelism;
 
 use anyhow::{Context, Result};
-use serde::{Deserialize, Serialize};
 
 use crate::cache::{Cache, Key};
 use crate::process::{command, run_command};
@@ -23,7 +22,7 @@ const KUBERNETES: [&str; 6] =
 const ETCD: &str = "go.etcd.io/etcd/server/v3";
 
 /// The programs of one Kubernetes version.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone)]
 pub struct Programs {
     version: String,
     kubernetes: PathBuf,

@@ -1,0 +1,175 @@
+//! Kubernetes objects to what the rules know.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use upgrade_core::job::LeaseName;
+use upgrade_core::report::Phase;
+use upgrade_core::request;
+use upgrade_core::seen::{
+    ContainerSeen, ControlPlanePod, FleetLease, FleetNode, NodeSeen, Owner, PodSeen, Ready,
+};
+use upgrade_core::time::Unix;
+use upgrade_core::version::Version;
+
+use super::image;
+
+/// Label of control-plane Nodes.
+pub(super) const CONTROL_PLANE_LABEL: &str = "node-role.kubernetes.io/control-plane";
+/// Marks the mirror of a static pod.
+const MIRROR: &str = "kubernetes.io/config.mirror";
+/// Annotation on a Lease: why its holder is degraded.
+pub(super) const DEGRADED: &str = "node-upgrade-agent/degraded";
+/// What annotations of other tools begin with that preflight looks at.
+const OTHER_TOOLS: [&str; 2] = ["weave.works/", "cluster-autoscaler.kubernetes.io/"];
+
+/// The own Node.
+pub(super) fn node_seen(node: Node) -> NodeSeen {
+    let (ready, heartbeat) = ready(&node);
+    let control_plane = is_control_plane(&node);
+    let kubelet = kubelet(&node);
+    let wanted = |key: &str| {
+        key.starts_with(request::PREFIX) || OTHER_TOOLS.iter().any(|prefix| key.starts_with(prefix))
+    };
+    NodeSeen {
+        name: node.metadata.name.unwrap_or_default(),
+        uid: node.metadata.uid.unwrap_or_default(),
+        resource_version: node.metadata.resource_version.unwrap_or_default(),
+        annotations: annotations(node.metadata.annotations, wanted),
+        unschedulable: node.spec.and_then(|spec| spec.unschedulable).unwrap_or_default(),
+        ready,
+        heartbeat,
+        kubelet,
+        control_plane,
+    }
+}
+
+fn annotations(
+    all: Option<BTreeMap<String, String>>,
+    wanted: impl Fn(&str) -> bool,
+) -> BTreeMap<String, String> {
+    all.unwrap_or_default().into_iter().filter(|(key, _)| wanted(key)).collect()
+}
+
+fn ready(node: &Node) -> (Ready, Unix) {
+    let conditions = node.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
+    let Some(condition) = conditions.iter().find(|condition| condition.type_ == "Ready") else {
+        return (Ready::Unknown, Unix(0));
+    };
+    let ready = match condition.status.as_str() {
+        "True" => Ready::True,
+        "False" => Ready::False,
+        _ => Ready::Unknown,
+    };
+    (ready, condition.last_heartbeat_time.as_ref().map(unix).unwrap_or_default())
+}
+
+fn unix(time: &Time) -> Unix {
+    Unix(u64::try_from(time.0.as_second()).unwrap_or_default())
+}
+
+fn kubelet(node: &Node) -> Option<Version> {
+    node.status.as_ref()?.node_info.as_ref()?.kubelet_version.parse().ok()
+}
+
+fn is_control_plane(node: &Node) -> bool {
+    node.metadata.labels.as_ref().is_some_and(|labels| labels.contains_key(CONTROL_PLANE_LABEL))
+}
+
+/// A Node in the small form of the fleet.
+pub(super) fn fleet_node(node: Node) -> FleetNode {
+    let (ready, _heartbeat) = ready(&node);
+    let control_plane = is_control_plane(&node);
+    let kubelet = kubelet(&node);
+    let notes = node.metadata.annotations.unwrap_or_default();
+    let version = |key: &str| notes.get(key).and_then(|text| text.trim().parse().ok());
+    FleetNode {
+        ready: ready == Ready::True,
+        unschedulable: node.spec.and_then(|spec| spec.unschedulable).unwrap_or_default(),
+        control_plane,
+        ignored: request::is_on(&notes, request::IGNORE),
+        degraded: notes.get(request::PHASE).is_some_and(|phase| phase == Phase::Degraded.word()),
+        target: version(request::TARGET),
+        current: version(request::CURRENT),
+        kubelet,
+        name: node.metadata.name.unwrap_or_default(),
+        uid: node.metadata.uid.unwrap_or_default(),
+    }
+}
+
+/// A Lease; none for Leases that are not ours.
+pub(super) fn fleet_lease(lease: &Lease) -> Option<FleetLease> {
+    Some(FleetLease {
+        name: LeaseName::parse(lease.metadata.name.as_deref()?)?,
+        holder: holder(lease).map(str::to_owned),
+        degraded: lease.metadata.annotations.as_ref().and_then(|notes| notes.get(DEGRADED)).cloned(),
+    })
+}
+
+/// Who holds a Lease.
+pub(super) fn holder(lease: &Lease) -> Option<&str> {
+    lease.spec.as_ref()?.holder_identity.as_deref().filter(|holder| !holder.is_empty())
+}
+
+/// A pod of the own node.
+pub(super) fn pod_seen(pod: Pod) -> PodSeen {
+    let ready = pod_ready(&pod);
+    let (meta, spec, status) = (pod.metadata, pod.spec.unwrap_or_default(), pod.status.unwrap_or_default());
+    let controller =
+        meta.owner_references.unwrap_or_default().into_iter().find(|owner| owner.controller == Some(true));
+    PodSeen {
+        namespace: meta.namespace.unwrap_or_default(),
+        name: meta.name.unwrap_or_default(),
+        uid: meta.uid.unwrap_or_default(),
+        labels: meta.labels.unwrap_or_default(),
+        controller: controller.map(|owner| Owner {
+            api_version: owner.api_version,
+            kind: owner.kind,
+            name: owner.name,
+        }),
+        mirror: meta.annotations.is_some_and(|notes| notes.contains_key(MIRROR)),
+        empty_dir: spec
+            .volumes
+            .is_some_and(|volumes| volumes.iter().any(|volume| volume.empty_dir.is_some())),
+        finished: matches!(status.phase.as_deref(), Some("Succeeded" | "Failed")),
+        ready,
+        deletion: meta.deletion_timestamp.as_ref().map(unix),
+        containers: status
+            .container_statuses
+            .unwrap_or_default()
+            .into_iter()
+            .map(|container| ContainerSeen {
+                name: container.name,
+                image: container.image,
+                ready: container.ready,
+            })
+            .collect(),
+    }
+}
+
+fn pod_ready(pod: &Pod) -> bool {
+    let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
+    conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
+}
+
+/// A static pod of the control plane; none for pods without the label that names their component.
+///
+/// The version is that of the running container: the pod's spec names what shall run, and kubeadm-config what shall
+/// run everywhere.
+pub(super) fn control_plane_pod(pod: &Pod) -> Option<ControlPlanePod> {
+    let component = pod.metadata.labels.as_ref()?.get("component")?.clone();
+    let statuses =
+        pod.status.as_ref().and_then(|status| status.container_statuses.as_deref()).unwrap_or_default();
+    let version = statuses
+        .iter()
+        .find(|status| status.name == component)
+        .and_then(|status| image::version(&status.image));
+    Some(ControlPlanePod {
+        node: pod.spec.as_ref()?.node_name.clone()?,
+        version,
+        ready: pod_ready(pod),
+        component,
+    })
+}

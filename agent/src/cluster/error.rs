@@ -1,0 +1,150 @@
+//! What can go wrong on the way to the API server, and what it means to the rules.
+
+use std::error::Error as StdError;
+use std::path::PathBuf;
+
+use kube::config::KubeconfigError;
+use kube::core::Status;
+use upgrade_core::act::{Ended, Fault, FaultClass};
+
+use super::client::DEADLINE;
+
+/// A call that did not come to its end. Every text says what was attempted, on what, and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Nothing, or not everything, came back in time; a write may have had its effect.
+    #[error("{doing}: no answer within {} s; is the API server up and reachable?", DEADLINE.as_secs())]
+    Deadline {
+        /// What was attempted.
+        doing: String,
+    },
+    /// The API server said no.
+    #[error("{doing}: {} ({} {}){}", status.message, status.code, status.reason, advice(status.code))]
+    Refused {
+        /// What was attempted.
+        doing: String,
+        /// The server's answer.
+        status: Box<Status>,
+    },
+    /// The API server was not reached, or its answer could not be read.
+    #[error("{doing}")]
+    Transport {
+        /// What was attempted.
+        doing: String,
+        /// Why.
+        #[source]
+        source: Box<kube::Error>,
+    },
+    /// The kubeconfig, or a file it names, cannot be used.
+    #[error("the kubeconfig {} cannot be used; check the path in config.toml and the file", path.display())]
+    Kubeconfig {
+        /// The kubeconfig.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: Box<KubeconfigError>,
+    },
+    /// No client can be made of a kubeconfig, for example because its certificate and key do not fit.
+    #[error("no connection can be set up from the kubeconfig {}", path.display())]
+    Client {
+        /// The kubeconfig.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: Box<kube::Error>,
+    },
+    /// Others wrote between our read and our write, again and again.
+    #[error("{doing}: changed by others {tries} times in a row between reading and writing")]
+    Contended {
+        /// What was attempted.
+        doing: String,
+        /// How often.
+        tries: u32,
+    },
+    /// The answer does not hold what was asked for.
+    #[error("{doing}: {why}")]
+    Unexpected {
+        /// What was attempted.
+        doing: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// The own Node is not there.
+    #[error(
+        "Node {node} does not exist; did kubelet register it under another name? (config.toml, [cluster] node)"
+    )]
+    NoNode {
+        /// Its name.
+        node: String,
+    },
+}
+
+/// What a person can do about an answer; empty where the server's words are enough.
+const fn advice(code: u16) -> &'static str {
+    match code {
+        401 => "; the credential is not accepted: has its certificate expired or been revoked?",
+        403 => "; are the manifests of this agent applied, and does the kubeconfig belong to this node?",
+        _ => "",
+    }
+}
+
+impl Error {
+    /// From what the client says.
+    pub(super) fn from_kube(doing: &str, error: kube::Error) -> Self {
+        let doing = doing.to_owned();
+        match error {
+            kube::Error::Api(status) => Self::Refused { doing, status },
+            other => Self::Transport { doing, source: Box::new(other) },
+        }
+    }
+
+    /// The server's answer, where there was one.
+    pub(super) fn status(&self) -> Option<&Status> {
+        match self {
+            Self::Refused { status, .. } => Some(status),
+            _ => None,
+        }
+    }
+
+    /// Whether a write was refused because somebody else wrote first.
+    pub(super) fn is_conflict(&self) -> bool {
+        self.status().is_some_and(|status| status.is_conflict() || status.is_already_exists())
+    }
+
+    /// Whether the client itself may be at fault: a fresh one reads the credential again and opens a new connection.
+    pub(super) fn blames_client(&self) -> bool {
+        match self {
+            Self::Deadline { .. } | Self::Transport { .. } => true,
+            _ => self.status().is_some_and(|status| status.code == 401),
+        }
+    }
+
+    /// The whole chain of causes. Some libraries repeat their cause in their own text; that is said once.
+    pub fn chain(&self) -> String {
+        let mut text = self.to_string();
+        let mut next = self.source();
+        while let Some(cause) = next {
+            let words = cause.to_string();
+            if !text.contains(&words) {
+                text.push_str(": ");
+                text.push_str(&words);
+            }
+            next = cause.source();
+        }
+        text
+    }
+}
+
+impl From<Error> for Fault {
+    fn from(error: Error) -> Self {
+        Self { class: FaultClass::Transient, message: error.chain() }
+    }
+}
+
+/// The end of an act that yields facts or a fault.
+pub(super) fn ended(result: Result<Vec<upgrade_core::seen::Fact>, Error>) -> Ended {
+    match result {
+        Ok(facts) => Ended::well(facts),
+        Err(error) => Ended::badly(error.into()),
+    }
+}

@@ -1,0 +1,105 @@
+//! Events on the own Node, where `kubectl describe node` shows them.
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use kube::Api;
+use kube::api::PostParams;
+
+use super::Cluster;
+
+/// The namespace of Events about objects that have none.
+const NAMESPACE: &str = "default";
+/// What the API accepts of a message, in bytes.
+const LONGEST: usize = 1024;
+/// Who says it.
+const COMPONENT: &str = "node-upgrade-agent";
+
+/// The two kinds of Events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EventKind {
+    /// Things go as they should.
+    Normal,
+    /// A person should look.
+    Warning,
+}
+
+impl EventKind {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Normal => "Normal",
+            Self::Warning => "Warning",
+        }
+    }
+}
+
+impl Cluster {
+    /// Tells people of a transition. Best effort: a lost Event is logged and changes nothing.
+    pub async fn event(&self, kind: EventKind, reason: &str, note: &str) {
+        let event = self.compose(kind, reason, note);
+        let doing = format!("writing Event {reason} on Node {}", self.node_name());
+        let written = self
+            .inner
+            .own
+            .call(&doing, |client| async move {
+                Api::<Event>::namespaced(client, NAMESPACE).create(&PostParams::default(), &event).await
+            })
+            .await;
+        if let Err(error) = written {
+            tracing::warn!("{}", error.chain());
+        }
+    }
+
+    fn compose(&self, kind: EventKind, reason: &str, note: &str) -> Event {
+        let now = Time(Timestamp::from_second(self.wall_seconds()).unwrap_or_default());
+        let node = self.node_name();
+        Event {
+            metadata: ObjectMeta {
+                generate_name: Some(format!("{node}.")),
+                namespace: Some(NAMESPACE.to_owned()),
+                ..ObjectMeta::default()
+            },
+            // kubelet names the UID of its Node so, and kubectl looks for both.
+            involved_object: ObjectReference {
+                api_version: Some("v1".to_owned()),
+                kind: Some("Node".to_owned()),
+                name: Some(node.to_owned()),
+                uid: Some(node.to_owned()),
+                ..ObjectReference::default()
+            },
+            reason: Some(reason.to_owned()),
+            message: Some(shortened(note).to_owned()),
+            type_: Some(kind.word().to_owned()),
+            source: Some(EventSource { component: Some(COMPONENT.to_owned()), host: Some(node.to_owned()) }),
+            reporting_component: Some(COMPONENT.to_owned()),
+            reporting_instance: Some(node.to_owned()),
+            first_timestamp: Some(now.clone()),
+            last_timestamp: Some(now),
+            count: Some(1),
+            ..Event::default()
+        }
+    }
+}
+
+/// As much of the text as an Event can hold.
+fn shortened(text: &str) -> &str {
+    let mut end = text.len().min(LONGEST);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_note_is_cut_between_characters() {
+        assert_eq!(shortened("short"), "short");
+        let long = "é".repeat(LONGEST);
+        assert_eq!(shortened(&long).len(), LONGEST);
+        let odd = format!("x{long}");
+        assert_eq!(shortened(&odd).len(), LONGEST - 1);
+    }
+}

@@ -1,0 +1,87 @@
+//! The fleet: read consistently by whoever holds a Lease, watched by whoever waits for one.
+
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::{Node, Pod};
+use kube::api::ListParams;
+use kube::runtime::watcher;
+use kube::{Api, Client};
+use upgrade_core::act::Ended;
+use upgrade_core::seen::{Fact, FleetLease, FleetNode, FleetSeen, TurnSeen};
+
+use super::Cluster;
+use super::client::watch;
+use super::convert::{CONTROL_PLANE_LABEL, control_plane_pod, fleet_lease, fleet_node};
+use super::error::{Error, ended};
+use super::known::Known;
+
+/// Where kubeadm runs the control plane.
+const KUBE_SYSTEM: &str = "kube-system";
+/// What kubeadm labels its static pods with.
+const CONTROL_PLANE_PODS: &str = "tier=control-plane";
+
+fn nodes(client: Client) -> Api<Node> {
+    Api::all(client)
+}
+
+impl Cluster {
+    /// Reads every Node, Lease and control-plane pod. All lists are consistent, and begin after `at`.
+    pub async fn look_at_fleet(&self) -> Ended {
+        ended(self.fleet_seen().await.map(|fleet| vec![Fact::Fleet(fleet)]))
+    }
+
+    pub(super) async fn fleet_seen(&self) -> Result<FleetSeen, Error> {
+        let at = self.inner.clock.now().mono;
+        let (shared, all) = (&self.inner.shared, ListParams::default());
+        let namespace = self.inner.settings.namespace.clone();
+        let leases = |client| Api::<Lease>::namespaced(client, &namespace);
+        let leases = shared.list("listing Leases", leases, &all, |lease| fleet_lease(&lease)).await?;
+        let nodes = shared.list("listing Nodes", nodes, &all, |node| Some(fleet_node(node))).await?;
+        let pods = |client| Api::<Pod>::namespaced(client, KUBE_SYSTEM);
+        let tier = all.labels(CONTROL_PLANE_PODS);
+        let pods =
+            shared.list("listing control-plane pods", pods, &tier, |pod| control_plane_pod(&pod)).await?;
+        Ok(FleetSeen { at, nodes, leases, pods })
+    }
+
+    /// Watches Leases and control-plane Nodes, telling [`Fact::Turn`] at each change that matters, until an error.
+    pub async fn await_turn(&self, tell: impl Fn(Fact)) -> Ended {
+        Ended::badly(self.follow_turn(&tell).await.into())
+    }
+
+    /// Until something goes wrong.
+    async fn follow_turn(&self, tell: &impl Fn(Fact)) -> Error {
+        let shared = &self.inner.shared;
+        let client = match shared.client().await {
+            Ok(client) => client,
+            Err(error) => return error,
+        };
+        let leases = Api::<Lease>::namespaced(client.clone(), &self.inner.settings.namespace);
+        let mut leases = watch(leases, watcher::Config::default());
+        let control_plane = watcher::Config::default().labels(CONTROL_PLANE_LABEL);
+        let mut nodes = watch(nodes(client), control_plane);
+        let (mut known_leases, mut known_nodes) =
+            (Known::<FleetLease>::default(), Known::<FleetNode>::default());
+        let mut told = None;
+        loop {
+            let changed = tokio::select! {
+                event = shared.next("watching Leases", known_leases.listed, &mut leases) =>
+                    event.map(|event| known_leases.take(event, |lease| fleet_lease(&lease))),
+                event = shared.next("watching control-plane Nodes", known_nodes.listed, &mut nodes) =>
+                    event.map(|event| known_nodes.take(event, |node| Some(fleet_node(node)))),
+            };
+            if let Err(error) = changed {
+                return error;
+            }
+            if !known_leases.listed || !known_nodes.listed {
+                continue;
+            }
+            let now = (known_leases.values(), known_nodes.values());
+            // A renewal changes nothing that a waiting agent asks about.
+            if told.as_ref() != Some(&now) {
+                let (leases, control_planes) = now.clone();
+                tell(Fact::Turn(TurnSeen { at: self.inner.clock.now().mono, leases, control_planes }));
+                told = Some(now);
+            }
+        }
+    }
+}

@@ -1,0 +1,227 @@
+//! The own Node: watched, read, cordoned, annotated; always as kubelet's own identity.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use k8s_openapi::api::core::v1::Node;
+use kube::api::{Patch, PatchParams};
+use kube::runtime::watcher::{self, Event};
+use kube::{Api, Client};
+use serde_json::{Value, json};
+use upgrade_core::act::{Ended, Fault};
+use upgrade_core::cordon::{self, CordonPatch};
+use upgrade_core::request;
+use upgrade_core::seen::{Fact, NodeSeen};
+use upgrade_core::version::Version;
+
+use super::Cluster;
+use super::client::{Pause, watch};
+use super::convert::node_seen;
+use super::error::{Error, ended};
+
+/// So often a patch is decided anew after somebody else changed the Node.
+const TRIES: u32 = 5;
+
+/// The newest resourceVersion the own Node is known to have from our own writes: what a lagging watch still shows of
+/// older ones is dropped. The API calls resourceVersions opaque; where one is not a number nothing is dropped.
+#[derive(Debug, Default)]
+pub(super) struct Mark(AtomicU64);
+
+impl Mark {
+    /// As of now; to be taken before a read is sent.
+    fn before(&self) -> u64 {
+        self.0.load(Ordering::SeqCst)
+    }
+
+    /// One of our writes was answered with this version.
+    pub(super) fn wrote(&self, version: &str) {
+        if let Ok(version) = version.parse() {
+            self.0.fetch_max(version, Ordering::SeqCst);
+        }
+    }
+
+    /// Whether a watch event is older than what we wrote.
+    fn outdates(&self, version: &str) -> bool {
+        version.parse::<u64>().is_ok_and(|version| version < self.0.load(Ordering::SeqCst))
+    }
+
+    /// A consistent read that was sent when the mark stood at `before` returned this version. A smaller one than
+    /// before can only mean that the API server was restored from an older state, so that is believed; one that is
+    /// merely older than a write made meanwhile is not.
+    fn believes(&self, before: u64, version: &str) -> bool {
+        match version.parse::<u64>() {
+            Ok(version) if version < before => {
+                self.0.store(version, Ordering::SeqCst);
+                true
+            }
+            _ => !self.outdates(version),
+        }
+    }
+}
+
+fn nodes(client: Client) -> Api<Node> {
+    Api::all(client)
+}
+
+impl Cluster {
+    /// Lists and watches the own Node for ever, telling [`Fact::Node`] at every change.
+    pub async fn watch_node(&self, tell: impl Fn(Fact)) {
+        let mut pause = Pause::default();
+        loop {
+            let error = self.follow_node(&tell, &mut pause).await;
+            tracing::warn!(node = self.node_name(), "{}; the watch is begun again", error.chain());
+            pause.wait().await;
+        }
+    }
+
+    /// Until something goes wrong.
+    async fn follow_node(&self, tell: &impl Fn(Fact), pause: &mut Pause) -> Error {
+        let doing = format!("watching Node {}", self.node_name());
+        let own = &self.inner.own;
+        let client = match own.client().await {
+            Ok(client) => client,
+            Err(error) => return error,
+        };
+        let only = watcher::Config::default().fields(&format!("metadata.name={}", self.node_name()));
+        let mut events = watch(nodes(client), only);
+        let (mut listed, mut found, mut before) = (false, false, self.inner.mark.before());
+        loop {
+            let event = match own.next(&doing, listed, &mut events).await {
+                Ok(event) => event,
+                Err(error) => return error,
+            };
+            match event {
+                Event::Init => (listed, found, before) = (false, false, self.inner.mark.before()),
+                Event::InitApply(node) => {
+                    found = true;
+                    let node = node_seen(node);
+                    if self.inner.mark.believes(before, &node.resource_version) {
+                        tell(Fact::Node(Some(node)));
+                    }
+                }
+                Event::InitDone => {
+                    listed = true;
+                    pause.reset();
+                    if !found {
+                        tell(Fact::Node(None));
+                    }
+                }
+                Event::Apply(node) => {
+                    let node = node_seen(node);
+                    if !self.inner.mark.outdates(&node.resource_version) {
+                        tell(Fact::Node(Some(node)));
+                    }
+                }
+                Event::Delete(_) => tell(Fact::Node(None)),
+            }
+        }
+    }
+
+    /// The own Node, read consistently; none if it does not exist.
+    pub async fn read_node(&self) -> Result<Option<NodeSeen>, Fault> {
+        Ok(self.get_node().await?.map(node_seen))
+    }
+
+    pub(super) async fn get_node(&self) -> Result<Option<Node>, Error> {
+        let before = self.inner.mark.before();
+        let doing = format!("reading Node {}", self.node_name());
+        let name = self.node_name().to_owned();
+        let node =
+            self.inner.own.call(&doing, |client| async move { nodes(client).get_opt(&name).await }).await?;
+        if let Some(version) = node.as_ref().and_then(|node| node.metadata.resource_version.as_ref()) {
+            self.inner.mark.believes(before, version);
+        }
+        Ok(node)
+    }
+
+    /// Makes the own Node unschedulable and notes in the same patch whether it was so: [`cordon::cordon`].
+    pub async fn cordon(&self) -> Ended {
+        ended(self.mark_schedulable("cordoning", cordon::cordon).await)
+    }
+
+    /// Takes our cordon back, and nobody else's: [`cordon::uncordon`].
+    pub async fn uncordon(&self) -> Ended {
+        ended(self.mark_schedulable("uncordoning", cordon::uncordon).await)
+    }
+
+    async fn mark_schedulable(
+        &self,
+        verb: &str,
+        decide: impl Fn(&NodeSeen) -> Option<CordonPatch>,
+    ) -> Result<Vec<Fact>, Error> {
+        let doing = format!("{verb} Node {}", self.node_name());
+        for _ in 0..TRIES {
+            let node = self.get_node().await?.map(node_seen).ok_or_else(|| self.no_node())?;
+            let Some(patch) = decide(&node) else {
+                return Ok(vec![Fact::Node(Some(node))]);
+            };
+            match self.patch_node(&doing, &fenced(&node, patch)).await {
+                Ok(after) if after.unschedulable == patch.unschedulable => {
+                    return Ok(vec![Fact::Node(Some(after))]);
+                }
+                Ok(_) => {
+                    let why = "the API server took the patch, but its answer does not show it".to_owned();
+                    return Err(Error::Unexpected { doing, why });
+                }
+                Err(error) if error.is_conflict() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(Error::Contended { doing, tries: TRIES })
+    }
+
+    /// Writes the annotation `current`.
+    pub async fn announce(&self, current: Version) -> Ended {
+        let doing = format!("annotating Node {} with current {current}", self.node_name());
+        let patch = json!({"metadata": {"annotations": {request::CURRENT: current.to_string()}}});
+        ended(self.patch_node(&doing, &patch).await.map(|node| vec![Fact::Node(Some(node))]))
+    }
+
+    /// One merge patch of the own Node, and the Node it made.
+    pub(super) async fn patch_node(&self, doing: &str, patch: &Value) -> Result<NodeSeen, Error> {
+        let (name, patch) = (self.node_name().to_owned(), Patch::Merge(patch.clone()));
+        let node =
+            self.inner
+                .own
+                .call(doing, |client| async move {
+                    nodes(client).patch(&name, &PatchParams::default(), &patch).await
+                })
+                .await?;
+        let node = node_seen(node);
+        self.inner.mark.wrote(&node.resource_version);
+        Ok(node)
+    }
+
+    pub(super) fn no_node(&self) -> Error {
+        Error::NoNode { node: self.node_name().to_owned() }
+    }
+}
+
+/// The patch with the fence: it fails if the Node is no longer the one it was decided from.
+fn fenced(node: &NodeSeen, patch: CordonPatch) -> Value {
+    json!({
+        "metadata": {
+            "uid": node.uid,
+            "resourceVersion": node.resource_version,
+            "annotations": {request::FOUND_CORDONED: patch.found_cordoned.map(|theirs| theirs.to_string())},
+        },
+        "spec": {"unschedulable": patch.unschedulable.then_some(true)},
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_older_than_our_own_write_is_dropped_but_a_restored_server_is_believed() {
+        let mark = Mark::default();
+        mark.wrote("50");
+        assert!(mark.outdates("49") && !mark.outdates("50") && !mark.outdates("51"));
+        let before = mark.before();
+        mark.wrote("60");
+        assert!(!mark.believes(before, "55"), "this list was answered before our last write");
+        assert!(mark.believes(mark.before(), "20"), "this one was sent after it");
+        assert!(!mark.outdates("21"));
+        assert!(!mark.outdates("opaque"));
+    }
+}

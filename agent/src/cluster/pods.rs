@@ -1,0 +1,49 @@
+//! The pods of the own node, and the CSI drivers registered on it.
+
+use std::collections::BTreeSet;
+
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::storage::v1::CSINode;
+use kube::Api;
+use kube::api::ListParams;
+use upgrade_core::act::Ended;
+use upgrade_core::seen::{Fact, PodSeen, PodsSeen};
+
+use super::Cluster;
+use super::convert::pod_seen;
+use super::error::{Error, ended};
+
+impl Cluster {
+    /// Lists the pods and CSI drivers of this node, consistently.
+    pub async fn look_at_pods(&self) -> Ended {
+        ended(self.pods_seen().await.map(|pods| vec![Fact::Pods(pods)]))
+    }
+
+    pub(super) async fn pods_seen(&self) -> Result<PodsSeen, Error> {
+        let at = self.inner.clock.now().mono;
+        Ok(PodsSeen { at, pods: self.list_pods().await?, csi_drivers: self.csi_drivers().await? })
+    }
+
+    /// The field selector that makes a list of pods ours to read.
+    pub(super) fn own_pods(&self) -> String {
+        format!("spec.nodeName={}", self.node_name())
+    }
+
+    /// All pods bound to this node.
+    pub(super) async fn list_pods(&self) -> Result<Vec<PodSeen>, Error> {
+        let doing = format!("listing the pods of node {}", self.node_name());
+        let params = ListParams::default().fields(&self.own_pods());
+        self.inner.own.list(&doing, Api::<Pod>::all, &params, |pod| Some(pod_seen(pod))).await
+    }
+
+    async fn csi_drivers(&self) -> Result<BTreeSet<String>, Error> {
+        let doing = format!("reading CSINode {}", self.node_name());
+        let name = self.node_name().to_owned();
+        let node = self
+            .inner
+            .own
+            .call(&doing, |client| async move { Api::<CSINode>::all(client).get_opt(&name).await })
+            .await?;
+        Ok(node.into_iter().flat_map(|node| node.spec.drivers).map(|driver| driver.name).collect())
+    }
+}

@@ -1,0 +1,115 @@
+//! What the agent says of itself: annotations `phase` and `status`, and the Node condition `Upgraded`.
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Node;
+use kube::Api;
+use kube::api::{Patch, PatchParams};
+use serde_json::json;
+use upgrade_core::act::Fault;
+use upgrade_core::job::Reason;
+use upgrade_core::report::{Phase, Report};
+use upgrade_core::request::{self, CONDITION};
+
+use super::error::Error;
+use super::{Cluster, lock};
+
+/// The condition as people see it, without its times.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Condition {
+    status: String,
+    reason: String,
+    message: String,
+}
+
+impl Condition {
+    fn of(report: &Report) -> Self {
+        // Only rest at what was asked for counts: a paused or waiting node is idle too, and not upgraded.
+        let done = report.phase == Phase::Idle && report.reason == Reason::Idle;
+        Self {
+            status: if done { "True" } else { "False" }.to_owned(),
+            reason: report.reason.to_string(),
+            message: report.message.clone(),
+        }
+    }
+
+    fn standing(node: &Node) -> Option<Self> {
+        let conditions = node.status.as_ref()?.conditions.as_ref()?;
+        let ours = conditions.iter().find(|condition| condition.type_ == CONDITION)?;
+        Some(Self {
+            status: ours.status.clone(),
+            reason: ours.reason.clone().unwrap_or_default(),
+            message: ours.message.clone().unwrap_or_default(),
+        })
+    }
+}
+
+impl Cluster {
+    /// Writes the report: one patch of the annotations, and one of the condition if that changes.
+    ///
+    /// # Errors
+    /// Either write may have been made; the whole report is safe to repeat.
+    pub async fn report(&self, report: &Report) -> Result<(), Fault> {
+        self.write_annotations(report).await?;
+        self.write_condition(&Condition::of(report)).await?;
+        Ok(())
+    }
+
+    async fn write_annotations(&self, report: &Report) -> Result<(), Error> {
+        let doing = format!("reporting phase {} on Node {}", report.phase, self.node_name());
+        let status = serde_json::to_string(report)
+            .map_err(|error| Error::Unexpected { doing: doing.clone(), why: error.to_string() })?;
+        let annotations = json!({request::PHASE: report.phase.word(), request::STATUS: status});
+        self.patch_node(&doing, &json!({"metadata": {"annotations": annotations}})).await?;
+        Ok(())
+    }
+
+    async fn write_condition(&self, condition: &Condition) -> Result<(), Error> {
+        let known = lock(&self.inner.condition).clone();
+        let standing = match known {
+            Some(known) => Some(known),
+            None => Condition::standing(&self.get_node().await?.ok_or_else(|| self.no_node())?),
+        };
+        if standing.as_ref() == Some(condition) {
+            *lock(&self.inner.condition) = standing;
+            return Ok(());
+        }
+        // A write whose answer is lost leaves it unknown which one stands.
+        *lock(&self.inner.condition) = None;
+        let turned = standing.is_none_or(|standing| standing.status != condition.status);
+        self.patch_condition(condition, turned).await?;
+        *lock(&self.inner.condition) = Some(condition.clone());
+        Ok(())
+    }
+
+    async fn patch_condition(&self, condition: &Condition, turned: bool) -> Result<(), Error> {
+        let doing = format!("writing condition {CONDITION} of Node {}", self.node_name());
+        let now = Timestamp::from_second(self.wall_seconds()).unwrap_or_default().to_string();
+        let mut entry = json!({
+            "type": CONDITION,
+            "status": condition.status,
+            "reason": condition.reason,
+            "message": condition.message,
+            "lastHeartbeatTime": now,
+        });
+        if turned {
+            // The strategic merge keeps the time that stands where none is sent.
+            entry["lastTransitionTime"] = now.into();
+        }
+        let name = self.node_name().to_owned();
+        let patch = Patch::Strategic(json!({"status": {"conditions": [entry]}}));
+        let node = self
+            .inner
+            .own
+            .call(&doing, |client| async move {
+                Api::<Node>::all(client).patch_status(&name, &PatchParams::default(), &patch).await
+            })
+            .await?;
+        self.inner.mark.wrote(node.metadata.resource_version.as_deref().unwrap_or_default());
+        Ok(())
+    }
+
+    /// Seconds since 1970, for times that people read.
+    pub(super) fn wall_seconds(&self) -> i64 {
+        i64::try_from(self.inner.clock.now().unix.0).unwrap_or(i64::MAX)
+    }
+}
