@@ -1,1 +1,122 @@
-//! The simulator's runs.
+//! The simulator's runs: every cut of an upgrade, and random schedules of faults and of other people's acts.
+//!
+//! A failure prints its setup and its schedule, made small. `SIM_SEED=7 cargo test -p upgrade-tests --test simulation`
+//! replays one random schedule with its whole history; `SIM_SEEDS=10000` tries so many.
+
+use std::collections::BTreeMap;
+
+use upgrade_core::rules::End;
+use upgrade_core::version::Version;
+use upgrade_tests::world::{
+    Fault, Planned, Schedule, Setup, Verdict, When, World, every_cut, judge, random_schedule, random_setup, shrink,
+};
+
+/// One control-plane node and one worker, a patch ahead.
+fn small() -> Setup {
+    Setup {
+        control_planes: 1,
+        workers: 1,
+        from: Version::new(1, 36, 2),
+        target: Version::new(1, 36, 3),
+        package_restarts: false,
+        seed: 1,
+    }
+}
+
+fn number(variable: &str) -> Option<u64> {
+    #[expect(clippy::disallowed_methods, reason = "the parameters of a test run")]
+    let text = std::env::var(variable).ok()?;
+    Some(text.parse().expect("a number"))
+}
+
+/// Failures by kind: how many, and the first of each.
+#[derive(Default)]
+struct Failures(BTreeMap<String, (usize, String, Setup, Schedule)>);
+
+impl Failures {
+    fn add(&mut self, kind: String, label: &str, setup: &Setup, schedule: &Schedule) {
+        let first = || (0, label.to_owned(), setup.clone(), schedule.clone());
+        self.0.entry(kind).or_insert_with(first).0 += 1;
+    }
+
+    /// Judges one run; `done` if nothing in it may keep a node from its target.
+    fn judge(&mut self, label: &str, setup: &Setup, schedule: &Schedule, done: bool) {
+        let verdict = judge(setup, schedule);
+        if let Some(kind) = verdict.kind() {
+            self.add(kind, label, setup, schedule);
+        } else if done && !all_done(&verdict) {
+            self.add("not done".to_owned(), label, setup, schedule);
+        }
+    }
+
+    /// Fails with everything needed to see why.
+    fn none(self) {
+        let mut told = String::new();
+        for (kind, (count, label, setup, schedule)) in self.0 {
+            let small = if kind == "not done" { schedule } else { shrink(&setup, &schedule) };
+            let verdict = judge(&setup, &small);
+            told += &format!("\n=== {kind}: {count} times, first by {label}\n{setup:?}\nsmallest: {small:#?}\n{verdict}");
+        }
+        assert!(told.is_empty(), "{told}");
+    }
+}
+
+fn all_done(verdict: &Verdict) -> bool {
+    verdict.ends.iter().all(|(_, end)| *end == End::Done)
+}
+
+fn print(world: &World) {
+    for event in &world.history {
+        println!("{event}");
+    }
+}
+
+#[test]
+fn without_faults_every_node_is_done() {
+    for (control_planes, workers) in [(1, 1), (1, 3), (2, 2), (3, 1)] {
+        let setup = Setup { control_planes, workers, ..small() };
+        let mut failures = Failures::default();
+        failures.judge("no faults", &setup, &Schedule::new(), true);
+        failures.none();
+    }
+}
+
+#[test]
+fn an_agent_killed_at_any_point_of_any_step_still_gets_its_node_done() {
+    let mut failures = Failures::default();
+    for (step, point, schedule) in every_cut(&small()).with("", |node| kill(node)) {
+        failures.judge(&format!("kill at {step:?} {point:?}"), &small(), &schedule, true);
+    }
+    failures.none();
+}
+
+#[test]
+fn a_power_cut_at_any_point_of_any_step_still_gets_its_node_done() {
+    let mut failures = Failures::default();
+    let cut = |node: &str| vec![(0, Fault::PowerCut { node: node.to_owned(), boot: 60_000 })];
+    for (step, point, schedule) in every_cut(&small()).with("", cut) {
+        failures.judge(&format!("power cut at {step:?} {point:?}"), &small(), &schedule, true);
+    }
+    failures.none();
+}
+
+fn kill(node: &str) -> Vec<(u64, Fault)> {
+    vec![(0, Fault::Kill { node: node.to_owned(), restart: 3_000 })]
+}
+
+#[test]
+fn random_schedules_keep_every_rule_and_come_to_an_end() {
+    if let Some(seed) = number("SIM_SEED") {
+        let (setup, schedule) = (random_setup(seed), random_schedule(&random_setup(seed), seed));
+        let world = World::run(&setup, &schedule);
+        print(&world);
+        panic!("{setup:?}\n{schedule:#?}\n{}", world.verdict());
+    }
+    let mut failures = Failures::default();
+    for seed in 0..number("SIM_SEEDS").unwrap_or(200) {
+        let setup = random_setup(seed);
+        let schedule = random_schedule(&setup, seed);
+        failures.judge(&format!("SIM_SEED={seed}"), &setup, &schedule, false);
+    }
+    failures.none();
+}

@@ -37,7 +37,7 @@ impl World {
                 self.reply(node, life, id, ended);
             }
             Act::AwaitTurn => self.await_turn(node, life, id, at),
-            Act::Drain { options } => self.begin_drain(node, life, id, options),
+            Act::Drain { options, until } => self.begin_drain(node, life, id, options, until),
             Act::Preflight { target } => {
                 let ended = self.preflight(node, target, at);
                 self.reply(node, life, id, ended);
@@ -102,8 +102,7 @@ impl World {
 
     /// The acts on Leases; none for others.
     pub(super) fn lease_act(&mut self, node: &str, act: &Act, at: Mono) -> Option<Ended> {
-        let (Act::LookAtLease { lease, holder }
-        | Act::Claim { lease, holder }
+        let (Act::Claim { lease, holder }
         | Act::Renew { lease, holder, .. }
         | Act::Release { lease, holder }) = act
         else {
@@ -131,7 +130,7 @@ impl World {
     fn lease_seen(&self, lease: LeaseName, holder: &Holder, at: Mono) -> LeaseSeen {
         match self.api.leases.get(&lease).and_then(|lease| lease.holder.clone()) {
             None => LeaseSeen::Free,
-            Some(name) if name == holder.to_string() => LeaseSeen::Held { at },
+            Some(name) if name == holder.to_string() => LeaseSeen::Held { at, job: holder.job.clone() },
             Some(other) => LeaseSeen::Other(other),
         }
     }

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use upgrade_core::cordon::CordonPatch;
-use upgrade_core::drain::{DrainOptions, Sort, sort};
 use upgrade_core::job::{Holder, LeaseName};
 use upgrade_core::policy::Policy;
 use upgrade_core::request::{CURRENT, FOUND_CORDONED, IGNORE, PHASE, TARGET, is_on};
@@ -292,12 +291,6 @@ impl World {
             pods.extend(runs.filter_map(|(c, v)| v.map(|version| static_pod(name, c, version))));
         }
         PodsSeen { at, pods, csi_drivers: BTreeSet::new() }
-    }
-
-    /// Whether a drain by these rules has to move something.
-    pub(super) fn drainable(&self, name: &str, options: &DrainOptions) -> usize {
-        let pods = self.pods_of(name, Mono(0)).pods;
-        pods.iter().filter(|pod| matches!(sort(pod, options), Sort::Evict)).count()
     }
 
     /// Everything on one consistent read.

@@ -13,8 +13,9 @@ use super::{Happening, Point, World};
 const GRACE: u64 = 3_000;
 
 impl World {
-    pub(super) fn begin_drain(&mut self, node: &str, number: u64, id: ActId, options: DrainOptions) {
+    pub(super) fn begin_drain(&mut self, node: &str, number: u64, id: ActId, options: DrainOptions, until: Unix) {
         let now = self.clock(node);
+        let options = DrainOptions { timeout: until.since(now.unix), ..options };
         let Some(life) = self.life(node, number).filter(|life| life.acts.contains_key(&id)) else { return };
         life.drain = Some((id, Engine::new(options, now), 0));
         self.drains(node, number, id);

@@ -10,7 +10,7 @@ use upgrade_core::verify::STATIC_PODS;
 use upgrade_core::version::{PackageVersion, Version};
 
 /// The package of a version in the simulated repository.
-pub fn package(version: Version) -> Option<PackageVersion> {
+pub(super) fn package(version: Version) -> Option<PackageVersion> {
     format!("{}.{}.{}-1.1", version.major, version.minor, version.patch).parse().ok()
 }
 

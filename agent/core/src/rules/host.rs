@@ -129,9 +129,13 @@ fn kubelet_hop(judged: &Judged<'_>, version: Version) -> Option<Violation> {
     Some(judged.broken(Rule::Hops, format!("from {before} to {version}: {skips}"), &[]))
 }
 
+/// Kubernetes' own rule counts minors, which lets a control-plane node finish a patch before the others begin it;
+/// workers come after all of them and have no reason to be newer by a patch either.
 fn newer_than_api_servers(judged: &Judged<'_>, kubelet: Version) -> Option<Violation> {
+    let by_minor = judged.fleet.node(&judged.event.node).control_plane;
+    let newer = |server: Version| server < kubelet && (!by_minor || kubelet.minors_ahead_of(server) > 0);
     let nodes = judged.fleet.nodes.values().filter(|node| node.deleted.is_none());
-    let older = nodes.filter_map(|node| node.api_server).find(|server| server.is < kubelet)?;
+    let older = nodes.filter_map(|node| node.api_server).find(|server| newer(server.is))?;
     let message = format!("kubelet {kubelet} is newer than an API server, which runs {}", older.is);
     Some(judged.broken(Rule::KubeletNotNewer, message, &[Some(older.by)]))
 }
