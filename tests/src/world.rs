@@ -32,7 +32,7 @@ mod shrink;
 mod tools;
 
 use api::Api;
-pub use explore::{Cuts, every_cut, random_schedule, random_setup};
+pub use explore::{Cuts, every_cut, random_schedule, random_setup, second_cut};
 use host::Host;
 pub use judge::{Verdict, judge};
 use machine::Machine;

@@ -279,6 +279,7 @@ impl World {
             self.record(&pod.node, What::PodGone { pod: uid.to_owned() });
             self.api.pending += 1;
             self.schedule_pods();
+            self.tell_drain(&pod.node);
         }
     }
 

@@ -13,7 +13,14 @@ use super::{Happening, Point, World};
 const GRACE: u64 = 3_000;
 
 impl World {
-    pub(super) fn begin_drain(&mut self, node: &str, number: u64, id: ActId, options: DrainOptions, until: Unix) {
+    pub(super) fn begin_drain(
+        &mut self,
+        node: &str,
+        number: u64,
+        id: ActId,
+        options: DrainOptions,
+        until: Unix,
+    ) {
         let now = self.clock(node);
         let options = DrainOptions { timeout: until.since(now.unix), ..options };
         let Some(life) = self.life(node, number).filter(|life| life.acts.contains_key(&id)) else { return };
@@ -86,6 +93,21 @@ impl World {
             self.later(self.now + GRACE, Happening::PodGone { pod: uid.to_owned() });
         }
         Answer::Accepted
+    }
+
+    /// The drain's watch of its pods shows a change.
+    pub(super) fn tell_drain(&mut self, node: &str) {
+        let reaches = self.reaches_api(node);
+        let clock = self.clock(node);
+        let pods = self.pods_of(node, clock.mono).pods;
+        let life = self.machines.get_mut(node).and_then(|machine| machine.life.as_mut());
+        let Some(life) = life.filter(|_| reaches) else { return };
+        let number = life.number;
+        if let Some((id, engine, _)) = &mut life.drain {
+            let id = *id;
+            engine.list(clock, &pods);
+            self.later(self.now + 40, Happening::Drains { node: node.to_owned(), life: number, id });
+        }
     }
 
     pub(super) fn lists(&mut self, node: &str, number: u64, id: ActId) {

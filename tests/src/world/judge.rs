@@ -1,5 +1,6 @@
 //! Whether a run was right: the oracle's rules, and an allowed end for every node.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use upgrade_core::job::LeaseName;
@@ -26,12 +27,15 @@ impl Verdict {
         self.violations.is_empty() && self.unfinished.is_empty()
     }
 
-    /// What went wrong first, without its details: two runs that go wrong alike have the same.
-    pub fn kind(&self) -> Option<String> {
-        let rule = self.violations.first().map(|violation| format!("{:?}", violation.rule));
-        rule.or_else(|| self.unfinished.first().map(|_| "unfinished".to_owned()))
+    /// What went wrong, without its details: two runs that go wrong alike have a kind in common.
+    pub fn kinds(&self) -> BTreeSet<String> {
+        let rules = self.violations.iter().map(|violation| format!("{:?}", violation.rule));
+        rules.chain(self.unfinished.first().map(|_| UNFINISHED.to_owned())).collect()
     }
 }
+
+/// The kind of a run in which a node came to no end.
+const UNFINISHED: &str = "Unfinished";
 
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

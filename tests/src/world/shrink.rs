@@ -2,10 +2,9 @@
 
 use super::{Planned, Schedule, Setup, When, judge};
 
-/// The smallest schedule found that still fails in the same way.
-pub fn shrink(setup: &Setup, schedule: &Schedule) -> Schedule {
-    let kind = judge(setup, schedule).kind();
-    let fails = |candidate: &Schedule| kind.is_some() && judge(setup, candidate).kind() == kind;
+/// The smallest schedule found that still fails in this way: see [`super::Verdict::kinds`].
+pub fn shrink(setup: &Setup, schedule: &Schedule, kind: &str) -> Schedule {
+    let fails = |candidate: &Schedule| judge(setup, candidate).kinds().contains(kind);
     let mut best = schedule.clone();
     while let Some(smaller) = smaller(&best).into_iter().find(|candidate| fails(candidate)) {
         best = smaller;

@@ -45,13 +45,16 @@ fn goes_on(judged: &Judged<'_>) -> bool {
     node.was_cordoned_by_agent && node.tenure.as_ref().is_some_and(|tenure| tenure.lost.is_none())
 }
 
+/// Workers that are down use up the slots of workers; a control-plane node looks at its own kind alone.
 fn budget(judged: &Judged<'_>) -> Option<Violation> {
     if goes_on(judged) {
         return None;
     }
+    let control_plane = judged.fleet.node(&judged.event.node).control_plane;
     let mut out = Vec::new();
     for (_, other) in judged.fleet.others(&judged.event.node) {
-        let down = other.ready.filter(|ready| !ready.is.0 && !judged.unnoticed(ready.by));
+        let counts = other.control_plane || !control_plane;
+        let down = other.ready.filter(|ready| counts && !ready.is.0 && !judged.unnoticed(ready.by));
         out.extend(other.cordoned_by_agent().map(|cordon| cordon.by).or(down.map(|ready| ready.by)));
     }
     (out.len() >= judged.expectations.slots).then(|| {

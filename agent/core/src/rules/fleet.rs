@@ -101,12 +101,20 @@ pub(super) struct Fleet<'a> {
     pub(super) history: &'a [Event],
     pub(super) nodes: BTreeMap<String, Node>,
     pub(super) leases: BTreeMap<LeaseName, Held>,
+    /// Which node took the control plane to a version with `kubeadm upgrade apply`, and when that was done.
+    pub(super) applied: BTreeMap<Version, (String, usize)>,
     nobody: Node,
 }
 
 impl<'a> Fleet<'a> {
     pub(super) fn new(history: &'a [Event]) -> Self {
-        Self { history, nodes: BTreeMap::new(), leases: BTreeMap::new(), nobody: Node::default() }
+        Self {
+            history,
+            nodes: BTreeMap::new(),
+            leases: BTreeMap::new(),
+            applied: BTreeMap::new(),
+            nobody: Node::default(),
+        }
     }
 
     /// The node of this name; one of which nothing is known, if it was never heard of.
@@ -122,11 +130,15 @@ impl<'a> Fleet<'a> {
     /// Takes one event in.
     pub(super) fn take(&mut self, index: usize, event: &Event) {
         self.take_lease(index, event);
+        self.take_apply(index, event);
         let node = self.nodes.entry(event.node.clone()).or_default();
         match &event.what {
             What::Joined { control_plane } => {
                 node.control_plane = *control_plane;
-                node.deleted = None;
+                // Whoever deletes a Node and lets it come back has put it back into service.
+                if node.deleted.take().is_some() {
+                    node.uncordoned = Some(Since { is: Who::Person, by: index });
+                }
             }
             What::Deleted => {
                 node.deleted = Some(index);
@@ -161,6 +173,15 @@ impl<'a> Fleet<'a> {
             | What::LeaseMarked { .. }
             | What::AgentStarted
             | What::AgentDied => {}
+        }
+    }
+
+    fn take_apply(&mut self, index: usize, event: &Event) {
+        let verb = self.node(&event.node).tenure.as_ref().and_then(|tenure| tenure.verb);
+        if let (What::ToolEnded { tool: "kubeadm-upgrade", ok: true }, Some(verb)) = (&event.what, verb)
+            && let (Verb::Apply, target) = verb.is
+        {
+            self.applied.entry(target).or_insert_with(|| (event.node.clone(), index));
         }
     }
 

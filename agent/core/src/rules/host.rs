@@ -35,7 +35,8 @@ pub(super) fn judge(judged: &Judged<'_>) -> Vec<Violation> {
             broken
         }
         What::Ready { kubelet, .. } => {
-            let ours = judged.fleet.node(&judged.event.node).tenure.is_some();
+            let tenure = judged.fleet.node(&judged.event.node).tenure.as_ref();
+            let ours = tenure.is_some_and(|tenure| tenure.changed.contains("kubelet"));
             newer_than_api_servers(judged, *kubelet).filter(|_| ours).into_iter().collect()
         }
         _ => Vec::new(),
@@ -102,6 +103,14 @@ fn wrong_verb(judged: &Judged<'_>, verb: Verb, target: Version) -> Option<Violat
     let node = judged.fleet.node(&judged.event.node);
     if verb.is_control_plane() != node.control_plane {
         return Some(judged.broken(Rule::Verb, format!("{verb:?} does not fit this kind of node"), &[]));
+    }
+    if let Some((first, done)) =
+        judged.fleet.applied.get(&target).filter(|(first, _)| *first != judged.event.node)
+        && verb == Verb::Apply
+    {
+        let message =
+            format!("{first} has applied {target} already, so this node must run `kubeadm upgrade node`");
+        return Some(judged.broken(Rule::Verb, message, &[Some(*done)]));
     }
     let begun = node.tenure.as_ref().and_then(|tenure| tenure.verb)?;
     (begun.is != (verb, target)).then(|| {

@@ -215,6 +215,17 @@ fn a_verb_that_does_not_fit_or_changes_breaks_rule_3() {
 }
 
 #[test]
+fn a_second_control_plane_node_that_applies_breaks_rule_3() {
+    let mut story = after_the_control_plane();
+    story.add("cp2", What::Joined { control_plane: true });
+    story.add("cp2", What::LeaseTaken { lease: LeaseName::ControlPlane });
+    story.add("cp2", What::Cordoned { by: agent("cp2") });
+    let run = |verb| What::ToolStarted { tool: "kubeadm-upgrade", kubeadm: Some((verb, NEW)) };
+    story.clone().add("cp2", run(Verb::NodeControlPlane)).keeps();
+    story.add("cp2", run(Verb::Apply)).breaks(Rule::Verb);
+}
+
+#[test]
 fn a_control_plane_that_skips_a_minor_breaks_rule_4() {
     let mut story = Story::begin();
     story.all("cp", clearing("cp"));
