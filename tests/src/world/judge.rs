@@ -92,7 +92,7 @@ impl World {
             let uids: Vec<&String> = self.api.nodes.values().map(|seen| &seen.uid).collect();
             upgrade_core::job::Holder::parse(holder).is_some_and(|holder| !uids.contains(&&holder.uid))
         });
-        degraded || refused || behind || down || nowhere || orphaned || self.api.policy.paused
+        degraded || behind || down || nowhere || orphaned || self.api.policy.paused
     }
 
     /// Whether the API server of one node is older than what another is asked to run.

@@ -3,7 +3,7 @@
 use upgrade_core::job::Holder;
 use upgrade_core::request::{RETRY, TARGET};
 use upgrade_core::rules::{What, Who};
-use upgrade_core::seen::{NodeSeen, PackageSeen, Ready};
+use upgrade_core::seen::{NodeSeen, PackageSeen, Ready, ToolState};
 use upgrade_core::version::Version;
 
 use super::api::Lease;
@@ -96,12 +96,28 @@ impl World {
 
     fn person(&mut self, fault: &Fault) {
         match fault {
-            Fault::ByHand { node, version } => return self.by_hand(node, *version),
-            _ if !self.serves_api() => {
-                // Who finds no API server comes back a little later.
-                self.calm_from = self.calm_from.max(self.now + 5_000);
-                return self.later(self.now + 5_000, Happening::Strikes(Box::new(fault.clone())));
-            }
+            Fault::ByHand { node, .. } if self.dpkg_is_busy(node) => self.comes_back(fault),
+            Fault::ByHand { node, version } => self.by_hand(node, *version),
+            _ if !self.serves_api() => self.comes_back(fault),
+            _ => self.person_at_api(fault),
+        }
+    }
+
+    /// Who finds no API server, or dpkg locked, comes back a little later.
+    fn comes_back(&mut self, fault: &Fault) {
+        self.calm_from = self.calm_from.max(self.now + 5_000);
+        self.later(self.now + 5_000, Happening::Strikes(Box::new(fault.clone())));
+    }
+
+    fn dpkg_is_busy(&self, node: &str) -> bool {
+        self.machines.get(node).is_some_and(|machine| {
+            let running = |unit: &super::host::Unit| unit.state == ToolState::Running;
+            machine.host.dpkg_interrupted || machine.host.units.values().any(running)
+        })
+    }
+
+    fn person_at_api(&mut self, fault: &Fault) {
+        match fault {
             Fault::Target { node, target } => self.set_target(node, *target),
             Fault::Retry { node } => {
                 let value = self.now.to_string();

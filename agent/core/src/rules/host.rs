@@ -57,7 +57,10 @@ fn in_service(judged: &Judged<'_>) -> Option<Violation> {
     }
     let staged = node.tenure.as_ref().and_then(|tenure| tenure.staged);
     let by_person = node.uncordoned.as_ref().filter(|uncordoned| uncordoned.is == Who::Person);
-    let left_be = by_person.is_some_and(|u| staged.is_some_and(|s| s < u.by) || judged.unnoticed(u.by));
+    let begun = |u: usize| {
+        staged.is_some_and(|s| s < u || judged.age(u) - judged.age(s) <= judged.expectations.notice)
+    };
+    let left_be = by_person.is_some_and(|u| begun(u.by) || judged.unnoticed(u.by));
     (!left_be).then(|| {
         let shown = node.uncordoned.as_ref().map(|uncordoned| uncordoned.by);
         judged.broken(Rule::ChangedInService, "a tool was started on a node in service", &[shown])
