@@ -34,6 +34,7 @@ pub struct Journal {
 
 /// What the journal held when it was opened.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "there is one, once in a process's life")]
 pub enum Recovered {
     /// Nothing: no agent has stored anything here.
     Fresh,
@@ -150,7 +151,7 @@ impl Journal {
     fn keep(&self, path: &Path) -> Result<PathBuf, JournalError> {
         let at = |doing| move |source| JournalError::Io { doing, path: path.to_owned(), source };
         let inode = path.metadata().map_err(at("look at the damaged journal"))?.ino();
-        let names = (1_u32..).map(|number| self.directory.join(format!("{FILE}.damaged-{number}")));
+        let names = (1..=999).map(|number| self.directory.join(format!("{FILE}.damaged-{number}")));
         for kept in names {
             match std::fs::hard_link(path, &kept) {
                 Ok(()) => {
@@ -256,7 +257,8 @@ fn decode(bytes: &[u8]) -> Result<Memory, Unreadable> {
 
 fn checksum(version: u32, body: &[u8]) -> String {
     let digest = Sha256::new().chain_update(format!("{version}\n")).chain_update(body).finalize();
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+    let halves = digest.iter().flat_map(|byte| [byte >> 4, byte & 0xf]);
+    halves.filter_map(|half| char::from_digit(half.into(), 16)).collect()
 }
 
 #[cfg(test)]

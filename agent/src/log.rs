@@ -52,14 +52,11 @@ pub fn init(level: Level) -> Result<(), LogError> {
 
 /// What is logged: our own lines from this level on and the libraries' warnings, or what the environment says.
 fn filter(level: Level, environment: Option<String>) -> Result<EnvFilter, LogError> {
-    match environment.filter(|text| !text.is_empty()) {
-        Some(text) => EnvFilter::try_new(&text).map_err(|source| LogError::Filter { text, source }),
-        None => {
-            let libraries = level.min(Level::WARN);
-            let text = format!("{libraries},node_upgrade_agent={level},upgrade_core={level}");
-            EnvFilter::try_new(&text).map_err(|source| LogError::Filter { text, source })
-        }
-    }
+    let text = environment.filter(|text| !text.is_empty()).unwrap_or_else(|| {
+        let libraries = level.min(Level::WARN);
+        format!("{libraries},node_upgrade_agent={level},upgrade_core={level}")
+    });
+    EnvFilter::try_new(&text).map_err(|source| LogError::Filter { text, source })
 }
 
 /// Whether this `device:inode` is what stderr leads to: a child whose stderr was redirected inherits the variable too.

@@ -131,7 +131,8 @@ impl TryFrom<Vec<String>> for Sources {
         if paths.is_empty() {
             Err("at least one file must be named, or there is nothing to upgrade from".to_owned())
         } else if let Some(path) = paths.iter().find(|path| !by_apt(path)) {
-            Err(format!("{path:?} ends neither in .list nor in .sources, so apt does not read it"))
+            let path = path.display();
+            Err(format!("{path} ends neither in .list nor in .sources, so apt does not read it"))
         } else {
             Ok(Self(paths))
         }

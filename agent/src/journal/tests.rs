@@ -256,7 +256,9 @@ fn a_power_cut_at_any_instant_of_a_store_leaves_the_old_memory_or_the_new() {
         let mut disk = Disk::default();
         if let Some(old) = &old {
             let bytes = encode(old).unwrap();
-            STEPS.into_iter().for_each(|step| disk.carry_out(step, &bytes));
+            for step in STEPS {
+                disk.carry_out(step, &bytes);
+            }
         }
         let bytes = encode(&memory(2)).unwrap();
         for step in STEPS {

@@ -55,7 +55,10 @@ impl Cluster {
         node.write_file(&format!("/usr/lib/systemd/system/{UNIT}"), unit, 0o644)?;
         node.run(&["systemctl", "daemon-reload"])?;
         node.run(&["systemctl", "enable", UNIT])?;
-        node.run(&["systemctl", "restart", UNIT]).map(drop)
+        node.run(&["systemctl", "restart", UNIT]).map(drop).with_context(|| {
+            let journal = node.journal(UNIT).unwrap_or_default();
+            format!("the agent does not start on node {}:\n{journal}", node.name())
+        })
     }
 
     /// A kubeconfig with the coordination credential of a node's agent, made by kubeadm.

@@ -7,7 +7,8 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 use sha2::{Digest, Sha256};
 
-use crate::mounts;
+use crate::cgroup::Cgroup;
+use crate::{mounts, nspawn};
 
 /// Prefix of directories that are being built; only the holder of the lock may have one.
 const PARTIAL: &str = "partial-";
@@ -50,6 +51,11 @@ impl Key {
 pub(crate) fn hex(bytes: &[u8]) -> String {
     let digit = |value: u8| char::from_digit(u32::from(value), 16).unwrap_or_default();
     bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+}
+
+/// Name of the cgroup for what a build into `partial` runs, so that the next builder can end it.
+pub(crate) fn build_cgroup(partial: &Path) -> String {
+    format!("nua-lab-build-{}", Key::new("").with(partial.as_os_str().as_encoded_bytes()).name())
 }
 
 impl Cache {
@@ -125,10 +131,73 @@ impl Cache {
         for entry in fs::read_dir(&self.root).context("cannot read the cache")? {
             let path = entry?.path();
             if path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(PARTIAL.as_bytes())) {
+                if let Ok(cgroup) = Cgroup::named(&build_cgroup(&path)) {
+                    cgroup.remove()?;
+                }
+                nspawn::remove_lock(&path.join("root"))?;
                 mounts::unmount_below(&path)?;
                 fs::remove_dir_all(&path).with_context(|| format!("cannot remove {}", path.display()))?;
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A cache of its own for each test, removed with it.
+    struct Scratch(Cache);
+
+    impl Scratch {
+        fn new(name: &str) -> Self {
+            let root = std::env::temp_dir().join(format!("lab-cache-{}-{name}", std::process::id()));
+            fs::create_dir_all(&root).unwrap();
+            Self(Cache { root })
+        }
+
+        fn names(&self) -> Vec<String> {
+            let entries = fs::read_dir(&self.0.root).unwrap();
+            let mut names: Vec<String> =
+                entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+            names.sort();
+            names
+        }
+    }
+
+    impl Drop for Scratch {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0.root);
+        }
+    }
+
+    #[test]
+    fn builds_once_per_content() {
+        let scratch = Scratch::new("once");
+        let build = |input: &str| {
+            scratch.0.artefact("thing", Key::new("1").with(input), |out| Ok(fs::write(out.join("x"), input)?))
+        };
+        let first = build("a").unwrap();
+        let again = scratch.0.artefact("thing", Key::new("1").with("a"), |_| bail!("built again")).unwrap();
+        assert_eq!(first, again);
+        assert_ne!(first, build("b").unwrap());
+    }
+
+    #[test]
+    fn a_failed_or_killed_build_leaves_nothing() {
+        let scratch = Scratch::new("failed");
+        fs::create_dir(scratch.0.root.join("partial-of-a-killed-builder")).unwrap();
+        let failed = scratch.0.artefact("thing", Key::new("1"), |out| {
+            fs::write(out.join("half"), "")?;
+            bail!("no compiler")
+        });
+        assert!(format!("{:#}", failed.unwrap_err()).contains("no compiler"));
+        assert_eq!(scratch.names(), ["build.lock"]);
+    }
+
+    #[test]
+    fn inputs_do_not_run_into_each_other() {
+        assert_ne!(Key::new("1").with("ab").with("c").name(), Key::new("1").with("a").with("bc").name());
     }
 }

@@ -4,7 +4,6 @@
 //! remove everything without knowing how far the owner got.
 
 use std::fs::{self, File};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -14,6 +13,7 @@ use crate::cache::Cache;
 use crate::cgroup::Cgroup;
 use crate::mounts;
 use crate::network::{CLUSTERS, NODES, Network};
+use crate::nspawn;
 
 /// Where clusters of all users and checkouts are known. Gone after a reboot, as are the clusters.
 const CLAIMS: &str = "/run/node-upgrade-agent-lab";
@@ -179,7 +179,9 @@ fn remove(record: &Record) -> Result<()> {
         Cgroup::named(&name)?.remove()?;
     }
     Network::new(record.index).remove()?;
-    remove_disk_locks(record)?;
+    for node in &record.nodes {
+        nspawn::remove_lock(&record.state.join("nodes").join(node).join("root"))?;
+    }
     mounts::unmount_below(&record.state)?;
     remove_directory(&record.state)?;
     for node in &record.nodes {
@@ -188,17 +190,6 @@ fn remove(record: &Record) -> Result<()> {
     }
     for kind in ["json", "lock"] {
         remove_file(&path(record.index, kind))?;
-    }
-    Ok(())
-}
-
-/// systemd-nspawn names its lock on a disk by the root's inode, and leaves it behind when it is killed.
-fn remove_disk_locks(record: &Record) -> Result<()> {
-    for node in &record.nodes {
-        let root = record.state.join("nodes").join(node).join("root");
-        let Ok(metadata) = fs::metadata(&root) else { continue };
-        let name = format!("inode-{}:{}", metadata.dev(), metadata.ino());
-        remove_file(&Path::new("/run/systemd/nspawn/locks").join(name))?;
     }
     Ok(())
 }
@@ -237,7 +228,8 @@ fn remove_directory(path: &Path) -> Result<()> {
     unless_gone(fs::remove_dir_all(path), path)
 }
 
-fn remove_file(path: &Path) -> Result<()> {
+/// Removes a file that may be gone already.
+pub(crate) fn remove_file(path: &Path) -> Result<()> {
     unless_gone(fs::remove_file(path), path)
 }
 

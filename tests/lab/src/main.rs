@@ -162,7 +162,10 @@ fn main() -> ExitCode {
 
 fn run(verb: Verb) -> Result<ExitCode> {
     match verb {
-        Verb::Build => drop(Artefacts::build(&Cache::open()?)?),
+        Verb::Build => {
+            let artefacts = Artefacts::build(&Cache::open()?)?;
+            println!("built: Kubernetes {} and {}", artefacts.old.version(), artefacts.new.version());
+        }
         Verb::Up { which, size } => up(&which.name, &size)?,
         Verb::Down { all: true, .. } => lab::remove_all()?,
         Verb::Down { which, all: false } => Cluster::open(&which.name)?.down()?,

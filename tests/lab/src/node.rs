@@ -196,6 +196,8 @@ impl Node {
 
     /// Starts a command inside, with its output piped to the caller.
     ///
+    /// The child is the door, not the command: killing it leaves the command running, until it ends or the node does.
+    ///
     /// # Errors
     /// If the node is switched off.
     pub fn spawn(&self, argv: &[&str]) -> Result<Child> {
@@ -240,7 +242,8 @@ impl Node {
     /// # Errors
     /// If its processes cannot be killed.
     pub fn power_cut(&self) -> Result<()> {
-        self.cgroup.kill()?;
+        // Removed as well, not just emptied: Linux kills processes that are later forked into a cgroup that was killed.
+        self.cgroup.remove()?;
         let _ = fs::remove_file(self.directory.join("nspawn.pid"));
         Ok(())
     }

@@ -1,6 +1,12 @@
 //! The options of systemd-nspawn that every container of the lab shares.
 
+use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+
+use anyhow::Result;
+
+use crate::instance::remove_file;
 
 /// Arguments that run a container at `root` without this host's service manager knowing.
 ///
@@ -29,3 +35,13 @@ pub(crate) fn isolation(machine: &str, root: &Path) -> Vec<String> {
 /// Environment of systemd-nspawn: the guest sees plain cgroup v2, and may write its own network settings.
 pub(crate) const ENVIRONMENT: [(&str, &str); 2] =
     [("SYSTEMD_NSPAWN_UNIFIED_HIERARCHY", "1"), ("SYSTEMD_NSPAWN_API_VFS_WRITABLE", "network")];
+
+/// Removes the lock on the disk at `root` that a killed systemd-nspawn leaves; it is named by the root's inode.
+///
+/// # Errors
+/// If it is there and cannot be removed.
+pub(crate) fn remove_lock(root: &Path) -> Result<()> {
+    let Ok(metadata) = fs::metadata(root) else { return Ok(()) };
+    let name = format!("inode-{}:{}", metadata.dev(), metadata.ino());
+    remove_file(&Path::new("/run/systemd/nspawn/locks").join(name))
+}

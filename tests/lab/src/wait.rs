@@ -49,3 +49,17 @@ pub fn wait_for<T>(what: &str, limit: Duration, mut look: impl FnMut() -> Result
 pub fn wait_until(what: &str, limit: Duration, mut look: impl FnMut() -> Result<bool>) -> Result<()> {
     wait_for(what, limit, || look().map(|yes| yes.then_some(())))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn asks_again_after_an_error_and_reports_the_last_one() {
+        let mut answers = vec![Ok(Some(7)), Ok(None), Err(anyhow::anyhow!("not yet"))];
+        let found = wait_for("seven", Duration::from_secs(9), || answers.pop().unwrap());
+        assert_eq!(found.unwrap(), 7);
+        let error = wait_until("rain", Duration::ZERO, || bail!("drought")).unwrap_err();
+        assert_eq!(format!("{error:#}"), "waited 0 s in vain for: rain: drought");
+    }
+}

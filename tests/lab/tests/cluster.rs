@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use lab::{Cluster, HostControlPlane, Options, UPGRADE_CONFIG, versions, wait_until};
+use lab::{Cluster, DEFAULT_AGENT_CONFIG, HostControlPlane, Options, UPGRADE_CONFIG, versions, wait_until};
 
 #[test]
 #[ignore = "boots a cluster: needs root, and minutes the first time"]
@@ -15,6 +15,7 @@ fn a_cluster_boots_is_upgraded_by_hand_and_leaves_nothing() -> Result<()> {
     cluster.deploy_tutorial()?;
     power_is_cut_and_comes_back(&cluster)?;
     packages_can_be_withdrawn_and_slowed_down(&cluster)?;
+    an_agent_is_installed_with_a_credential_of_its_own(&cluster)?;
     an_administrator_upgrades(&cluster)?;
     cluster.down()?;
     assert!(!state.exists(), "{} is left", state.display());
@@ -32,6 +33,7 @@ fn power_is_cut_and_comes_back(cluster: &Cluster) -> Result<()> {
     assert!(worker.journal("kubelet")?.contains("Started"), "the journal is readable while the power is off");
     worker.power_on()?;
     assert_eq!(worker.run(&["cat", "/etc/evidence"])?, "written before the cut");
+    assert_eq!(worker.run(&["systemctl", "--failed", "--no-legend"])?, "");
     cluster.wait_ready()
 }
 
@@ -53,6 +55,24 @@ fn packages_can_be_withdrawn_and_slowed_down(cluster: &Cluster) -> Result<()> {
     worker.run(&["apt-get", "download", &kubelet])?;
     assert!(start.elapsed() > Duration::from_secs(1), "the limit is not kept: {:?}", start.elapsed());
     cluster.repository().set_rate(None)
+}
+
+fn an_agent_is_installed_with_a_credential_of_its_own(cluster: &Cluster) -> Result<()> {
+    // Stands in for the agent, whose own tests need a lab that works: it says it is ready, and waits.
+    let program = cluster.kubeconfig().with_file_name("stand-in");
+    std::fs::write(&program, "#!/bin/sh\nexec systemd-notify --ready --exec \\; sleep infinity\n")?;
+    cluster.install_agent(&program, DEFAULT_AGENT_CONFIG)?;
+    for node in cluster.nodes() {
+        node.run(&["systemctl", "is-active", "node-upgrade-agent.service"])?;
+        node.run(&["systemctl", "disable", "--now", "node-upgrade-agent.service"])?;
+    }
+    let kubeconfig = cluster.kubeconfig().with_file_name("agent.conf");
+    let credential = cluster.node("worker1")?.read_file("/etc/node-upgrade-agent/coordination.kubeconfig")?;
+    std::fs::write(&kubeconfig, credential)?;
+    let option = format!("--kubeconfig={}", kubeconfig.display());
+    assert!(cluster.kubectl(&["get", "nodes", &option])?.contains("worker1"));
+    assert!(cluster.kubectl(&["get", "secrets", &option]).is_err());
+    Ok(())
 }
 
 /// The documented procedure, command by command.

@@ -43,7 +43,7 @@ prop_compose! {
 
 /// The pods of a node: each UID once.
 fn node() -> impl Strategy<Value = Vec<PodSeen>> {
-    vec(any_pod(), 0..40).prop_map(|pods| {
+    prop_oneof![vec(any_pod(), 0..3), vec(any_pod(), 0..40)].prop_map(|pods| {
         let by_uid: BTreeMap<_, _> = pods.into_iter().map(|pod| (pod.uid.clone(), pod)).collect();
         by_uid.into_values().collect()
     })
@@ -99,6 +99,8 @@ struct Watched {
     now: u64,
     listed: Vec<PodSeen>,
     waiting: Vec<String>,
+    /// Whether the last list was a fresh one.
+    fresh: bool,
     /// How the drain ended.
     end: Option<DrainState>,
 }
@@ -106,7 +108,7 @@ struct Watched {
 impl Watched {
     fn new(options: DrainOptions) -> Self {
         let engine = Engine::new(options.clone(), at(0));
-        Self { engine, options, now: 0, listed: Vec::new(), waiting: Vec::new(), end: None }
+        Self { engine, options, now: 0, listed: Vec::new(), waiting: Vec::new(), fresh: false, end: None }
     }
 
     fn take(&mut self, event: Event) {
@@ -114,21 +116,20 @@ impl Watched {
         match event {
             Event::List(pods) => {
                 self.engine.list(now, &pods);
-                self.listed = pods;
+                (self.listed, self.fresh) = (pods, false);
             }
             Event::Confirmed(pods) => {
                 self.engine.confirmed(now, &pods);
-                self.listed = pods;
+                (self.listed, self.fresh) = (pods, true);
             }
             Event::Answer(place, answer) if !self.waiting.is_empty() => {
                 let uid = self.waiting.remove(place % self.waiting.len());
                 self.engine.answer(now, &uid, answer);
             }
-            Event::Answer(..) => {}
             Event::Stray(uid, answer) if !self.waiting.contains(&uid) => {
-                self.engine.answer(now, &uid, answer)
+                self.engine.answer(now, &uid, answer);
             }
-            Event::Stray(..) => {}
+            Event::Answer(..) | Event::Stray(..) => {}
             Event::Later(millis) => self.now += millis,
         }
     }
@@ -148,8 +149,9 @@ impl Watched {
         prop_assert!(next.wake.is_none_or(|wake| wake.0 > self.now), "woken in the past: {next:?}");
         let state = self.engine.progress(at(self.now)).state;
         prop_assert_eq!(next.wake.is_none(), state != DrainState::Draining);
-        if let Some(end) = &self.end {
-            prop_assert_eq!(&state, end);
+        match &self.end {
+            Some(end) => prop_assert_eq!(&state, end),
+            None => prop_assert!(state != DrainState::Drained || self.fresh, "ended by an old list"),
         }
         self.end = Some(state).filter(|state| *state != DrainState::Draining);
         Ok(next)

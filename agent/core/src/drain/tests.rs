@@ -7,8 +7,8 @@ fn at(millis: u64) -> Now {
     Now { mono: Mono(millis), unix: Unix(1_700_000_000 + millis / 1000) }
 }
 
-fn owner(kind: &str, api_version: &str) -> Option<Owner> {
-    Some(Owner { api_version: api_version.to_owned(), kind: kind.to_owned(), name: "web".to_owned() })
+fn owner(kind: &str, api_version: &str) -> Owner {
+    Owner { api_version: api_version.to_owned(), kind: kind.to_owned(), name: "web".to_owned() }
 }
 
 /// A pod of a Deployment.
@@ -17,7 +17,7 @@ fn pod(name: &str) -> PodSeen {
         namespace: "default".to_owned(),
         name: name.to_owned(),
         uid: format!("uid-{name}"),
-        controller: owner("ReplicaSet", "apps/v1"),
+        controller: Some(owner("ReplicaSet", "apps/v1")),
         ..PodSeen::default()
     }
 }
@@ -54,9 +54,10 @@ fn pods_are_sorted_as_kubectl_drain_sorts_them() {
     let force = DrainOptions { force: true, ..usual.clone() };
     let keep = DrainOptions { delete_emptydir_data: false, ..usual.clone() };
     let plain = pod("a");
-    let daemon = PodSeen { controller: owner("DaemonSet", "apps/v1"), ..plain.clone() };
-    let other_daemon = PodSeen { controller: owner("DaemonSet", "apps.kruise.io/v1alpha1"), ..plain.clone() };
-    let mirror = PodSeen { mirror: true, controller: owner("Node", "v1"), ..plain.clone() };
+    let daemon = PodSeen { controller: Some(owner("DaemonSet", "apps/v1")), ..plain.clone() };
+    let other_daemon =
+        PodSeen { controller: Some(owner("DaemonSet", "apps.kruise.io/v1alpha1")), ..plain.clone() };
+    let mirror = PodSeen { mirror: true, controller: Some(owner("Node", "v1")), ..plain.clone() };
     let naked = PodSeen { controller: None, ..plain.clone() };
     let scratch = PodSeen { empty_dir: true, ..plain.clone() };
     let naked_scratch = PodSeen { controller: None, ..scratch.clone() };
@@ -133,6 +134,7 @@ fn only_a_fresh_list_ends_a_drain() {
     engine.list(at(2_000), &[]);
     assert_eq!(engine.progress(at(2_000)).state, DrainState::Draining);
     assert!(engine.next(at(2_000)).list);
+    assert_eq!(engine.progress(at(2_000)).state, DrainState::Draining);
     engine.confirmed(at(2_001), &[]);
     assert_eq!(engine.progress(at(2_001)).state, DrainState::Drained);
     engine.confirmed(at(2_002), &pods(3));
@@ -141,7 +143,7 @@ fn only_a_fresh_list_ends_a_drain() {
 
 #[test]
 fn pods_that_stay_do_not_keep_a_drain_from_ending() {
-    let daemon = PodSeen { controller: owner("DaemonSet", "apps/v1"), ..pod("d") };
+    let daemon = PodSeen { controller: Some(owner("DaemonSet", "apps/v1")), ..pod("d") };
     let mirror = PodSeen { mirror: true, ..pod("m") };
     let engine = begun(&[daemon, mirror]);
     assert_eq!(engine.progress(at(0)).state, DrainState::Drained);

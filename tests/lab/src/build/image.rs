@@ -1,11 +1,12 @@
 //! The node's base image: a small Debian with systemd, containerd and what the Kubernetes packages depend on.
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
+use super::write;
 use crate::cache::{Cache, Key};
 use crate::process::{run, run_command};
 use crate::versions;
@@ -138,18 +139,4 @@ fn remove_if_there(path: &Path) -> Result<()> {
         }
         _ => Ok(()),
     }
-}
-
-/// Writes a file below a root, creating its directories.
-///
-/// # Errors
-/// If it cannot be written.
-pub(super) fn write(root: &Path, path: &str, content: impl AsRef<[u8]>, mode: u32) -> Result<()> {
-    let path = root.join(path);
-    if let Some(parent) = path.parent() {
-        fs::create_dir_all(parent).with_context(|| format!("cannot create {}", parent.display()))?;
-    }
-    fs::write(&path, content).with_context(|| format!("cannot write {}", path.display()))?;
-    fs::set_permissions(&path, fs::Permissions::from_mode(mode))
-        .with_context(|| format!("cannot set the mode of {}", path.display()))
 }

@@ -11,9 +11,11 @@ mod packages;
 mod prepared;
 mod programs;
 
-use std::path::PathBuf;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 pub(crate) use packages::{KEYRING, PackageRepository, index as index_repository};
 pub use programs::Programs;
@@ -58,4 +60,18 @@ impl Artefacts {
             packages,
         })
     }
+}
+
+/// Writes a file below a root, creating its directories.
+///
+/// # Errors
+/// If it cannot be written.
+fn write(root: &Path, path: &str, content: impl AsRef<[u8]>, mode: u32) -> Result<()> {
+    let path = root.join(path);
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent).with_context(|| format!("cannot create {}", parent.display()))?;
+    }
+    fs::write(&path, content).with_context(|| format!("cannot write {}", path.display()))?;
+    fs::set_permissions(&path, fs::Permissions::from_mode(mode))
+        .with_context(|| format!("cannot set the mode of {}", path.display()))
 }

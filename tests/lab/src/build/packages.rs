@@ -1,4 +1,4 @@
-//! The package repository: packages shaped like those of pkgs.k8s.io, signed with a throw-away key.
+//! The package repository: packages shaped like upstream's, signed with a throw-away key.
 //!
 //! What matters to an upgrade is kept as upstream has it: which package owns which file (kubelet's drop-in belongs to
 //! kubeadm), the conffile, the dependencies, and that no scriptlet restarts anything.
@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 use super::containers::architecture;
-use super::image::write;
 use super::programs::Programs;
+use super::write;
 use crate::cache::{Cache, Key};
 use crate::process::{command, run, run_command};
 use crate::versions;

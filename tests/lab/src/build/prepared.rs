@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use super::image::write;
 use super::packages::{KEYRING, PackageRepository};
-use crate::cache::{Cache, Key};
+use super::write;
+use crate::cache::{Cache, Key, build_cgroup};
 use crate::cgroup::Cgroup;
 use crate::mounts;
 use crate::nspawn;
@@ -50,7 +50,7 @@ pub(super) fn build(
 fn prepare(out: &Path, root: &Path, images: &Path, packages: &PackageRepository) -> Result<()> {
     let containerd = out.join("containerd");
     fs::create_dir(&containerd).context("cannot create containerd's directory")?;
-    let cgroup = Cgroup::create(&format!("nua-lab-build-{}", std::process::id()))?;
+    let cgroup = Cgroup::create(&build_cgroup(out))?;
     let mut arguments = nspawn::isolation("lab-prepare", root);
     arguments.extend([
         "--as-pid2".into(),
