@@ -183,7 +183,7 @@ impl Default for Expectations {
 /// A safety rule that can be seen to be broken. The numbers are those of the list of safety rules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Rule {
-    /// 1: no more nodes out of service than slots, the NotReady ones counted.
+    /// 1: no more nodes out of service than slots, the down ones counted.
     Budget,
     /// 2: while a control-plane node is worked on, no other node is.
     ControlPlaneAlone,
@@ -203,7 +203,7 @@ pub enum Rule {
     Drain,
     /// 8: the Lease is given back after the node is back in service.
     ReleaseLast,
-    /// 9: a node goes back into service only when Ready at a version we chose.
+    /// 9: a node goes back into service only when Ready at a version that was chosen.
     ReadyBeforeService,
     /// 9: the host is changed only while the node is out of service.
     ChangedInService,

@@ -37,7 +37,7 @@ impl World {
                 self.reply(node, life, id, ended);
             }
             Act::AwaitTurn => self.await_turn(node, life, id, at),
-            Act::Drain { options, until } => self.begin_drain(node, life, id, options, until),
+            Act::Drain { options, until } => self.begin_drain(node, life, id, &options, until),
             Act::Preflight { target } => {
                 let ended = self.preflight(node, target, at);
                 self.reply(node, life, id, ended);
@@ -122,7 +122,7 @@ impl World {
             _ => None,
         };
         if let Some(wanted) = wanted {
-            self.set_lease(*lease, wanted, &Who::Agent(node.to_owned()));
+            self.set_lease(*lease, &wanted, &Who::Agent(node.to_owned()));
         }
         Some(Ended::well(vec![Fact::Lease(self.lease_seen(*lease, holder, at))]))
     }
@@ -138,7 +138,7 @@ impl World {
     fn host_act(&mut self, node: &str, life: u64, id: ActId, act: Act, at: Mono) {
         let job = match act {
             Act::Run { unit, tool } => return self.run_tool(node, life, id, &unit, &tool),
-            Act::Await { unit } => return self.await_tool(node, life, id, unit),
+            Act::Await { unit } => return self.await_tool(node, life, id, &unit),
             Act::LookAtHost { job } => job,
             other => {
                 let job = self.host_job(node, life);
@@ -195,14 +195,14 @@ impl World {
         if !known {
             self.start_tool(node, unit, tool);
         }
-        self.await_tool(node, life, id, unit.to_owned());
+        self.await_tool(node, life, id, unit);
     }
 
-    fn await_tool(&mut self, node: &str, number: u64, id: ActId, unit: String) {
+    fn await_tool(&mut self, node: &str, number: u64, id: ActId, unit: &str) {
         if let Some(life) = self.life(node, number) {
-            life.awaited.insert(id, unit.clone());
+            life.awaited.insert(id, unit.to_owned());
         }
-        self.tool_may_have_ended(node, &unit);
+        self.tool_may_have_ended(node, unit);
     }
 
     /// Tells whoever awaits this unit, if it has ended or is gone.

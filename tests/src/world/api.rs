@@ -236,7 +236,7 @@ impl World {
     }
 
     /// Clears or sets a Lease's holder, and tells who waits.
-    pub(super) fn set_lease(&mut self, name: LeaseName, lease: Lease, by: &Who) {
+    pub(super) fn set_lease(&mut self, name: LeaseName, lease: &Lease, by: &Who) {
         let before = self.api.leases.insert(name, lease.clone()).unwrap_or_default();
         let node_of = |holder: &Option<String>| holder.as_deref().and_then(Holder::parse).map(|h| h.node);
         if before.holder != lease.holder {

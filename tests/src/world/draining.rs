@@ -18,11 +18,11 @@ impl World {
         node: &str,
         number: u64,
         id: ActId,
-        options: DrainOptions,
+        options: &DrainOptions,
         until: Unix,
     ) {
         let now = self.clock(node);
-        let options = DrainOptions { timeout: until.since(now.unix), ..options };
+        let options = DrainOptions { timeout: until.since(now.unix), ..options.clone() };
         let Some(life) = self.life(node, number).filter(|life| life.acts.contains_key(&id)) else { return };
         life.drain = Some((id, Engine::new(options, now), 0));
         self.drains(node, number, id);

@@ -45,6 +45,7 @@ pub(super) struct Unit {
 
 /// One host. What a power cut takes away is cleared by [`Host::cut`].
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "facts of a host that do not depend on each other")]
 pub(super) struct Host {
     pub(super) powered: bool,
     /// Counts boots: what was under way in an earlier one is over.
@@ -145,7 +146,7 @@ impl Host {
         if fails == Some(false) || self.refuses(tool, kubeadm_config) {
             return vec![(1_500, Work::End(1))];
         }
-        let mut work = self.work(tool);
+        let mut work = work(tool);
         if fails == Some(true) {
             work.truncate(work.len().saturating_sub(1));
             work.push((500, Work::End(1)));
@@ -166,28 +167,29 @@ impl Host {
             Tool::RepairDpkg | Tool::Hold { .. } => false,
         }
     }
+}
 
-    fn work(&self, tool: &Tool) -> Vec<(u64, Work)> {
-        let unpack =
-            |name: &str, version: &PackageVersion| (1_500, Work::Unpack(name.to_owned(), version.clone()));
-        match tool {
-            Tool::InstallKubeadm { packages } => {
-                vec![unpack("kubeadm", &packages.kubeadm), (2_000, Work::Configure)]
-            }
-            Tool::InstallKubelet { packages } => {
-                let kubectl = packages.kubectl.iter().map(|version| unpack("kubectl", version));
-                kubectl.chain([unpack("kubelet", &packages.kubelet), (2_000, Work::Configure)]).collect()
-            }
-            Tool::Kubeadm { verb: Verb::NodeWorker, .. } => vec![(2_000, Work::KubeletConfig)],
-            Tool::Kubeadm { verb, target } => {
-                let upload = (*verb == Verb::Apply).then_some((1_000, Work::Upload(*target)));
-                let swaps = STATIC_PODS.into_iter().flat_map(|component| {
-                    [(2_000, Work::ManifestOut(component)), (1_000, Work::ManifestIn(component, *target))]
-                });
-                upload.into_iter().chain(swaps).chain([(3_000, Work::KubeletConfig)]).collect()
-            }
-            Tool::RepairDpkg => vec![(1_500, Work::Configure)],
-            Tool::Hold { packages } => vec![(1_500, Work::Hold(packages.clone()))],
+/// The pieces of work of a tool that does not fail, except its end.
+fn work(tool: &Tool) -> Vec<(u64, Work)> {
+    let unpack =
+        |name: &str, version: &PackageVersion| (1_500, Work::Unpack(name.to_owned(), version.clone()));
+    match tool {
+        Tool::InstallKubeadm { packages } => {
+            vec![unpack("kubeadm", &packages.kubeadm), (2_000, Work::Configure)]
         }
+        Tool::InstallKubelet { packages } => {
+            let kubectl = packages.kubectl.iter().map(|version| unpack("kubectl", version));
+            kubectl.chain([unpack("kubelet", &packages.kubelet), (2_000, Work::Configure)]).collect()
+        }
+        Tool::Kubeadm { verb: Verb::NodeWorker, .. } => vec![(2_000, Work::KubeletConfig)],
+        Tool::Kubeadm { verb, target } => {
+            let upload = (*verb == Verb::Apply).then_some((1_000, Work::Upload(*target)));
+            let swaps = STATIC_PODS.into_iter().flat_map(|component| {
+                [(2_000, Work::ManifestOut(component)), (1_000, Work::ManifestIn(component, *target))]
+            });
+            upload.into_iter().chain(swaps).chain([(3_000, Work::KubeletConfig)]).collect()
+        }
+        Tool::RepairDpkg => vec![(1_500, Work::Configure)],
+        Tool::Hold { packages } => vec![(1_500, Work::Hold(packages.clone()))],
     }
 }

@@ -77,14 +77,14 @@ impl World {
         })
     }
 
-    /// What lets a node wait for ever: somebody degraded, down or refused before it, or a Lease of a Node that is gone.
+    /// What lets a node wait for ever: somebody degraded, down or before it, or a Lease of a Node that is gone.
     fn may_wait(&self, node: &str, ends: &[(String, End)]) -> bool {
         let others = || ends.iter().filter(|(name, _)| name != node);
         let degraded = others().any(|(_, end)| *end == End::Degraded);
         let control_plane = |name: &String| self.api.nodes.get(name).is_some_and(|seen| seen.control_plane);
-        let refused = others().any(|(name, end)| *end == End::Refused && control_plane(name));
-        let behind =
-            others().any(|(name, _)| control_plane(name) && !self.unmet(name) && self.is_behind(name, node));
+        // Workers wait for the control plane, which is judged by itself.
+        let first = |name: &String| control_plane(name) && (self.unmet(name) || self.is_behind(name, node));
+        let behind = others().any(|(name, _)| first(name)) && !control_plane(&node.to_owned());
         let down = self.api.nodes.values().any(|seen| seen.name != node && seen.ready != Ready::True);
         let nowhere =
             !self.api.nodes.values().any(|n| n.name != node && n.ready == Ready::True && !n.unschedulable);

@@ -132,15 +132,17 @@ impl World {
                 self.schedule_pods();
             }
             Fault::LeaseFreed { node } => self.free_lease(node),
-            Fault::NodeDeleted { node, .. } => {
-                if self.api.nodes.remove(node).is_some() {
-                    self.record(node, What::Deleted);
-                    self.api.revision += 1;
-                    self.tell_node(node);
-                    self.tell_turn();
-                }
-            }
+            Fault::NodeDeleted { node, .. } => self.delete_node(node),
             _ => {}
+        }
+    }
+
+    fn delete_node(&mut self, node: &str) {
+        if self.api.nodes.remove(node).is_some() {
+            self.record(node, What::Deleted);
+            self.api.revision += 1;
+            self.tell_node(node);
+            self.tell_turn();
         }
     }
 
@@ -164,7 +166,7 @@ impl World {
             |lease: &Lease| lease.holder.as_deref().and_then(Holder::parse).is_some_and(|h| h.node == node);
         let held = self.api.leases.iter().find(|(_, lease)| holds(lease)).map(|(name, _)| *name);
         if let Some(name) = held {
-            self.set_lease(name, Lease::default(), &Who::Person);
+            self.set_lease(name, &Lease::default(), &Who::Person);
         }
     }
 

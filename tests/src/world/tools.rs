@@ -46,9 +46,9 @@ impl World {
         let Some(unit) = machine.host.units.get_mut(name).filter(|unit| !unit.work.is_empty()) else {
             return;
         };
-        let (_, work) = unit.work.remove(0);
+        let (_, next) = unit.work.remove(0);
         let word = unit.word;
-        self.work(node, name, word, work);
+        self.carry_on(node, name, word, next);
         self.cut_in_tool(node, name);
         self.next_work(node, name);
     }
@@ -66,7 +66,7 @@ impl World {
         }
     }
 
-    fn work(&mut self, node: &str, name: &str, word: &'static str, work: Work) {
+    fn carry_on(&mut self, node: &str, name: &str, tool: &'static str, work: Work) {
         match work {
             Work::Unpack(package, version) => {
                 let Some(machine) = self.machines.get_mut(node) else { return };
@@ -101,7 +101,7 @@ impl World {
                 if let Some(unit) = machine.host.units.get_mut(name) {
                     unit.state = ToolState::Ended(status);
                 }
-                self.record(node, What::ToolEnded { tool: word, ok: status == 0 });
+                self.record(node, What::ToolEnded { tool, ok: status == 0 });
                 self.tool_may_have_ended(node, name);
             }
         }

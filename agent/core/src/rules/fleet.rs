@@ -219,27 +219,24 @@ impl<'a> Fleet<'a> {
 /// A Lease taken again by a node still out of service belongs to the same tenure.
 fn take_tenure(node: &mut Node, index: usize, lease: LeaseName) {
     let goes_on = node.tenure.is_some() && (node.cordoned_by_agent().is_some() || node.tool.is_some());
-    match node.tenure.as_mut().filter(|_| goes_on) {
-        Some(tenure) => {
-            tenure.lost = None;
-            tenure.lease = lease;
-            tenure.taken = index;
-        }
-        None => {
-            node.was_cordoned_by_agent = false;
-            node.tenure = Some(Tenure {
-                lease,
-                taken: index,
-                lost: None,
-                from: node.installed.clone(),
-                kubelet_before: node.kubelet(),
-                changed: BTreeSet::new(),
-                staged: None,
-                past_return: None,
-                verb: None,
-            });
-        }
+    if let Some(tenure) = node.tenure.as_mut().filter(|_| goes_on) {
+        tenure.lost = None;
+        tenure.lease = lease;
+        tenure.taken = index;
+        return;
     }
+    node.was_cordoned_by_agent = false;
+    node.tenure = Some(Tenure {
+        lease,
+        taken: index,
+        lost: None,
+        from: node.installed.clone(),
+        kubelet_before: node.kubelet(),
+        changed: BTreeSet::new(),
+        staged: None,
+        past_return: None,
+        verb: None,
+    });
 }
 
 fn take_target(node: &mut Node, index: usize, target: Option<Version>) {
@@ -251,17 +248,13 @@ fn take_target(node: &mut Node, index: usize, target: Option<Version>) {
 }
 
 fn take_cordon(node: &mut Node, index: usize, what: &What) {
-    match what {
-        What::Cordoned { by } => {
-            let by_agent = matches!(by, Who::Agent(_));
-            node.was_cordoned_by_agent |= by_agent;
-            node.cordon = Some(Cordon { by_agent, by: index });
-        }
-        What::Uncordoned { by } => {
-            node.cordon = None;
-            node.uncordoned = Some(Since { is: by.clone(), by: index });
-        }
-        _ => {}
+    if let What::Cordoned { by } = what {
+        let by_agent = matches!(by, Who::Agent(_));
+        node.was_cordoned_by_agent |= by_agent;
+        node.cordon = Some(Cordon { by_agent, by: index });
+    } else if let What::Uncordoned { by } = what {
+        node.cordon = None;
+        node.uncordoned = Some(Since { is: by.clone(), by: index });
     }
 }
 
