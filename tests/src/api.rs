@@ -165,7 +165,8 @@ impl Api {
             Err(answer) => return answer.respond(),
         };
         if call.is_watch() {
-            return match limits::allow(who, &call, &self.state().store) {
+            let allowed = limits::allow(who, &call, &self.state().store);
+            return match allowed {
                 Ok(()) => self.open_watch(&call),
                 Err(refused) => refused.respond(),
             };

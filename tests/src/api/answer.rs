@@ -77,6 +77,7 @@ pub(super) fn stream(
 
 fn response(code: u16, body: ResponseBody) -> http::Response<ResponseBody> {
     let mut response = http::Response::new(body);
-    *response.status_mut() = http::StatusCode::from_u16(code).unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
+    *response.status_mut() =
+        http::StatusCode::from_u16(code).unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
     response
 }

@@ -93,5 +93,6 @@ fn blocked(words: &str, retry_after: u32) -> Answer {
 fn covers(budget: &Value, pod: &Value) -> bool {
     let labels = budget["spec"]["selector"]["matchLabels"].as_object();
     budget["metadata"]["namespace"] == pod["metadata"]["namespace"]
-        && labels.is_some_and(|labels| labels.iter().all(|(key, value)| pod["metadata"]["labels"][key] == *value))
+        && labels
+            .is_some_and(|labels| labels.iter().all(|(key, value)| pod["metadata"]["labels"][key] == *value))
 }

@@ -38,9 +38,11 @@ impl Call {
         let body = if body.is_empty() {
             Value::Null
         } else {
-            serde_json::from_slice(body).map_err(|error| Answer::error(400, "BadRequest", &error.to_string()))?
+            serde_json::from_slice(body)
+                .map_err(|error| Answer::error(400, "BadRequest", &error.to_string()))?
         };
-        let content_type = parts.headers.get(http::header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        let content_type =
+            parts.headers.get(http::header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
         Ok(Self {
             method: parts.method.clone(),
             resource: rest.first().cloned().unwrap_or(root),

@@ -81,7 +81,13 @@ fn patched(store: &mut Store, who: &Who, call: &Call) -> Result<Answer, Answer> 
 }
 
 /// Writes, if versions and UIDs fit; a subresource changes only itself, and an object never its status.
-fn write(store: &mut Store, who: &Who, call: &Call, before: &Value, mut after: Value) -> Result<Answer, Answer> {
+fn write(
+    store: &mut Store,
+    who: &Who,
+    call: &Call,
+    before: &Value,
+    mut after: Value,
+) -> Result<Answer, Answer> {
     for fence in ["resourceVersion", "uid"] {
         let wanted = &after["metadata"][fence];
         if !wanted.is_null() && *wanted != before["metadata"][fence] {

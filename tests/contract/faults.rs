@@ -1,0 +1,1 @@
+//! What the adapters come to when things go wrong; needs an API server that does so at will.
