@@ -1,1 +1,265 @@
-//! To be written.
+//! The memory on disk: one small file, replaced by rename, so that it always holds the old memory or the new one.
+//!
+//! Its first line is a header that keeps its form in every version; the rest is the memory as JSON. The header's
+//! checksum covers version and memory, so a damaged file is told apart from one that a newer agent wrote.
+
+use std::fs::{DirBuilder, File, OpenOptions, Permissions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use upgrade_core::job::Memory;
+
+/// The version of the memory's form that this agent reads and writes.
+const VERSION: u32 = 1;
+/// What the header says the file is.
+const KIND: &str = "node-upgrade-agent";
+/// The journal's file, the one it is replaced by, and the one that keeps a second agent out.
+const FILE: &str = "memory.json";
+const NEXT_FILE: &str = "memory.json.next";
+const LOCK_FILE: &str = "lock";
+
+/// The journal of this node, locked against a second agent for as long as this value lives.
+#[derive(Debug)]
+pub struct Journal {
+    directory: PathBuf,
+    /// The next file while it is written.
+    next: Option<File>,
+    _lock: Flock<File>,
+}
+
+/// What the journal held when it was opened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "there is one, once in a process's life")]
+pub enum Recovered {
+    /// Nothing: no agent has stored anything here.
+    Fresh,
+    /// What was stored last.
+    Memory(Memory),
+    /// A file that does not hold what an agent stored. It stays under `kept` for people, and stays the journal's
+    /// file until the next store, so that a restart before that finds the same.
+    Lost {
+        /// What is wrong with it.
+        why: String,
+        /// Where it is kept.
+        kept: PathBuf,
+    },
+}
+
+/// Why the journal cannot be used. Nothing may be changed on this node without it.
+#[derive(Debug, thiserror::Error)]
+pub enum JournalError {
+    /// Another process holds the lock.
+    #[error("{} is locked: another node-upgrade-agent runs on this node; stop it first", path.display())]
+    Locked {
+        /// The lock file.
+        path: PathBuf,
+    },
+    /// A whole journal that this agent does not understand; it was not touched.
+    #[error(
+        "{} was written by another version of node-upgrade-agent (journal version {version}: {why}); \
+         install that version, or move the file away if no upgrade is under way on this node",
+        path.display()
+    )]
+    Foreign {
+        /// The journal's file.
+        path: PathBuf,
+        /// The version it names.
+        version: u32,
+        /// What this agent cannot read.
+        why: String,
+    },
+    /// The disk, or permissions.
+    #[error("{doing} {}", path.display())]
+    Io {
+        /// What was attempted.
+        doing: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why it failed.
+        source: io::Error,
+    },
+}
+
+/// The first line. Other fields are for later versions; these keep their names and meanings for ever.
+#[derive(Debug, Serialize, Deserialize)]
+struct Header {
+    /// [`KIND`].
+    journal: String,
+    /// Version of the memory's form.
+    version: u32,
+    /// SHA-256, in hexadecimal, of the version in decimal, a line feed, and everything after the header's line.
+    sha256: String,
+}
+
+/// The parts of a store, in the order that makes it safe against power cuts at any instant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    /// Write the next file.
+    Write,
+    /// Wait until its content is on disk: before the rename, or the name could lead to a file without content.
+    SyncFile,
+    /// Give it the journal's name.
+    Rename,
+    /// Wait until the name is on disk.
+    SyncDirectory,
+}
+
+const STEPS: [Step; 4] = [Step::Write, Step::SyncFile, Step::Rename, Step::SyncDirectory];
+
+impl Journal {
+    /// Opens the journal in a directory of its own, made with mode 0700 where it is absent.
+    ///
+    /// # Errors
+    /// When another agent has it open, another version wrote it, or the disk fails.
+    pub fn open(directory: &Path) -> Result<(Self, Recovered), JournalError> {
+        let at = |doing| move |source| JournalError::Io { doing, path: directory.to_owned(), source };
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(directory)
+            .map_err(at("create the directory"))?;
+        let parent = directory.parent().unwrap_or(directory);
+        File::open(parent).and_then(|parent| parent.sync_all()).map_err(at("make durable the directory"))?;
+        let private = Permissions::from_mode(0o700);
+        std::fs::set_permissions(directory, private).map_err(at("make private the directory"))?;
+        let lock = lock(&directory.join(LOCK_FILE))?;
+        let journal = Self { directory: directory.to_owned(), next: None, _lock: lock };
+        let recovered = journal.recover()?;
+        Ok((journal, recovered))
+    }
+
+    fn recover(&self) -> Result<Recovered, JournalError> {
+        let path = self.directory.join(FILE);
+        let bytes = match std::fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Recovered::Fresh),
+            Err(source) => return Err(JournalError::Io { doing: "read the journal", path, source }),
+        };
+        match decode(&bytes) {
+            Ok(memory) => Ok(Recovered::Memory(memory)),
+            Err(Unreadable::Foreign { version, why }) => Err(JournalError::Foreign { path, version, why }),
+            Err(Unreadable::Damaged(why)) => Ok(Recovered::Lost { why, kept: self.keep(&path)? }),
+        }
+    }
+
+    /// Gives a damaged journal a second name that no store touches, unless it has one.
+    fn keep(&self, path: &Path) -> Result<PathBuf, JournalError> {
+        let at = |doing| move |source| JournalError::Io { doing, path: path.to_owned(), source };
+        let inode = path.metadata().map_err(at("look at the damaged journal"))?.ino();
+        let names = (1..=999).map(|number| self.directory.join(format!("{FILE}.damaged-{number}")));
+        for kept in names {
+            match std::fs::hard_link(path, &kept) {
+                Ok(()) => {
+                    self.sync_directory().map_err(at("keep a copy of the damaged journal"))?;
+                    return Ok(kept);
+                }
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    if kept.symlink_metadata().is_ok_and(|there| there.ino() == inode) {
+                        return Ok(kept);
+                    }
+                }
+                Err(source) => return Err(at("keep a copy of the damaged journal")(source)),
+            }
+        }
+        Err(at("find a name for the damaged journal")(io::ErrorKind::StorageFull.into()))
+    }
+
+    /// Makes a memory durable: when this returns, it is what the next [`Journal::open`] finds, whatever happens.
+    ///
+    /// # Errors
+    /// When the disk fails; the next open then finds the old memory or this one. Storing again is safe.
+    pub fn store(&mut self, memory: &Memory) -> Result<(), JournalError> {
+        let path = self.directory.join(FILE);
+        let io = |source| JournalError::Io { doing: "store the memory in", path: path.clone(), source };
+        let bytes = encode(memory).map_err(|error| io(error.into()))?;
+        STEPS.into_iter().try_for_each(|step| self.carry_out(step, &bytes)).map_err(io)
+    }
+
+    fn carry_out(&mut self, step: Step, bytes: &[u8]) -> io::Result<()> {
+        let next = self.directory.join(NEXT_FILE);
+        match step {
+            Step::Write => {
+                let mut file =
+                    OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(next)?;
+                file.write_all(bytes)?;
+                self.next = Some(file);
+                Ok(())
+            }
+            Step::SyncFile => self.next.take().map_or(Ok(()), |file| file.sync_all()),
+            Step::Rename => std::fs::rename(next, self.directory.join(FILE)),
+            Step::SyncDirectory => self.sync_directory(),
+        }
+    }
+
+    fn sync_directory(&self) -> io::Result<()> {
+        File::open(&self.directory)?.sync_all()
+    }
+}
+
+/// Takes the lock. It belongs to the open file, so it ends with this process, however that ends.
+fn lock(path: &Path) -> Result<Flock<File>, JournalError> {
+    let io = |source| JournalError::Io { doing: "lock", path: path.to_owned(), source };
+    let mut options = OpenOptions::new();
+    let file = options.write(true).create(true).truncate(false).mode(0o600).open(path).map_err(io)?;
+    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, error)| match error {
+        Errno::EWOULDBLOCK => JournalError::Locked { path: path.to_owned() },
+        error => io(error.into()),
+    })
+}
+
+/// Why bytes are not a memory of this agent's version.
+#[derive(Debug, PartialEq, Eq)]
+enum Unreadable {
+    /// They are not what an agent stored.
+    Damaged(String),
+    /// They are whole, but of another version.
+    Foreign { version: u32, why: String },
+}
+
+fn encode(memory: &Memory) -> serde_json::Result<Vec<u8>> {
+    let mut body = serde_json::to_vec_pretty(memory)?;
+    body.push(b'\n');
+    let header = Header { journal: KIND.to_owned(), version: VERSION, sha256: checksum(VERSION, &body) };
+    let mut bytes = serde_json::to_vec(&header)?;
+    bytes.push(b'\n');
+    bytes.append(&mut body);
+    Ok(bytes)
+}
+
+fn decode(bytes: &[u8]) -> Result<Memory, Unreadable> {
+    let damaged = |why: &str| Unreadable::Damaged(why.to_owned());
+    if bytes.is_empty() {
+        return Err(damaged("it is empty"));
+    }
+    let mut parts = bytes.splitn(2, |byte| *byte == b'\n');
+    let (Some(first), Some(body)) = (parts.next(), parts.next()) else {
+        return Err(damaged("it ends within its first line"));
+    };
+    let header: Header = serde_json::from_slice(first)
+        .map_err(|error| Unreadable::Damaged(format!("its first line is no journal's: {error}")))?;
+    if header.journal != KIND {
+        return Err(damaged("its first line is no journal's"));
+    }
+    if header.sha256 != checksum(header.version, body) {
+        return Err(damaged("its checksum does not fit what it holds"));
+    }
+    let foreign = |why| Unreadable::Foreign { version: header.version, why };
+    if header.version != VERSION {
+        return Err(foreign(format!("this agent knows version {VERSION}")));
+    }
+    serde_json::from_slice(body).map_err(|error| foreign(error.to_string()))
+}
+
+fn checksum(version: u32, body: &[u8]) -> String {
+    let digest = Sha256::new().chain_update(format!("{version}\n")).chain_update(body).finalize();
+    let halves = digest.iter().flat_map(|byte| [byte >> 4, byte & 0xf]);
+    halves.filter_map(|half| char::from_digit(half.into(), 16)).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -123,3 +123,8 @@ pub fn sort(pod: &PodSeen, options: &DrainOptions) -> Sort {
 fn is_daemon_set_pod(pod: &PodSeen) -> bool {
     pod.controller.as_ref().is_some_and(|owner| owner.kind == "DaemonSet" && owner.api_version == "apps/v1")
 }
+
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod tests;

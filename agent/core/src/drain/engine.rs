@@ -200,6 +200,7 @@ impl Engine {
                 self.pods.insert(seen.uid.clone(), Pod { deletion: seen.deletion, blocked, ..pod });
             }
         }
+        self.refusals.sort();
     }
 
     fn new_pod(&self, now: Now, seen: &PodSeen) -> Pod {
@@ -325,20 +326,24 @@ impl Engine {
         if self.state != DrainState::Draining || now.mono < self.deadline {
             return None;
         }
-        let by_budget = |pod: &&Pod| pod.blocked.as_ref().is_some_and(|block| block.by_budget);
-        let (budgets, others): (Vec<_>, Vec<_>) = self.pods.values().partition(by_budget);
-        let (reason, advice) = if budgets.is_empty() {
-            (Reason::DrainTimedOut, "see why they do not end")
-        } else {
-            (Reason::DrainBlocked, "give their budgets room, for instance with another replica")
+        let by_budget = |pod: &Pod| pod.blocked.as_ref().is_some_and(|block| block.by_budget);
+        let mut left: Vec<_> = self.pods.values().map(|pod| (!by_budget(pod), pod.why_left(now))).collect();
+        left.sort();
+        let (reason, advice) = match left.first() {
+            Some((false, _)) => {
+                (Reason::DrainBlocked, "give their budgets room, for instance with another replica")
+            }
+            Some((true, _)) | None => (Reason::DrainTimedOut, "see why they do not end"),
         };
-        let pods: Vec<_> = budgets.into_iter().chain(others).map(|pod| pod.why_left(now)).collect();
+        let pods: Vec<_> = left.into_iter().map(|(_, why)| why).collect();
         let seconds = self.options.timeout;
         let message = if pods.is_empty() {
-            format!("the API server did not list this node's pods within the {seconds} s of the drain")
+            format!(
+                "the API server gave no fresh list of this node's pods within the {seconds} s of the drain"
+            )
         } else {
-            let (count, pods) = (pods.len(), some_of(&pods, ", "));
-            format!("{count} pods are left after {seconds} s: {pods}; {advice}, or raise timeout in [drain]")
+            let pods = some_of(&pods, ", ");
+            format!("still here after {seconds} s: {pods}; {advice}, or raise timeout in [drain]")
         };
         Some(Trouble::new(reason, message))
     }

@@ -1,0 +1,257 @@
+//! What holds for every node, whatever its pods are and whatever the API server answers.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use super::*;
+use crate::seen::Owner;
+use crate::time::{Now, Unix};
+
+fn at(millis: u64) -> Now {
+    Now { mono: Mono(millis), unix: Unix(millis / 1000) }
+}
+
+prop_compose! {
+    fn any_pod()(
+        number in 0..60_u32,
+        kind in prop_oneof![Just(None), Just(Some("ReplicaSet")), Just(Some("DaemonSet")), Just(Some("Job"))],
+        owner in 0..4_u32,
+        mirror in prop::bool::weighted(0.1),
+        empty_dir: bool,
+        finished in prop::bool::weighted(0.1),
+        going in prop::bool::weighted(0.1),
+    ) -> PodSeen {
+        PodSeen {
+            namespace: "default".to_owned(),
+            name: format!("p{}", number % 40),
+            uid: format!("uid-{number}"),
+            controller: kind.map(|kind| Owner {
+                api_version: "apps/v1".to_owned(),
+                kind: kind.to_owned(),
+                name: format!("o{owner}"),
+            }),
+            mirror,
+            empty_dir,
+            finished,
+            deletion: going.then_some(Unix(5)),
+            ..PodSeen::default()
+        }
+    }
+}
+
+/// The pods of a node: each UID once.
+fn node() -> impl Strategy<Value = Vec<PodSeen>> {
+    prop_oneof![vec(any_pod(), 0..3), vec(any_pod(), 0..40)].prop_map(|pods| {
+        let by_uid: BTreeMap<_, _> = pods.into_iter().map(|pod| (pod.uid.clone(), pod)).collect();
+        by_uid.into_values().collect()
+    })
+}
+
+fn answer() -> impl Strategy<Value = Answer> {
+    let retry_after = || prop_oneof![Just(None), (0..60_000_u64).prop_map(Some)];
+    prop_oneof![
+        Just(Answer::Accepted),
+        Just(Answer::Gone),
+        Just(Answer::Failed("no answer".to_owned())),
+        retry_after().prop_map(|retry_after| Answer::Busy { retry_after }),
+        retry_after().prop_map(|retry_after| Answer::Blocked {
+            budget: None,
+            message: String::new(),
+            retry_after
+        }),
+    ]
+}
+
+fn options() -> impl Strategy<Value = DrainOptions> {
+    (any::<bool>(), any::<bool>(), 1..600_u64).prop_map(|(force, delete_emptydir_data, timeout)| {
+        DrainOptions { force, delete_emptydir_data, timeout, ..DrainOptions::default() }
+    })
+}
+
+/// Something that happens to a drain.
+#[derive(Debug, Clone)]
+enum Event {
+    List(Vec<PodSeen>),
+    Confirmed(Vec<PodSeen>),
+    /// To the order that has waited at this place.
+    Answer(usize, Answer),
+    /// Also to orders that were never given.
+    Stray(String, Answer),
+    Later(u64),
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    prop_oneof![
+        1 => node().prop_map(Event::List),
+        1 => node().prop_map(Event::Confirmed),
+        8 => (any::<usize>(), answer()).prop_map(|(place, answer)| Event::Answer(place, answer)),
+        1 => ("uid-[0-9]{1,2}", answer()).prop_map(|(uid, answer)| Event::Stray(uid, answer)),
+        4 => (0..40_000_u64).prop_map(Event::Later),
+    ]
+}
+
+/// A drain with what an outsider knows of it.
+struct Watched {
+    engine: Engine,
+    options: DrainOptions,
+    now: u64,
+    listed: Vec<PodSeen>,
+    waiting: Vec<String>,
+    /// Whether the last list was a fresh one.
+    fresh: bool,
+    /// How the drain ended.
+    end: Option<DrainState>,
+}
+
+impl Watched {
+    fn new(options: DrainOptions) -> Self {
+        let engine = Engine::new(options.clone(), at(0));
+        Self { engine, options, now: 0, listed: Vec::new(), waiting: Vec::new(), fresh: false, end: None }
+    }
+
+    fn take(&mut self, event: Event) {
+        let now = at(self.now);
+        match event {
+            Event::List(pods) => {
+                self.engine.list(now, &pods);
+                (self.listed, self.fresh) = (pods, false);
+            }
+            Event::Confirmed(pods) => {
+                self.engine.confirmed(now, &pods);
+                (self.listed, self.fresh) = (pods, true);
+            }
+            Event::Answer(place, answer) if !self.waiting.is_empty() => {
+                let uid = self.waiting.remove(place % self.waiting.len());
+                self.engine.answer(now, &uid, answer);
+            }
+            Event::Stray(uid, answer) if !self.waiting.contains(&uid) => {
+                self.engine.answer(now, &uid, answer);
+            }
+            Event::Answer(..) | Event::Stray(..) => {}
+            Event::Later(millis) => self.now += millis,
+        }
+    }
+
+    fn check(&mut self) -> Result<Next, TestCaseError> {
+        let next = self.engine.next(at(self.now));
+        for order in &next.evict {
+            let pod = self.listed.iter().find(|pod| pod.uid == order.uid && pod.name == order.name);
+            let pod = pod.ok_or_else(|| TestCaseError::fail(format!("{order:?} is not in the last list")))?;
+            prop_assert_eq!(sort(pod, &self.options), Sort::Evict);
+            prop_assert!(!self.waiting.contains(&order.uid), "{} a second time", order.uid);
+            self.waiting.push(order.uid.clone());
+        }
+        prop_assert!(self.waiting.len() <= MAX_IN_FLIGHT);
+        let refuses = |pod: &PodSeen| matches!(sort(pod, &self.options), Sort::Refuses(_));
+        prop_assert!(next.evict.is_empty() || !self.listed.iter().any(refuses));
+        prop_assert!(next.wake.is_none_or(|wake| wake.0 > self.now), "woken in the past: {next:?}");
+        let state = self.engine.progress(at(self.now)).state;
+        prop_assert_eq!(next.wake.is_none(), state != DrainState::Draining);
+        match &self.end {
+            Some(end) => prop_assert_eq!(&state, end),
+            None => prop_assert!(state != DrainState::Drained || self.fresh, "ended by an old list"),
+        }
+        self.end = Some(state).filter(|state| *state != DrainState::Draining);
+        Ok(next)
+    }
+}
+
+proptest! {
+    #[test]
+    fn whatever_happens_only_pods_of_the_last_list_that_may_go_are_evicted_and_never_twice_at_a_time(
+        options in options(),
+        events in vec(event(), 0..80),
+    ) {
+        let mut drain = Watched::new(options);
+        for event in events {
+            drain.take(event);
+            drain.check()?;
+        }
+    }
+
+    #[test]
+    fn whatever_happens_a_drain_is_over_when_its_time_is(
+        options in options(),
+        events in vec(event(), 0..60),
+    ) {
+        let mut drain = Watched::new(options.clone());
+        for event in events {
+            drain.take(event);
+        }
+        let end = at(drain.now.max(options.timeout * 1000));
+        prop_assert!(drain.engine.progress(end).state != DrainState::Draining);
+    }
+
+    #[test]
+    fn a_drain_ends_when_evictions_are_accepted_and_pods_end(pods in node(), refusals in vec(answer(), 0..40)) {
+        let mut here = pods;
+        let mut refusals = refusals.into_iter();
+        let mut drain = Watched::new(DrainOptions { force: true, ..DrainOptions::default() });
+        let staying: BTreeSet<_> = here
+            .iter()
+            .filter(|pod| matches!(sort(pod, &drain.options), Sort::Stays(_)))
+            .map(|pod| pod.uid.clone())
+            .collect();
+        for _ in 0..2_000 {
+            let next = drain.check()?;
+            for order in &next.evict {
+                let answer = refusals.next().unwrap_or(Answer::Accepted);
+                if answer == Answer::Accepted {
+                    here.retain(|pod| pod.uid != order.uid);
+                }
+                drain.take(Event::Answer(0, answer));
+            }
+            here.retain(|pod| pod.deletion.is_none() || staying.contains(&pod.uid));
+            if next.list {
+                drain.take(Event::Confirmed(here.clone()));
+            } else if let Some(wake) = next.wake.filter(|_| next.evict.is_empty()) {
+                drain.now = wake.0;
+            } else if next.wake.is_none() {
+                break;
+            }
+        }
+        prop_assert_eq!(drain.end, Some(DrainState::Drained));
+        prop_assert_eq!(here.into_iter().map(|pod| pod.uid).collect::<BTreeSet<_>>(), staying);
+    }
+
+    #[test]
+    fn blocked_pods_do_not_delay_others(pods in node(), blocked in vec(any::<bool>(), 60)) {
+        let mut drain = Watched::new(DrainOptions { force: true, ..DrainOptions::default() });
+        drain.take(Event::Confirmed(pods.clone()));
+        let mut tried = BTreeSet::new();
+        for _ in 0..=pods.len().div_ceil(MAX_IN_FLIGHT) {
+            for order in drain.check()?.evict {
+                let blocks = blocked[tried.len() % blocked.len()];
+                let refusal = Answer::Blocked { budget: None, message: String::new(), retry_after: None };
+                tried.insert(order.uid);
+                drain.take(Event::Answer(0, if blocks { refusal } else { Answer::Accepted }));
+            }
+        }
+        let due = pods.iter().filter(|pod| sort(pod, &drain.options) == Sort::Evict);
+        prop_assert_eq!(tried, due.map(|pod| pod.uid.clone()).collect::<BTreeSet<_>>());
+    }
+
+    #[test]
+    fn the_order_of_evictions_does_not_depend_on_the_order_of_the_list(
+        pods in node().prop_flat_map(|pods| (Just(pods.clone()), Just(pods).prop_shuffle())),
+        answers in vec(answer(), 0..60),
+        options in options(),
+    ) {
+        let (straight, shuffled) = pods;
+        let orders = |pods: Vec<PodSeen>| {
+            let mut engine = Engine::new(options.clone(), at(0));
+            engine.confirmed(at(0), &pods);
+            let mut orders = Vec::new();
+            for (answer, now) in answers.iter().zip(0..) {
+                orders.extend(engine.next(at(now * 1000)).evict);
+                if let Some(order) = orders.get(usize::try_from(now).unwrap_or_default()) {
+                    engine.answer(at(now * 1000), &order.uid, answer.clone());
+                }
+            }
+            (orders, engine.progress(at(100_000)))
+        };
+        prop_assert_eq!(orders(straight), orders(shuffled));
+    }
+}

@@ -1,0 +1,357 @@
+use super::*;
+use crate::job::Reason;
+use crate::seen::Owner;
+use crate::time::{Now, Unix};
+
+fn at(millis: u64) -> Now {
+    Now { mono: Mono(millis), unix: Unix(1_700_000_000 + millis / 1000) }
+}
+
+fn owner(kind: &str, api_version: &str) -> Owner {
+    Owner { api_version: api_version.to_owned(), kind: kind.to_owned(), name: "web".to_owned() }
+}
+
+/// A pod of a Deployment.
+fn pod(name: &str) -> PodSeen {
+    PodSeen {
+        namespace: "default".to_owned(),
+        name: name.to_owned(),
+        uid: format!("uid-{name}"),
+        controller: Some(owner("ReplicaSet", "apps/v1")),
+        ..PodSeen::default()
+    }
+}
+
+fn pods(count: usize) -> Vec<PodSeen> {
+    (0..count).map(|number| pod(&format!("p{number:03}"))).collect()
+}
+
+fn names(next: &Next) -> Vec<&str> {
+    next.evict.iter().map(|order| order.name.as_str()).collect()
+}
+
+fn blocked() -> Answer {
+    Answer::Blocked { budget: Some("web".to_owned()), message: "needs 2 pods".to_owned(), retry_after: None }
+}
+
+/// A drain that has taken in a fresh list at the start.
+fn begun(pods: &[PodSeen]) -> Engine {
+    let mut engine = Engine::new(DrainOptions::default(), at(0));
+    engine.confirmed(at(0), pods);
+    engine
+}
+
+fn trouble(engine: &Engine, now: Now) -> Trouble {
+    match engine.progress(now).state {
+        DrainState::GivenUp(trouble) => trouble,
+        state @ (DrainState::Draining | DrainState::Drained) => panic!("{state:?}"),
+    }
+}
+
+#[test]
+fn pods_are_sorted_as_kubectl_drain_sorts_them() {
+    let usual = DrainOptions::default();
+    let force = DrainOptions { force: true, ..usual.clone() };
+    let keep = DrainOptions { delete_emptydir_data: false, ..usual.clone() };
+    let plain = pod("a");
+    let daemon = PodSeen { controller: Some(owner("DaemonSet", "apps/v1")), ..plain.clone() };
+    let other_daemon =
+        PodSeen { controller: Some(owner("DaemonSet", "apps.kruise.io/v1alpha1")), ..plain.clone() };
+    let mirror = PodSeen { mirror: true, controller: Some(owner("Node", "v1")), ..plain.clone() };
+    let naked = PodSeen { controller: None, ..plain.clone() };
+    let scratch = PodSeen { empty_dir: true, ..plain.clone() };
+    let naked_scratch = PodSeen { controller: None, ..scratch.clone() };
+    let finished = |pod: &PodSeen| PodSeen { finished: true, ..pod.clone() };
+    let going = |pod: &PodSeen| PodSeen { deletion: Some(Unix(1)), ..pod.clone() };
+    let cases = [
+        ("a controller's", plain.clone(), &usual, "evict"),
+        ("a DaemonSet's", daemon.clone(), &force, "stays"),
+        ("a DaemonSet's, failed", finished(&daemon), &usual, "stays"),
+        ("a DaemonSet's, terminating", going(&daemon), &usual, "stays"),
+        ("another project's DaemonSet's", other_daemon, &usual, "evict"),
+        ("a mirror", mirror.clone(), &force, "stays"),
+        ("a mirror, finished", finished(&mirror), &force, "stays"),
+        ("a mirror, terminating", going(&mirror), &force, "stays"),
+        ("nobody's", naked.clone(), &usual, "refuses"),
+        ("nobody's, with force", naked.clone(), &force, "evict"),
+        ("nobody's, finished", finished(&naked), &usual, "evict"),
+        ("nobody's, terminating", going(&naked), &usual, "going"),
+        ("with emptyDir", scratch.clone(), &usual, "evict"),
+        ("with emptyDir to keep", scratch.clone(), &keep, "refuses"),
+        ("with emptyDir to keep, finished", finished(&scratch), &keep, "evict"),
+        ("with emptyDir to keep, terminating", going(&scratch), &keep, "going"),
+        ("nobody's with emptyDir", naked_scratch.clone(), &usual, "refuses"),
+        ("nobody's with emptyDir, with force", naked_scratch, &force, "evict"),
+        ("terminating", going(&plain), &usual, "going"),
+        ("finished and terminating", going(&finished(&plain)), &usual, "going"),
+    ];
+    for (what, pod, options, expected) in cases {
+        let sorted = match sort(&pod, options) {
+            Sort::Evict => "evict",
+            Sort::Going => "going",
+            Sort::Stays(_) => "stays",
+            Sort::Refuses(_) => "refuses",
+        };
+        assert_eq!(sorted, expected, "{what}");
+    }
+}
+
+#[test]
+fn a_refusal_names_the_pod_and_the_key_that_allows_it() {
+    let naked = PodSeen { controller: None, ..pod("a") };
+    let scratch = PodSeen { empty_dir: true, ..pod("b") };
+    let keep = DrainOptions { delete_emptydir_data: false, ..DrainOptions::default() };
+    for (pod, options, words) in [
+        (naked, DrainOptions::default(), ["pod default/a", "force = true in [drain]"]),
+        (scratch, keep, ["pod default/b", "delete-emptydir-data = true in [drain]"]),
+    ] {
+        let Sort::Refuses(text) = sort(&pod, &options) else { panic!("evicted {pod:?}") };
+        assert!(words.iter().all(|word| text.contains(word)), "{text}");
+    }
+}
+
+#[test]
+fn a_drain_that_is_switched_off_is_over_at_once() {
+    let engine = &mut Engine::new(DrainOptions { enabled: false, ..DrainOptions::default() }, at(0));
+    assert_eq!(engine.progress(at(0)).state, DrainState::Drained);
+    assert_eq!(engine.next(at(0)), Next::default());
+}
+
+#[test]
+fn a_drain_begins_with_a_fresh_list_and_asks_again_when_none_comes() {
+    let mut engine = Engine::new(DrainOptions::default(), at(0));
+    assert!(engine.next(at(0)).list);
+    let waiting = engine.next(at(1));
+    assert!(!waiting.list && waiting.wake == Some(Mono(10_000)));
+    assert!(engine.next(at(10_000)).list);
+}
+
+#[test]
+fn only_a_fresh_list_ends_a_drain() {
+    let mut engine = begun(&pods(1));
+    engine.next(at(0));
+    engine.answer(at(5), "uid-p000", Answer::Accepted);
+    engine.list(at(2_000), &[]);
+    assert_eq!(engine.progress(at(2_000)).state, DrainState::Draining);
+    assert!(engine.next(at(2_000)).list);
+    assert_eq!(engine.progress(at(2_000)).state, DrainState::Draining);
+    engine.confirmed(at(2_001), &[]);
+    assert_eq!(engine.progress(at(2_001)).state, DrainState::Drained);
+    engine.confirmed(at(2_002), &pods(3));
+    assert_eq!(engine.next(at(2_002)), Next::default(), "an ended drain stays as it ended");
+}
+
+#[test]
+fn pods_that_stay_do_not_keep_a_drain_from_ending() {
+    let daemon = PodSeen { controller: Some(owner("DaemonSet", "apps/v1")), ..pod("d") };
+    let mirror = PodSeen { mirror: true, ..pod("m") };
+    let engine = begun(&[daemon, mirror]);
+    assert_eq!(engine.progress(at(0)).state, DrainState::Drained);
+}
+
+#[test]
+fn a_fresh_list_is_taken_at_least_every_minute_in_case_the_watch_is_quiet() {
+    let mut engine = begun(&pods(1));
+    let first = engine.next(at(0));
+    assert_eq!((first.list, first.wake), (false, Some(Mono(60_000))));
+    assert!(engine.next(at(60_000)).list);
+}
+
+#[test]
+fn at_most_sixteen_evictions_await_their_answers() {
+    let mut engine = begun(&pods(40));
+    assert_eq!(engine.next(at(0)).evict.len(), MAX_IN_FLIGHT);
+    assert_eq!(engine.next(at(0)).evict.len(), 0);
+    engine.answer(at(1), "uid-p003", Answer::Accepted);
+    assert_eq!(names(&engine.next(at(1))), ["p016"]);
+}
+
+#[test]
+fn an_answer_that_is_late_still_counts_as_in_flight_when_its_pod_has_left_the_list() {
+    let mut engine = begun(&pods(17));
+    engine.next(at(0));
+    engine.list(at(1), &[pod("p016")]);
+    assert_eq!(names(&engine.next(at(1))), Vec::<&str>::new());
+    engine.list(at(2), &pods(17));
+    engine.answer(at(3), "uid-p000", Answer::Failed("no answer".to_owned()));
+    assert_eq!(names(&engine.next(at(3))), ["p016"], "p001 to p015 have no answer yet");
+}
+
+#[test]
+fn a_blocked_pod_is_tried_again_after_pauses_that_grow_to_half_a_minute() {
+    let mut engine = begun(&pods(1));
+    let mut now = 0;
+    for pause in [5, 10, 20, 30, 30] {
+        assert_eq!(names(&engine.next(at(now))), ["p000"]);
+        engine.answer(at(now), "uid-p000", blocked());
+        assert_eq!(engine.next(at(now + pause * 1000 - 1)).evict, []);
+        now += pause * 1000;
+    }
+}
+
+#[test]
+fn the_servers_own_pause_counts_where_it_is_longer() {
+    for (retry_after, pause) in [(None, 5_000), (Some(1_000), 5_000), (Some(10_000), 10_000)] {
+        for answer in [
+            Answer::Blocked { budget: None, message: "still being processed".to_owned(), retry_after },
+            Answer::Busy { retry_after },
+        ] {
+            let mut engine = begun(&pods(1));
+            engine.next(at(0));
+            engine.answer(at(0), "uid-p000", answer);
+            let waiting = engine.next(at(0));
+            assert_eq!((waiting.evict.len(), waiting.wake), (0, Some(Mono(pause))));
+            assert_eq!(names(&engine.next(at(pause))), ["p000"]);
+        }
+    }
+}
+
+#[test]
+fn sixteen_blocked_pods_do_not_hold_up_the_others() {
+    let mut engine = begun(&pods(17));
+    for order in engine.next(at(0)).evict {
+        engine.answer(at(1), &order.uid, blocked());
+    }
+    assert_eq!(names(&engine.next(at(1))), ["p016"]);
+    let mut late = pods(17);
+    late.push(pod("z"));
+    engine.list(at(5_001), &late);
+    assert_eq!(names(&engine.next(at(5_001)))[0], "z", "a pod never tried goes before retries that are due");
+}
+
+#[test]
+fn blockers_are_named_with_their_budgets_while_they_block() {
+    let mut engine = begun(&pods(2));
+    engine.next(at(0));
+    engine.answer(at(1), "uid-p000", Answer::Accepted);
+    engine.answer(at(1), "uid-p001", blocked());
+    let expected = Blocked {
+        pod: "default/p001".to_owned(),
+        budget: Some("web".to_owned()),
+        message: "needs 2 pods".to_owned(),
+    };
+    let progress = engine.progress(at(1));
+    assert_eq!((progress.left, &progress.blocked), (2, &vec![expected.clone()]));
+    engine.next(at(5_001));
+    assert_eq!(engine.progress(at(5_001)).blocked, [expected], "a retry under way is no news");
+    engine.answer(at(5_002), "uid-p001", Answer::Accepted);
+    assert_eq!(engine.progress(at(5_002)).blocked, []);
+}
+
+#[test]
+fn a_pod_that_terminates_already_is_waited_for_and_not_evicted() {
+    let going = PodSeen { deletion: Some(Unix(1_700_000_030)), ..pod("a") };
+    let mut engine = begun(std::slice::from_ref(&going));
+    assert_eq!(engine.next(at(0)).evict, []);
+    assert_eq!(engine.progress(at(0)).left, 1);
+}
+
+#[test]
+fn an_eviction_that_was_accepted_but_never_shows_is_asked_for_again() {
+    let mut engine = begun(&pods(1));
+    engine.next(at(0));
+    engine.answer(at(0), "uid-p000", Answer::Accepted);
+    engine.confirmed(at(59_999), &pods(1));
+    assert_eq!(engine.next(at(59_999)).evict, []);
+    assert_eq!(names(&engine.next(at(60_000))), ["p000"]);
+}
+
+#[test]
+fn a_pod_the_server_calls_gone_is_gone_once_a_fresh_list_agrees() {
+    let mut engine = begun(&pods(1));
+    engine.next(at(0));
+    engine.answer(at(1), "uid-p000", Answer::Gone);
+    assert_eq!(engine.progress(at(1)).left, 0);
+    assert!(engine.next(at(2_000)).list);
+    engine.confirmed(at(2_001), &pods(1));
+    assert_eq!((engine.progress(at(2_001)).left, engine.next(at(2_001)).evict.len()), (1, 0));
+    assert_eq!(names(&engine.next(at(7_001))), ["p000"]);
+}
+
+#[test]
+fn a_pod_of_the_same_name_with_another_uid_is_another_pod() {
+    let mut engine = begun(&pods(1));
+    engine.next(at(0));
+    engine.answer(at(0), "uid-p000", Answer::Accepted);
+    let second = PodSeen { uid: "other".to_owned(), ..pod("p000") };
+    engine.list(at(1_000), std::slice::from_ref(&second));
+    let next = engine.next(at(1_000));
+    assert_eq!(next.evict.iter().map(|order| order.uid.as_str()).collect::<Vec<_>>(), ["other"]);
+}
+
+#[test]
+fn a_pod_bound_after_the_drain_began_is_evicted_too() {
+    let mut engine = begun(&pods(1));
+    engine.next(at(0));
+    engine.list(at(1), &pods(2));
+    assert_eq!(names(&engine.next(at(1))), ["p001"]);
+}
+
+#[test]
+fn nothing_is_evicted_beside_a_pod_that_must_not_be_and_the_drain_is_given_up() {
+    let naked = PodSeen { controller: None, ..pod("naked") };
+    let mut engine = begun(&pods(1));
+    engine.list(at(2_000), &[pod("p000"), naked.clone()]);
+    let next = engine.next(at(2_000));
+    assert!(next.evict.is_empty() && next.list, "a watch may be old: a fresh list decides");
+    let mut mended = engine.clone();
+    mended.confirmed(at(2_001), &pods(1));
+    assert_eq!(names(&mended.next(at(2_001))), ["p000"]);
+    engine.confirmed(at(2_001), &[pod("p000"), naked]);
+    let trouble = trouble(&engine, at(2_001));
+    assert_eq!(trouble.reason, Reason::DrainBlocked);
+    assert!(trouble.message.contains("pod default/naked has no controller"), "{}", trouble.message);
+    assert_eq!(engine.next(at(2_002)), Next::default());
+}
+
+#[test]
+fn a_controller_that_puts_its_pods_back_onto_the_cordoned_node_does_not_keep_the_drain_for_ever() {
+    let mut engine = begun(&[pod("r0")]);
+    for round in 0..3 {
+        let now = at(round * 1000);
+        let order = &engine.next(now).evict[0];
+        assert_eq!(order.name, format!("r{round}"));
+        engine.answer(now, &order.uid, Answer::Accepted);
+        engine.list(now, &[pod(&format!("r{}", round + 1)), PodSeen { uid: "x".to_owned(), ..pod("done") }]);
+        engine.list(now, &[pod(&format!("r{}", round + 1))]);
+    }
+    assert_eq!(engine.next(at(3_000)).evict, []);
+    engine.confirmed(at(3_001), &[pod("r3")]);
+    let progress = engine.progress(at(3_001));
+    assert_eq!((progress.state, progress.returning), (DrainState::Drained, vec!["default/r3".to_owned()]));
+}
+
+#[test]
+fn a_drain_out_of_time_is_given_up_naming_pods_and_budgets() {
+    let mut engine = begun(&pods(2));
+    engine.next(at(0));
+    engine.answer(at(1), "uid-p000", blocked());
+    engine.answer(at(1), "uid-p001", Answer::Accepted);
+    let going = PodSeen { deletion: Some(Unix(1_700_000_030)), ..pod("p001") };
+    engine.list(at(2), &[pod("p000"), going.clone()]);
+    assert_eq!(engine.progress(at(3_599_999)).state, DrainState::Draining);
+    let blocked = trouble(&engine, at(3_600_000));
+    assert_eq!(blocked.reason, Reason::DrainBlocked);
+    let words =
+        ["default/p000 (disruption budget web: needs 2 pods)", "p001 (still terminating, 3570 s past"];
+    assert!(words.iter().all(|word| blocked.message.contains(word)), "{}", blocked.message);
+    engine.list(at(4), &[going]);
+    assert_eq!(trouble(&engine, at(3_600_000)).reason, Reason::DrainTimedOut);
+    engine.confirmed(at(3_600_001), &[]);
+    assert_eq!(trouble(&engine, at(3_600_001)).reason, Reason::DrainTimedOut, "too late");
+}
+
+#[test]
+fn a_drain_that_never_saw_a_list_says_so_when_its_time_is_over() {
+    let mut engine = Engine::new(DrainOptions::default(), at(0));
+    engine.next(at(0));
+    assert!(trouble(&engine, at(3_600_000)).message.contains("no fresh list"));
+}
+
+#[test]
+fn a_message_names_ten_pods_and_counts_the_rest() {
+    let engine = begun(&pods(25));
+    let message = trouble(&engine, at(3_600_000)).message;
+    assert!(message.contains("default/p009") && !message.contains("default/p010"), "{message}");
+    assert!(message.contains("and 15 more"), "{message}");
+}
