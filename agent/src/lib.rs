@@ -1,11 +1,20 @@
 //! The daemon: one loop that feeds observations to the rules and carries their acts out.
 //!
-//! - [`config`]: TOML to validated settings; [`journal`]: the memory on disk; [`log`]: where log lines go.
-//! - [`cluster`]: the Kubernetes API; [`host`]: this machine's tools.
+//! - [`config`]: TOML to validated settings; [`journal`]: the memory on disk.
+//! - [`drive`]: the one loop; [`world`]: each act to its adapter; [`reporter`]: what people are told.
+//! - [`cluster`]: the Kubernetes API; [`host`]: this machine's tools; [`preflight`]: both asked before anything is
+//!   touched.
+//! - [`show`]: what `plan` and `status` print; [`log`], [`notify`], [`clock`]: the process around it.
 
 pub mod clock;
 pub mod cluster;
 pub mod config;
+pub mod drive;
 pub mod host;
 pub mod journal;
 pub mod log;
+pub mod notify;
+pub mod preflight;
+pub mod reporter;
+pub mod show;
+pub mod world;

@@ -1,2 +1,123 @@
-//! The daemon and its command line.
-fn main() {}
+//! The command line. The only place that exits, and that prints whole chains of causes.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, bail};
+use clap::{Parser, Subcommand};
+use node_upgrade_agent::config::Settings;
+use node_upgrade_agent::drive::Drive;
+use node_upgrade_agent::journal::{Journal, Recovered};
+use node_upgrade_agent::world::{self, World};
+use node_upgrade_agent::{log, preflight, show};
+use upgrade_core::agent::Agent;
+use upgrade_core::job::Memory;
+use upgrade_core::request::Request;
+use upgrade_core::version::Version;
+
+/// Upgrades this node of a kubeadm cluster by itself, one node at a time, when its Node is annotated with a target.
+#[derive(Parser)]
+#[command(version, about)]
+struct Cli {
+    /// The configuration file; the default one may be absent, a named one may not.
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the daemon; systemd does this.
+    Run,
+    /// Show what an upgrade of this node would find, changing nothing.
+    Plan {
+        /// The version to plan for, such as v1.36.3; the Node's own target if left out.
+        target: Option<Version>,
+    },
+    /// Show where this node's upgrade stands.
+    Status {
+        /// The JSON of the annotation `status`.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// The journal's own directory below the state directory: private, while apt's user must reach the downloads.
+const JOURNAL: &str = "journal";
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let ended = runtime.context("start the runtime").and_then(|runtime| runtime.block_on(run(cli)));
+    match ended {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("node-upgrade-agent: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    let settings = Settings::load(cli.config.as_deref())?;
+    match cli.command {
+        Command::Run => daemon(settings).await,
+        Command::Plan { target } => plan(&settings, target).await,
+        Command::Status { json } => status(&settings, json).await,
+    }
+}
+
+async fn daemon(settings: Settings) -> anyhow::Result<ExitCode> {
+    log::init(settings.log)?;
+    let (journal, recovered) =
+        Journal::open(&settings.state_directory.join(JOURNAL)).context("open the journal")?;
+    let memory = match recovered {
+        Recovered::Fresh => Memory::default(),
+        Recovered::Memory(memory) => memory,
+        Recovered::Lost { why, kept } => {
+            let kept = kept.display();
+            tracing::error!(%kept, "the journal cannot be used: {why}; looking whether an upgrade was under way");
+            Memory::default()
+        }
+    };
+    tracing::info!(node = settings.node, version = env!("CARGO_PKG_VERSION"), "starting");
+    let agent = Agent::new(world::rules(&settings), memory);
+    Drive::new(agent, World::new(&settings), journal).run().await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn plan(settings: &Settings, target: Option<Version>) -> anyhow::Result<ExitCode> {
+    let world = World::for_plan(settings);
+    let Some(node) = world.cluster.read_node().await.map_err(|fault| anyhow::anyhow!(fault.message))? else {
+        bail!("the Node {} does not exist; set name in [node] of the configuration", settings.node);
+    };
+    let request = Request::read(&node.annotations);
+    let wanted = match (target, &request.target) {
+        (Some(target), _) => target,
+        (None, Some(Ok(target))) => *target,
+        (None, Some(Err(error))) => bail!("the annotation node-upgrade-agent/target: {error}"),
+        (None, None) => {
+            bail!("the Node {} has no target; name one: node-upgrade-agent plan v1.36.3", settings.node)
+        }
+    };
+    let findings = preflight::run(&world, wanted).await.map_err(|fault| anyhow::anyhow!(fault.message))?;
+    let (text, goes) = show::plan(&node, &findings, &request.skip);
+    print(&text);
+    Ok(if goes { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+async fn status(settings: &Settings, json: bool) -> anyhow::Result<ExitCode> {
+    let world = World::new(settings);
+    let Some(node) = world.cluster.read_node().await.map_err(|fault| anyhow::anyhow!(fault.message))? else {
+        bail!("the Node {} does not exist; set name in [node] of the configuration", settings.node);
+    };
+    print(&show::status(&node, world.clock.now().unix, json));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// To standard output; a reader that went away is no error of ours.
+fn print(text: &str) {
+    use std::io::Write;
+    drop(std::io::stdout().write_all(text.as_bytes()));
+}

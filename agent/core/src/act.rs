@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use crate::drain::DrainOptions;
 use crate::job::{Holder, JobId, LeaseName, Packages, Verb};
 use crate::seen::Fact;
+use crate::time::Unix;
 use crate::version::Version;
 
 /// One thing to do. Equal acts are the same act: while one runs, deciding for it again changes nothing.
@@ -16,19 +17,14 @@ pub enum Act {
         /// The job whose backup matters, if any.
         job: Option<JobId>,
     },
+    /// Read the own Node directly. Ends with [`Fact::Node`].
+    LookAtNode,
     /// List the pods and CSI drivers of this node. Ends with [`Fact::Pods`].
     LookAtPods,
     /// Ask this host's API server and etcd directly. Ends with [`Fact::Local`].
     LookAtControlPlane,
     /// Read the whole fleet consistently. Ends with [`Fact::Fleet`].
     LookAtFleet,
-    /// Read one Lease. Ends with [`Fact::Lease`].
-    LookAtLease {
-        /// Which.
-        lease: LeaseName,
-        /// As whom.
-        holder: Holder,
-    },
     /// Everything of design section 5. Ends with [`Fact::Preflight`], or a transient fault if it could not be made.
     Preflight {
         /// For this version.
@@ -43,7 +39,8 @@ pub enum Act {
         /// As whom.
         holder: Holder,
     },
-    /// Prove by compare-and-swap that the Lease is ours; writes the degraded mark too. Ends with [`Fact::Lease`].
+    /// Prove by compare-and-swap that the Lease is ours, and write the degraded mark; a Lease that is absent, free or
+    /// another's is only told of. Ends with [`Fact::Lease`].
     Renew {
         /// Which.
         lease: LeaseName,
@@ -67,6 +64,8 @@ pub enum Act {
     Drain {
         /// The rules of this drain.
         options: DrainOptions,
+        /// When its time is over, on this host's own clock.
+        until: Unix,
     },
     /// Start this tool in its transient unit, or adopt it if it runs, and await its end. Ends with [`Fact::Host`].
     Run {
@@ -74,6 +73,11 @@ pub enum Act {
         unit: String,
         /// What to run.
         tool: Tool,
+    },
+    /// Await the end of a unit of ours that runs. Ends with [`Fact::Host`].
+    Await {
+        /// The unit's name.
+        unit: String,
     },
     /// Copy static pod manifests and kubelet's configuration aside. Ends with [`Fact::Host`].
     BackUp {
@@ -111,10 +115,10 @@ impl Act {
     pub const fn word(&self) -> &'static str {
         match self {
             Self::LookAtHost { .. } => "look-at-host",
+            Self::LookAtNode => "look-at-node",
             Self::LookAtPods => "look-at-pods",
             Self::LookAtControlPlane => "look-at-control-plane",
             Self::LookAtFleet => "look-at-fleet",
-            Self::LookAtLease { .. } => "look-at-lease",
             Self::Preflight { .. } => "preflight",
             Self::AwaitTurn => "await-turn",
             Self::Claim { .. } => "claim",
@@ -124,6 +128,7 @@ impl Act {
             Self::Uncordon => "uncordon",
             Self::Drain { .. } => "drain",
             Self::Run { .. } => "run",
+            Self::Await { .. } => "await",
             Self::BackUp { .. } => "back-up",
             Self::RestoreManifests { .. } => "restore-manifests",
             Self::RestoreKubeletConfig { .. } => "restore-kubelet-config",
@@ -175,9 +180,9 @@ impl Tool {
         }
     }
 
-    /// The name of the transient unit for one try of this tool in one job.
-    pub fn unit(&self, job: &JobId, attempt: u32) -> String {
-        format!("{UNIT_PREFIX}{}-{}-{attempt}.service", job.0, self.word())
+    /// The name of the transient unit for one run of this tool in one job.
+    pub fn unit(&self, job: &JobId, run: u32) -> String {
+        format!("{UNIT_PREFIX}{}-{run}-{}.service", job.0, self.word())
     }
 }
 

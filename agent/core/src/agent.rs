@@ -1,8 +1,13 @@
 //! Inputs to outputs: takes facts in, asks [`crate::decide`], stores before it acts, and runs one act at a time.
 
-use crate::act::{Act, Ended};
-use crate::job::Memory;
-use crate::seen::Fact;
+use std::collections::BTreeMap;
+
+use crate::act::{Act, Ended, FaultClass};
+use crate::decide::{Next, Settings, decide, renew};
+use crate::job::{JobId, Memory, Reason, Stage, Trouble};
+use crate::report::{Report, derive};
+use crate::seen::{Fact, LeaseSeen, Seen};
+use crate::time::{Mono, Now, Unix};
 
 /// Names one start of one act.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -17,7 +22,7 @@ pub enum Input {
     Stored,
     /// An act ended, by itself or because it was stopped.
     Ended(ActId, Ended),
-    /// A moment asked for by [`Output::WakeAt`] has come.
+    /// A moment asked for by [`Output::WakeAt`] has come, or the agent has just started.
     Tick,
 }
 
@@ -25,13 +30,199 @@ pub enum Input {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Output {
     /// Make this durable, then say [`Input::Stored`]. No act runs meanwhile.
-    Store(Memory),
+    Store(Box<Memory>),
     /// Start this act; say [`Input::Ended`] when it ends.
     Start(ActId, Act),
     /// Stop this act; it still ends with [`Input::Ended`].
     Stop(ActId),
     /// Tell people.
-    Report(crate::report::Report),
+    Report(Box<Report>),
     /// Say [`Input::Tick`] at this moment; a later one replaces it.
-    WakeAt(crate::time::Mono),
+    WakeAt(Mono),
 }
+
+/// Pauses after transient faults, in milliseconds: they double from the first to the last.
+const FIRST_PAUSE: u64 = 1_000;
+const LAST_PAUSE: u64 = 30_000;
+
+/// The agent: memory, observation, and at most one act.
+#[derive(Debug)]
+pub struct Agent {
+    settings: Settings,
+    memory: Memory,
+    seen: Seen,
+    storing: Option<Box<Memory>>,
+    running: Option<Running>,
+    started: u64,
+    faults: BTreeMap<&'static str, Setback>,
+    told: Option<Box<Report>>,
+}
+
+#[derive(Debug)]
+struct Running {
+    id: ActId,
+    act: Act,
+    stopping: bool,
+}
+
+/// An act that did not come to its end, and when it may be tried again.
+#[derive(Debug)]
+struct Setback {
+    count: u32,
+    again: Mono,
+    message: String,
+}
+
+impl Agent {
+    /// An agent with what its journal holds; [`Memory::default`] where there is none.
+    pub fn new(settings: Settings, memory: Memory) -> Self {
+        Self {
+            settings,
+            memory,
+            seen: Seen::default(),
+            storing: None,
+            running: None,
+            started: 0,
+            faults: BTreeMap::new(),
+            told: None,
+        }
+    }
+
+    /// What is remembered: durable, except while a [`Output::Store`] is under way.
+    pub fn memory(&self) -> &Memory {
+        &self.memory
+    }
+
+    /// The renewal that runs beside the acts, once a minute, so that people see that the holder lives; its answer is
+    /// fed in as a fact. None while no Lease is known to be ours.
+    pub fn heartbeat(&self) -> Option<Act> {
+        let job = self.memory.job.as_ref()?;
+        let ours = matches!(self.seen.lease, Some(LeaseSeen::Held { .. }));
+        (ours && !matches!(job.stage, Stage::Returning(_))).then(|| renew(job))
+    }
+
+    /// Takes one input in and says what follows.
+    pub fn on(&mut self, now: Now, input: Input) -> Vec<Output> {
+        match input {
+            Input::Saw(fact) => self.seen.take(fact, now.mono),
+            Input::Stored => self.stored(),
+            Input::Ended(id, ended) => self.ended(now, id, ended),
+            Input::Tick => {}
+        }
+        let mut outputs = Vec::new();
+        let next = self.step(now, &mut outputs);
+        self.report(now, &next, &mut outputs);
+        outputs
+    }
+
+    fn stored(&mut self) {
+        let Some(memory) = self.storing.take() else { return };
+        let key = |memory: &Memory| -> Option<(JobId, bool)> {
+            let job = memory.job.as_ref()?;
+            Some((job.holder.job.clone(), matches!(job.stage, Stage::Degraded { .. })))
+        };
+        // Another job has another Lease to prove, and a job that enters or leaves `degraded` another mark to write.
+        if key(&memory) != key(&self.memory) {
+            self.seen.lease = None;
+            self.seen.drain = None;
+        }
+        self.memory = *memory;
+    }
+
+    fn ended(&mut self, now: Now, id: ActId, ended: Ended) {
+        let Some(running) = self.running.take_if(|running| running.id == id) else { return };
+        let word = running.act.word();
+        for fact in ended.facts {
+            self.seen.take(fact, now.mono);
+        }
+        match ended.fault {
+            None => {
+                self.faults.remove(word);
+                if matches!(running.act, Act::Release { .. }) {
+                    self.seen.gave_back = Some(now.mono);
+                }
+            }
+            Some(fault) if fault.class == FaultClass::Transient => {
+                let count = self.faults.get(word).map_or(0, |setback| setback.count) + 1;
+                let pause = (FIRST_PAUSE << (count - 1).min(5)).min(LAST_PAUSE);
+                let again = now.mono.plus(pause);
+                self.faults.insert(word, Setback { count, again, message: fault.message });
+            }
+            Some(_) => {}
+        }
+    }
+
+    /// Decides, and turns the decision into outputs.
+    fn step(&mut self, now: Now, outputs: &mut Vec<Output>) -> Next {
+        if self.storing.is_some() {
+            let why = Trouble::new(Reason::Progressing, "writing the journal");
+            return Next::Wait { why, until: None };
+        }
+        let next = decide(&self.settings, &self.memory, &self.seen, now);
+        match &next {
+            Next::Remember(memory) if self.is_idle_or_stopped(outputs) => {
+                self.storing = Some(memory.clone());
+                outputs.push(Output::Store(memory.clone()));
+            }
+            Next::Do(act) if self.running.as_ref().is_some_and(|running| running.act == *act) => {}
+            Next::Do(act) if self.is_idle_or_stopped(outputs) => {
+                return self.start(now, act.clone(), outputs);
+            }
+            Next::Wait { until, .. } if self.is_idle_or_stopped(outputs) => {
+                outputs.extend(until.map(Output::WakeAt));
+            }
+            Next::Remember(_) | Next::Do(_) | Next::Wait { .. } => {}
+        }
+        next
+    }
+
+    /// True if no act runs; otherwise the one that runs is stopped where it can be, and awaited.
+    fn is_idle_or_stopped(&mut self, outputs: &mut Vec<Output>) -> bool {
+        let Some(running) = &mut self.running else { return true };
+        if running.act.can_be_stopped() && !running.stopping {
+            running.stopping = true;
+            outputs.push(Output::Stop(running.id));
+        }
+        false
+    }
+
+    fn start(&mut self, now: Now, act: Act, outputs: &mut Vec<Output>) -> Next {
+        if let Some(setback) = self.faults.get(act.word()).filter(|setback| setback.again > now.mono) {
+            outputs.push(Output::WakeAt(setback.again));
+            let why = Trouble::new(Reason::Retrying, setback.message.clone());
+            return Next::Wait { why, until: Some(setback.again) };
+        }
+        match &act {
+            Act::Claim { .. } => self.seen.turn = None,
+            Act::Cordon | Act::Drain { .. } => self.seen.drain = None,
+            _ => {}
+        }
+        self.started += 1;
+        let id = ActId(self.started);
+        self.running = Some(Running { id, act: act.clone(), stopping: false });
+        outputs.push(Output::Start(id, act.clone()));
+        Next::Do(act)
+    }
+
+    fn report(&mut self, now: Now, next: &Next, outputs: &mut Vec<Output>) {
+        let setback = self.running.as_ref().and_then(|running| self.faults.get(running.act.word()));
+        let Some(mut report) =
+            derive(&self.memory, &self.seen, next, setback.map(|setback| setback.message.as_str()))
+        else {
+            return;
+        };
+        report.since = self.since(now.unix, &report);
+        if self.told.as_deref() != Some(&report) {
+            self.told = Some(Box::new(report.clone()));
+            outputs.push(Output::Report(Box::new(report)));
+        }
+    }
+
+    /// When the phase was entered: a phase that was told before goes on since then.
+    fn since(&self, now: Unix, report: &Report) -> Unix {
+        self.told.as_ref().filter(|told| told.phase == report.phase).map_or(now, |told| told.since)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -12,6 +12,9 @@ use crate::version::{PackageVersion, Version};
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Memory {
+    /// Whether this memory is known to be whole: false until a first look at the cluster has shown that no Lease
+    /// or cordon of ours is left over from a journal that was lost.
+    pub known: bool,
     /// The upgrade under way.
     pub job: Option<Job>,
     /// A target that will not be tried again until something a person controls changes.
@@ -36,6 +39,13 @@ pub struct Job {
     pub stage: Stage,
     /// How often the tool of the present step has failed.
     pub tries: u32,
+    /// Counts every step entered and every tool that failed; a number in unit names, so that no two runs of a tool
+    /// share a name.
+    pub runs: u32,
+    /// When the present stage or step was entered, on this host's own clock.
+    pub entered: Unix,
+    /// The tool of the present step is not tried again before this time, on this host's own clock.
+    pub not_before: Unix,
     /// The value of `retry` this job has already answered.
     pub retry: Option<String>,
     /// When it was taken up.
@@ -167,7 +177,10 @@ impl Verb {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Stage {
     /// Taking the Lease, cordoning, draining: nothing on the host has changed.
-    Clearing,
+    Clearing {
+        /// When the disturbance was about to begin; the drain's time counts from here, across restarts.
+        disturbed: Option<Unix>,
+    },
     /// The host is being changed.
     Changing {
         /// What is being done.
@@ -178,7 +191,12 @@ pub enum Stage {
     /// Uncordon and give the Lease back.
     Returning(Verdict),
     /// Stopped: cordoned, the Lease held and marked, a person told.
-    Degraded(Trouble),
+    Degraded {
+        /// The step that did not come right; where a retry goes on.
+        step: Step,
+        /// Why.
+        why: Trouble,
+    },
 }
 
 /// The steps that change the host, in their order.
@@ -196,10 +214,7 @@ pub enum Step {
         before: String,
     },
     /// Waiting until the node serves again at the target.
-    Verifying {
-        /// When verification began.
-        since: Unix,
-    },
+    Verifying,
 }
 
 /// Which way a change goes.
@@ -312,6 +327,8 @@ pub struct Backoff {
     pub retreats: u32,
     /// Not before this time, on this host's own clock.
     pub until: Unix,
+    /// The value of `retry` then; a new one ends the wait.
+    pub retry: Option<String>,
     /// Why the last retreat was made.
     pub why: Trouble,
 }

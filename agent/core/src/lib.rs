@@ -7,17 +7,22 @@
 //! - [`version`]: versions, package versions, skew.
 //! - [`job`]: the memory, which holds only what cannot be seen again.
 //! - [`seen`]: what was observed; [`act`]: what can be done.
-//! - [`preflight`], [`cordon`], [`drain`], [`policy`]: rules of their own.
+//! - [`decide`]: the rules that bring them together; [`agent`]: inputs to outputs around them.
+//! - [`preflight`], [`slots`], [`cordon`], [`drain`], [`verify`], [`policy`]: rules of their own.
 
 pub mod act;
 pub mod agent;
 pub mod cordon;
+pub mod decide;
 pub mod drain;
+pub mod image;
 pub mod job;
 pub mod policy;
 pub mod preflight;
 pub mod report;
 pub mod request;
 pub mod seen;
+pub mod slots;
 pub mod time;
+pub mod verify;
 pub mod version;

@@ -34,7 +34,7 @@ impl Policy {
             match key.as_str() {
                 "paused" => policy.paused = text.parse().map_err(|_| wrong("true or false"))?,
                 "minReadySeconds" => {
-                    policy.min_ready_seconds = text.parse().map_err(|_| wrong("a number of seconds"))?
+                    policy.min_ready_seconds = text.parse().map_err(|_| wrong("a number of seconds"))?;
                 }
                 "protocol" => policy.protocol = text.parse().map_err(|_| wrong("a number"))?,
                 _ => {

@@ -142,7 +142,7 @@ pub enum Verdict {
     /// Go on with these packages; `skipped` failed but were asked to be passed over.
     Go {
         /// The resolved packages.
-        hop: Hop,
+        hop: Box<Hop>,
         /// Failed checks that `skip-checks` named.
         skipped: Vec<Check>,
     },
@@ -180,7 +180,7 @@ pub fn judge(findings: &Findings, skip: &BTreeSet<Check>) -> Verdict {
         return Verdict::NotYet(pending.join("; "));
     }
     match &findings.hop {
-        Some(hop) => Verdict::Go { hop: hop.clone(), skipped },
+        Some(hop) => Verdict::Go { hop: Box::new(hop.clone()), skipped },
         None => Verdict::Refuse {
             check: Check::Packages,
             message: format!("Packages: no packages for {} were resolved", findings.target),

@@ -4,8 +4,13 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::act::Act;
+use crate::cordon::{found_cordoned, is_cordoned_by_us};
+use crate::decide::Next;
 use crate::drain::Blocked;
-use crate::job::Reason;
+use crate::job::{Job, Memory, Reason, Stage, Step, Trouble, Verdict, Way};
+use crate::request::{CURRENT, TARGET};
+use crate::seen::Seen;
 use crate::time::Unix;
 use crate::version::Version;
 
@@ -136,4 +141,142 @@ pub struct DrainReport {
     pub pods_left: usize,
     /// Pods that budgets hold.
     pub blocked: Vec<Blocked>,
+}
+
+/// Derives the report from what is remembered, seen and decided; none before the own Node was seen.
+///
+/// `setback` is why the act that runs now did not come to its end before.
+pub fn derive(memory: &Memory, seen: &Seen, next: &Next, setback: Option<&str>) -> Option<Report> {
+    let node = seen.node.as_ref()?;
+    let job = memory.job.as_ref();
+    let phase = phase(memory, seen, next);
+    let why = why(memory, next, setback);
+    let attempts =
+        job.map_or_else(|| memory.backoff.as_ref().map_or(0, |backoff| backoff.retreats), |job| job.tries);
+    let drain = seen
+        .drain
+        .as_ref()
+        .filter(|_| phase == Phase::Draining)
+        .map(|progress| DrainReport { pods_left: progress.left, blocked: progress.blocked.clone() });
+    Some(Report {
+        target: node.annotations.get(TARGET).cloned(),
+        hop: job.map(|job| format!("{} → {}", job.hop.from.kubelet, job.hop.to.kubelet)),
+        phase,
+        since: Unix::default(),
+        attempts,
+        reason: why.reason,
+        message: message(phase, why.message, drain.as_ref()),
+        drain,
+        slot: job.map(|job| job.lease.to_string()),
+        current: node.annotations.get(CURRENT).and_then(|text| text.parse().ok()),
+    })
+}
+
+/// The phase a memory and a decision stand for.
+pub fn phase(memory: &Memory, seen: &Seen, next: &Next) -> Phase {
+    let Some(job) = &memory.job else { return idle_phase(memory, next) };
+    match &job.stage {
+        Stage::Clearing { .. } => clearing_phase(seen, next),
+        Stage::Returning(Verdict::BackedOut(why)) if gives_way(why.reason) => Phase::Claiming,
+        Stage::Changing { way: Way::Back(_), .. } | Stage::Returning(Verdict::BackedOut(_)) => {
+            Phase::BackingOut
+        }
+        Stage::Changing { step, way: Way::Forward } => match step {
+            Step::Staging => Phase::Staging,
+            Step::Applying => Phase::Applying,
+            Step::Installing => Phase::Installing,
+            Step::Restarting { .. } => Phase::Restarting,
+            Step::Verifying => Phase::Verifying,
+        },
+        Stage::Returning(Verdict::Done) => {
+            let cordoned = seen.node.as_ref().is_some_and(|node| found_cordoned(node).is_some());
+            if cordoned { Phase::Uncordoning } else { Phase::Releasing }
+        }
+        Stage::Degraded { .. } => Phase::Degraded,
+    }
+}
+
+/// A Lease that is given back because it is another node's turn is no retreat: nothing was touched.
+fn gives_way(reason: Reason) -> bool {
+    matches!(reason, Reason::WaitingForTurn | Reason::BudgetExhausted)
+}
+
+fn idle_phase(memory: &Memory, next: &Next) -> Phase {
+    match next {
+        Next::Do(Act::Preflight { .. }) => Phase::Preflight,
+        Next::Do(Act::AwaitTurn) => Phase::Claiming,
+        Next::Remember(remembered) if remembered.job.is_some() && memory.known => Phase::Claiming,
+        Next::Remember(remembered) if remembered.refused.is_some() => Phase::Refused,
+        Next::Wait { why, .. } => match why.reason {
+            Reason::InvalidTarget | Reason::PreflightFailed | Reason::ToolFailed | Reason::DrainGivenUp => {
+                Phase::Refused
+            }
+            Reason::PreflightPending => Phase::Preflight,
+            Reason::WaitingForTurn => Phase::Claiming,
+            _ => Phase::Idle,
+        },
+        Next::Do(_) | Next::Remember(_) => Phase::Idle,
+    }
+}
+
+fn clearing_phase(seen: &Seen, next: &Next) -> Phase {
+    let cordoned = seen.node.as_ref().is_some_and(is_cordoned_by_us);
+    match next {
+        Next::Do(Act::Cordon) => Phase::Cordoning,
+        _ if cordoned => Phase::Draining,
+        _ => Phase::Claiming,
+    }
+}
+
+fn why(memory: &Memory, next: &Next, setback: Option<&str>) -> Trouble {
+    if let Some(Job { stage: Stage::Degraded { why, .. }, .. }) = &memory.job {
+        return why.clone();
+    }
+    match (next, setback) {
+        (Next::Wait { why, .. }, _) => why.clone(),
+        (_, Some(setback)) => Trouble::new(Reason::Retrying, setback),
+        (Next::Remember(remembered), None) => match &remembered.refused {
+            Some(refusal) => refusal.why.clone(),
+            None => Trouble::new(Reason::Progressing, ""),
+        },
+        (Next::Do(_), None) => match &memory.job {
+            Some(Job { stage: Stage::Returning(Verdict::BackedOut(why)), .. }) => why.clone(),
+            Some(Job { stage: Stage::Changing { way: Way::Back(why), .. }, .. }) => why.clone(),
+            _ => Trouble::new(Reason::Progressing, ""),
+        },
+    }
+}
+
+/// A sentence for people where the decision has none of its own.
+fn message(phase: Phase, given: String, drain: Option<&DrainReport>) -> String {
+    if !given.is_empty() {
+        return given;
+    }
+    match (phase, drain) {
+        (Phase::Draining, Some(drain)) => match drain.blocked.first() {
+            Some(blocked) => {
+                let budget = blocked.budget.as_deref().unwrap_or("the server");
+                let more = drain.blocked.len() - 1;
+                let others = if more == 0 { String::new() } else { format!(" and {more} more") };
+                format!(
+                    "{} pods left; {budget} holds {}{others}: {}",
+                    drain.pods_left, blocked.pod, blocked.message
+                )
+            }
+            None => format!("{} pods left", drain.pods_left),
+        },
+        (Phase::Preflight, _) => "finding out what can be known before anything is touched".to_owned(),
+        (Phase::Claiming, _) => "waiting for the Lease".to_owned(),
+        (Phase::Cordoning, _) => "making the node unschedulable".to_owned(),
+        (Phase::Draining, None) => "evicting pods".to_owned(),
+        (Phase::Staging, _) => "installing the kubeadm package".to_owned(),
+        (Phase::Applying, _) => "running kubeadm upgrade".to_owned(),
+        (Phase::Installing, _) => "installing the kubelet and kubectl packages".to_owned(),
+        (Phase::Restarting, _) => "restarting kubelet".to_owned(),
+        (Phase::Verifying, _) => "waiting until the node serves at its target".to_owned(),
+        (Phase::Uncordoning, _) => "making the node schedulable again".to_owned(),
+        (Phase::Releasing, _) => "giving the Lease back".to_owned(),
+        (Phase::BackingOut | Phase::RollingBack, _) => "going back".to_owned(),
+        (Phase::Idle | Phase::Refused | Phase::Degraded, _) => phase.word().to_owned(),
+    }
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::drain::Progress;
-use crate::job::{Holder, LeaseName};
+use crate::job::{Holder, JobId, LeaseName};
 use crate::policy::Policy;
 use crate::preflight::Findings;
 use crate::time::{Mono, Unix};
@@ -12,8 +12,10 @@ use crate::version::{PackageVersion, Version};
 /// The world as this agent last saw it; each part is absent until it was seen in this process's life.
 #[derive(Debug, Clone, Default)]
 pub struct Seen {
-    /// The own Node, from its watch and from the answers to our writes.
+    /// The own Node, from its watch, direct reads and the answers to our writes.
     pub node: Option<NodeSeen>,
+    /// When the own Node was last told of.
+    pub node_at: Mono,
     /// This host: packages, tools, kubelet's unit.
     pub host: Option<HostSeen>,
     /// The pods of this node.
@@ -32,6 +34,8 @@ pub struct Seen {
     pub local: Option<LocalControlPlane>,
     /// The fleet's policy; defaults until one was seen.
     pub policy: Policy,
+    /// When a Lease was last given back because it was not this node's turn after all.
+    pub gave_back: Option<Mono>,
 }
 
 /// Something observed; replaces what was known of it.
@@ -60,10 +64,13 @@ pub enum Fact {
 }
 
 impl Seen {
-    /// Takes a fact in.
-    pub fn take(&mut self, fact: Fact) {
+    /// Takes a fact in that was told at `at`.
+    pub fn take(&mut self, fact: Fact, at: Mono) {
         match fact {
-            Fact::Node(node) => self.node = node,
+            Fact::Node(node) => {
+                self.node = node;
+                self.node_at = at;
+            }
             Fact::Host(host) => self.host = Some(host),
             Fact::Pods(pods) => self.pods = Some(pods),
             Fact::Lease(lease) => self.lease = Some(lease),
@@ -159,9 +166,13 @@ pub struct HostSeen {
     /// Static pod manifests that stand in the backup of the present job and not in their place.
     pub missing_manifests: BTreeSet<String>,
     /// The job whose backup of manifests and kubelet configuration is complete.
-    pub backup: Option<String>,
+    pub backup: Option<JobId>,
+    /// Whether kubelet's configuration differs from that backup.
+    pub kubelet_config_changed: bool,
     /// Our transient units by name, running or ended and not yet tidied up.
     pub tools: BTreeMap<String, ToolState>,
+    /// The last lines each tool that failed has written.
+    pub last_words: BTreeMap<String, String>,
 }
 
 impl HostSeen {
@@ -173,6 +184,7 @@ impl HostSeen {
 
 /// A pod on this node, with what drain rules and verification need.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct PodSeen {
     /// Its namespace.
     pub namespace: String,
@@ -238,6 +250,8 @@ pub enum LeaseSeen {
     Held {
         /// When.
         at: Mono,
+        /// For this job: an answer that arrives late says nothing of another one.
+        job: JobId,
     },
     /// Free, or absent: nobody holds it.
     Free,
@@ -289,6 +303,7 @@ impl FleetLease {
 
 /// A Node of the fleet, in a small form.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct FleetNode {
     /// Its name.
     pub name: String,

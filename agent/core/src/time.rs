@@ -8,6 +8,7 @@ pub struct Mono(pub u64);
 
 impl Mono {
     /// This moment and `millis` more.
+    #[must_use]
     pub const fn plus(self, millis: u64) -> Self {
         Self(self.0.saturating_add(millis))
     }

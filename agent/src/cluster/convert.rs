@@ -14,8 +14,6 @@ use upgrade_core::seen::{
 use upgrade_core::time::Unix;
 use upgrade_core::version::Version;
 
-use super::image;
-
 /// Label of control-plane Nodes.
 pub(super) const CONTROL_PLANE_LABEL: &str = "node-role.kubernetes.io/control-plane";
 /// Marks the mirror of a static pod.
@@ -165,7 +163,7 @@ pub(super) fn control_plane_pod(pod: &Pod) -> Option<ControlPlanePod> {
     let version = statuses
         .iter()
         .find(|status| status.name == component)
-        .and_then(|status| image::version(&status.image));
+        .and_then(|status| upgrade_core::image::version(&status.image));
     Some(ControlPlanePod {
         node: pod.spec.as_ref()?.node_name.clone()?,
         version,

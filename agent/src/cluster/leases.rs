@@ -39,24 +39,6 @@ impl Cluster {
         move |client| Api::namespaced(client, &namespace)
     }
 
-    /// Reads the Lease. One in our name is proven ours by a renewal, because only a successful write proves it.
-    pub async fn look_at_lease(&self, lease: LeaseName, holder: &Holder) -> Ended {
-        let read = async {
-            let standing = self.read_lease(lease).await?;
-            let mark = standing
-                .as_ref()
-                .and_then(|lease| lease.metadata.annotations.as_ref()?.get(DEGRADED).cloned());
-            match standing.as_ref().and_then(convert::holder) {
-                None => Ok(LeaseSeen::Free),
-                Some(name) if name == holder.to_string() => {
-                    self.swap(lease, holder, &Wish::Renew(mark)).await
-                }
-                Some(other) => Ok(LeaseSeen::Other(other.to_owned())),
-            }
-        };
-        ended(read.await.map(|seen| vec![Fact::Lease(seen)]))
-    }
-
     /// Takes the Lease if it is free or absent; one already ours is renewed.
     pub async fn claim(&self, lease: LeaseName, holder: &Holder) -> Ended {
         ended(self.swap(lease, holder, &Wish::Claim).await.map(|seen| vec![Fact::Lease(seen)]))
@@ -155,7 +137,9 @@ impl Cluster {
     fn outcome(&self, lease: &Lease, holder: &Holder) -> LeaseSeen {
         match convert::holder(lease) {
             None => LeaseSeen::Free,
-            Some(name) if name == holder.to_string() => LeaseSeen::Held { at: self.inner.clock.now().mono },
+            Some(name) if name == holder.to_string() => {
+                LeaseSeen::Held { at: self.inner.clock.now().mono, job: holder.job.clone() }
+            }
             Some(other) => LeaseSeen::Other(other.to_owned()),
         }
     }

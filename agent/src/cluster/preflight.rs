@@ -11,6 +11,7 @@ use upgrade_core::act::Fault;
 use upgrade_core::drain::{DrainOptions, Sort, sort};
 use upgrade_core::preflight::{Check, Finding, Outcome};
 use upgrade_core::seen::{EtcdSeen, FleetSeen, NodeSeen, PodSeen, PodsSeen, Ready};
+use upgrade_core::verify::daemon_sets;
 use upgrade_core::version::Version;
 
 use super::Cluster;
@@ -71,7 +72,7 @@ impl Cluster {
         }
         Ok(ClusterPreflight {
             findings: outcomes.into_iter().map(|(check, outcome)| Finding { check, outcome }).collect(),
-            daemon_sets: ready_daemon_sets(&pods),
+            daemon_sets: daemon_sets(&pods.pods),
             csi_drivers: pods.csi_drivers,
         })
     }
@@ -124,7 +125,8 @@ fn api_servers(fleet: &FleetSeen, own: &str, control_plane: bool, target: Versio
         node.control_plane && node.name != own && node.target.is_some_and(|wanted| wanted >= target)
     });
     if coming && !control_plane {
-        Outcome::Pending(format!("{text}; the control plane is on its way to {target}"))
+        // Whose turn it is is watched, not asked again and again: this node waits for its Lease.
+        Outcome::Passed(format!("{text}; the control plane goes to {target} first"))
     } else {
         Outcome::Failed(format!("{text}: upgrade the control plane to {target} first"))
     }
@@ -212,16 +214,6 @@ fn two_budgets(pod: &PodSeen, budgets: &[&Budget]) -> String {
         pod.name,
         names.join(", ")
     )
-}
-
-fn ready_daemon_sets(seen: &PodsSeen) -> BTreeSet<String> {
-    let ready = seen.pods.iter().filter(|pod| pod.ready && pod.deletion.is_none());
-    ready
-        .filter_map(|pod| {
-            let owner = pod.controller.as_ref().filter(|owner| owner.kind == "DaemonSet")?;
-            Some(format!("{}/{}", pod.namespace, owner.name))
-        })
-        .collect()
 }
 
 fn etcd(seen: Option<&EtcdSeen>, fleet: &FleetSeen) -> Outcome {

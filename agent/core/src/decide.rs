@@ -1,0 +1,168 @@
+//! The rules: what the agent remembers and what it sees decide the next act.
+//!
+//! A restart is not a special case. Every act follows from the memory and fresh observation, so being killed
+//! between any two steps leaves only states that are met without a crash too.
+
+mod changing;
+mod clearing;
+mod degraded;
+mod idle;
+mod returning;
+mod verifying;
+
+use crate::act::Act;
+use crate::drain::DrainOptions;
+use crate::job::{Job, Memory, Reason, Stage, Step, Trouble, Way};
+use crate::request::Request;
+use crate::seen::{HostSeen, LeaseSeen, NodeSeen, Seen};
+use crate::time::{Mono, Now, Unix};
+
+/// What this host's configuration adds to the rules.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// The name of the own Node.
+    pub node: String,
+    /// How to drain.
+    pub drain: DrainOptions,
+    /// Seconds kubelet must run without another restart before it counts as verified.
+    pub soak: u64,
+    /// Seconds until a node that does not come to serve is degraded.
+    pub verify_timeout: u64,
+}
+
+/// What to do next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Next {
+    /// Make this memory durable; nothing else happens meanwhile.
+    Remember(Box<Memory>),
+    /// Do this, or go on doing it.
+    Do(Act),
+    /// Nothing, until something is seen or this moment comes.
+    Wait {
+        /// What is waited for.
+        why: Trouble,
+        /// When to look again.
+        until: Option<Mono>,
+    },
+}
+
+/// How old a proof that the Lease is ours may be where a disturbance begins.
+const PROOF: u64 = 15_000;
+/// How old it may grow while a drain goes on; the heartbeat renews every minute.
+const PROOF_WHILE_DRAINING: u64 = 300_000;
+
+/// Decides. Called on every new fact, and cheap.
+pub fn decide(settings: &Settings, memory: &Memory, seen: &Seen, now: Now) -> Next {
+    let Some(node) = &seen.node else {
+        return wait(Reason::Retrying, "the own Node has not been seen yet, or it does not exist", None);
+    };
+    let scene = Scene { settings, memory, seen, node, request: Request::read(&node.annotations), now };
+    let Some(job) = &memory.job else {
+        return idle::decide(&scene);
+    };
+    match &job.stage {
+        Stage::Clearing { disturbed } => clearing::decide(&scene, job, *disturbed),
+        Stage::Changing { step, way: Way::Forward } => changing::forward(&scene, job, step),
+        Stage::Changing { step, way: Way::Back(why) } => changing::back(&scene, job, step, why),
+        Stage::Returning(verdict) => returning::decide(&scene, job, verdict),
+        Stage::Degraded { step, why } => degraded::decide(&scene, job, step, why),
+    }
+}
+
+/// What one decision is taken from.
+struct Scene<'a> {
+    settings: &'a Settings,
+    memory: &'a Memory,
+    seen: &'a Seen,
+    node: &'a NodeSeen,
+    request: Request,
+    now: Now,
+}
+
+fn wait(reason: Reason, message: impl Into<String>, until: Option<Mono>) -> Next {
+    Next::Wait { why: Trouble::new(reason, message), until }
+}
+
+impl Scene<'_> {
+    /// This host as seen at most `age` milliseconds ago, or the act that looks at it.
+    fn host(&self, job: Option<&Job>, age: u64) -> Result<&HostSeen, Next> {
+        match &self.seen.host {
+            Some(host) if self.is_fresh(host.at, age) => Ok(host),
+            _ => Err(Next::Do(Act::LookAtHost { job: job.map(|job| job.holder.job.clone()) })),
+        }
+    }
+
+    fn is_fresh(&self, at: Mono, age: u64) -> bool {
+        self.now.mono.since(at) <= age
+    }
+
+    /// A proof not older than `age` that the Lease is ours, the act that gets one, or none if it is lost.
+    fn proof(&self, job: &Job, age: u64) -> Proof {
+        match &self.seen.lease {
+            Some(LeaseSeen::Held { at, job: held }) if self.is_fresh(*at, age) && *held == job.holder.job => {
+                Proof::Ours
+            }
+            Some(LeaseSeen::Free | LeaseSeen::Other(_)) => Proof::Lost,
+            Some(LeaseSeen::Held { .. }) | None => Proof::Ask(Next::Do(renew(job))),
+        }
+    }
+
+    /// Whether the request the job serves is still there.
+    fn cancelled(&self, job: &Job) -> Option<Trouble> {
+        let wanted = self.request.wanted();
+        if wanted == Some(job.hop.target) {
+            return None;
+        }
+        let now_asks = wanted.map_or_else(|| "removed".to_owned(), |target| format!("changed to {target}"));
+        Some(Trouble::new(Reason::Cancelled, format!("the target {} was {now_asks}", job.hop.target)))
+    }
+
+    fn remember(&self, job: Job) -> Next {
+        Next::Remember(Box::new(Memory { job: Some(job), ..self.memory.clone() }))
+    }
+
+    /// The job at another stage, entered now.
+    fn enter(&self, job: &Job, stage: Stage) -> Next {
+        let runs = job.runs + 1;
+        let entered = self.now.unix;
+        self.remember(Job { stage, tries: 0, runs, entered, not_before: Unix::default(), ..job.clone() })
+    }
+
+    fn step(&self, job: &Job, step: Step) -> Next {
+        self.enter(job, Stage::Changing { step, way: Way::Forward })
+    }
+
+    /// The moment on this process's clock at which the host's clock shows `unix`.
+    fn moment(&self, unix: Unix) -> Mono {
+        self.now.mono.plus(unix.since(self.now.unix).saturating_mul(1000))
+    }
+
+    fn in_millis(&self, millis: u64) -> Mono {
+        self.now.mono.plus(millis)
+    }
+}
+
+/// What is known of the Lease.
+enum Proof {
+    Ours,
+    Lost,
+    Ask(Next),
+}
+
+/// Proves the Lease, with the mark that belongs to the job's stage.
+pub fn renew(job: &Job) -> Act {
+    let degraded = match &job.stage {
+        Stage::Degraded { why, .. } => Some(why.message.clone()),
+        Stage::Clearing { .. } | Stage::Changing { .. } | Stage::Returning(_) => None,
+    };
+    Act::Renew { lease: job.lease, holder: job.holder.clone(), degraded }
+}
+
+fn lease_lost(job: &Job) -> Trouble {
+    let message =
+        format!("the Lease {} no longer names this node's job; somebody released or took it", job.lease);
+    Trouble::new(Reason::LeaseLost, message)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,110 @@
+//! Taking the Lease, cordoning, draining. Nothing on the host has changed yet.
+
+use crate::act::Act;
+use crate::cordon::is_cordoned_by_us;
+use crate::drain::DrainState;
+use crate::job::{Job, Memory, Reason, Stage, Step, Trouble, Verdict};
+use crate::seen::{LeaseSeen, Seen};
+use crate::slots::{self, Standing};
+use crate::time::{Mono, Unix};
+
+use super::idle::candidate;
+use super::{Next, PROOF, PROOF_WHILE_DRAINING, Proof, Scene, lease_lost, renew};
+
+/// How old the consistent read may be on which a cordon rests.
+const FLEET_AGE: u64 = 10_000;
+
+pub(super) fn decide(scene: &Scene<'_>, job: &Job, disturbed: Option<Unix>) -> Next {
+    if let Some(cancelled) = scene.cancelled(job) {
+        return back_out(scene, job, cancelled);
+    }
+    let cordoned = scene.node.annotations.contains_key(crate::request::FOUND_CORDONED);
+    match &scene.seen.lease {
+        None => Next::Do(renew(job)),
+        Some(LeaseSeen::Free | LeaseSeen::Other(_)) if cordoned => back_out(scene, job, lease_lost(job)),
+        Some(LeaseSeen::Free) if is_prepared(scene, job) => {
+            Next::Do(Act::Claim { lease: job.lease, holder: job.holder.clone() })
+        }
+        Some(LeaseSeen::Free | LeaseSeen::Other(_)) => forget(scene),
+        Some(LeaseSeen::Held { job: held, .. }) if *held != job.holder.job => Next::Do(renew(job)),
+        Some(LeaseSeen::Held { at, .. }) => match disturbed {
+            Some(since) if cordoned => drain(scene, job, since),
+            _ => may_cordon(scene, job, *at, disturbed),
+        },
+    }
+}
+
+/// Whether preflight for this job's target was made in this life of the agent.
+fn is_prepared(scene: &Scene<'_>, job: &Job) -> bool {
+    scene.seen.preflight.as_ref().is_some_and(|findings| findings.target == job.hop.target)
+}
+
+/// The claim was lost, or what preflight found is gone with the agent's last life: nothing was touched, begin anew.
+fn forget(scene: &Scene<'_>) -> Next {
+    Next::Remember(Box::new(Memory { job: None, ..scene.memory.clone() }))
+}
+
+fn back_out(scene: &Scene<'_>, job: &Job, why: Trouble) -> Next {
+    scene.enter(job, Stage::Returning(Verdict::BackedOut(why)))
+}
+
+/// Between claim and cordon: the fleet on a consistent read, the host once more.
+fn may_cordon(scene: &Scene<'_>, job: &Job, claimed: Mono, disturbed: Option<Unix>) -> Next {
+    let host = match scene.host(Some(job), FLEET_AGE) {
+        Ok(host) => host,
+        Err(look) => return look,
+    };
+    let as_found = host.version("kubeadm") == Some(&job.hop.from.kubeadm)
+        && host.version("kubelet") == Some(&job.hop.from.kubelet)
+        && !host.dpkg_interrupted;
+    if !as_found {
+        let message = "packages changed, or dpkg was interrupted, between preflight and cordon";
+        return back_out(scene, job, Trouble::new(Reason::PreflightFailed, message));
+    }
+    let local = scene.seen.local.as_ref().filter(|local| scene.is_fresh(local.at, FLEET_AGE));
+    if job.hop.verb.is_control_plane() && local.is_none() {
+        return Next::Do(Act::LookAtControlPlane);
+    }
+    let Some(fleet) =
+        scene.seen.fleet.as_ref().filter(|fleet| fleet.at >= claimed && scene.is_fresh(fleet.at, FLEET_AGE))
+    else {
+        return Next::Do(Act::LookAtFleet);
+    };
+    match slots::standing(candidate(scene, job.lease, &job.hop), &job.holder, fleet, local) {
+        Standing::Holds if disturbed.is_none() => {
+            scene.enter(job, Stage::Clearing { disturbed: Some(scene.now.unix) })
+        }
+        Standing::Holds => match scene.proof(job, PROOF) {
+            Proof::Ours => Next::Do(Act::Cordon),
+            Proof::Ask(renew) => renew,
+            Proof::Lost => back_out(scene, job, lease_lost(job)),
+        },
+        Standing::KeepAndWait(why) => Next::Wait { why, until: Some(fleet.at.plus(FLEET_AGE + 1)) },
+        Standing::GiveBack(why) => back_out(scene, job, why),
+    }
+}
+
+fn drain(scene: &Scene<'_>, job: &Job, since: Unix) -> Next {
+    if !is_cordoned_by_us(scene.node) {
+        return Next::Do(Act::Cordon);
+    }
+    let age = if drains(scene.seen) { PROOF_WHILE_DRAINING } else { PROOF };
+    match scene.proof(job, age) {
+        Proof::Ours => {}
+        Proof::Ask(renew) => return renew,
+        Proof::Lost => return back_out(scene, job, lease_lost(job)),
+    }
+    match scene.seen.drain.as_ref().map(|drain| (&drain.state, drain.at)) {
+        Some((DrainState::Drained, at)) if scene.is_fresh(at, PROOF) => scene.step(job, Step::Staging),
+        Some((DrainState::GivenUp(why), _)) => back_out(scene, job, why.clone()),
+        Some((DrainState::Draining | DrainState::Drained, _)) | None => {
+            let options = scene.settings.drain.clone();
+            let until = Unix(since.0.saturating_add(options.timeout));
+            Next::Do(Act::Drain { options, until })
+        }
+    }
+}
+
+fn drains(seen: &Seen) -> bool {
+    seen.drain.as_ref().is_some_and(|drain| drain.state == DrainState::Draining)
+}

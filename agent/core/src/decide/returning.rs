@@ -1,0 +1,103 @@
+//! Uncordon first, then give the Lease back, then tidy up: whatever fails, the node serves.
+
+use std::collections::BTreeSet;
+
+use crate::act::{Act, Tool};
+use crate::cordon::found_cordoned;
+use crate::job::{Backoff, Job, MAX_RETREATS, Memory, Reason, Refusal, Stage, Step, Trouble, Verdict};
+use crate::seen::{LeaseSeen, Ready, ToolState};
+use crate::time::Unix;
+use crate::version::PackageVersion;
+
+use super::{Next, Scene, wait};
+
+/// Seconds to leave a node alone after its first retreat; doubled with each further one.
+const FIRST_BACKOFF: u64 = 300;
+/// Seconds to leave a node alone whose Lease somebody took away.
+const LEASE_LOST_BACKOFF: u64 = 60;
+
+pub(super) fn decide(scene: &Scene<'_>, job: &Job, verdict: &Verdict) -> Next {
+    if let Some(found) = found_cordoned(scene.node) {
+        return uncordon(scene, job, found);
+    }
+    if !matches!(scene.seen.lease, Some(LeaseSeen::Free | LeaseSeen::Other(_))) {
+        return Next::Do(Act::Release { lease: job.lease, holder: job.holder.clone() });
+    }
+    let host = match scene.host(Some(job), u64::MAX) {
+        Ok(host) => host,
+        Err(look) => return look,
+    };
+    let unheld =
+        scene.memory.held.iter().any(|name| host.packages.get(name).is_some_and(|package| !package.held));
+    let hold = Tool::Hold { packages: scene.memory.held.clone() };
+    let unit = hold.unit(&job.holder.job, job.runs);
+    if unheld && !matches!(host.tools.get(&unit), Some(ToolState::Ended(_))) {
+        return Next::Do(Act::Run { unit, tool: hold });
+    }
+    if host.backup.as_ref() == Some(&job.holder.job) || !host.tools.is_empty() {
+        return Next::Do(Act::Tidy);
+    }
+    Next::Remember(Box::new(ended(scene, job, verdict)))
+}
+
+/// Only a node whose kubelet is Ready at a version we chose goes back into service (rule 9).
+fn uncordon(scene: &Scene<'_>, job: &Job, found_cordoned: bool) -> Next {
+    let node = scene.node;
+    let chosen =
+        [&job.hop.from.kubelet, &job.hop.to.kubelet].into_iter().filter_map(PackageVersion::kubernetes);
+    let serves = node.ready == Ready::True && chosen.into_iter().any(|version| node.kubelet == Some(version));
+    if serves || found_cordoned || !node.unschedulable {
+        return Next::Do(Act::Uncordon);
+    }
+    let message = "kubelet is not Ready at a version this upgrade chose, so the node stays cordoned: \
+                   look at journalctl -u kubelet";
+    if scene.now.unix.since(job.entered) < scene.settings.verify_timeout {
+        return wait(Reason::NotReady, message, Some(scene.in_millis(1_000)));
+    }
+    scene.enter(job, Stage::Degraded { step: Step::Verifying, why: Trouble::new(Reason::NotReady, message) })
+}
+
+/// The memory once a job is over.
+fn ended(scene: &Scene<'_>, job: &Job, verdict: &Verdict) -> Memory {
+    let over = Memory { job: None, held: BTreeSet::new(), ..scene.memory.clone() };
+    let Verdict::BackedOut(why) = verdict else {
+        return Memory { backoff: None, refused: None, ..over };
+    };
+    match why.reason {
+        Reason::DrainBlocked | Reason::DrainTimedOut => retreated(scene, job, why, over),
+        Reason::ToolFailed => {
+            Memory { refused: Some(refusal(scene, job, why.clone())), backoff: None, ..over }
+        }
+        Reason::LeaseLost => {
+            let retreats = scene.memory.backoff.as_ref().map_or(0, |backoff| backoff.retreats);
+            Memory { backoff: Some(backoff(scene, job, why, retreats, LEASE_LOST_BACKOFF)), ..over }
+        }
+        _ => over,
+    }
+}
+
+fn retreated(scene: &Scene<'_>, job: &Job, why: &Trouble, over: Memory) -> Memory {
+    let before = scene.memory.backoff.as_ref().filter(|backoff| backoff.target == job.hop.target);
+    let retreats = before.map_or(0, |backoff| backoff.retreats) + 1;
+    if retreats >= MAX_RETREATS {
+        let message = format!(
+            "the drain was given up {retreats} times: {}. Then set a new value of the annotation \
+             node-upgrade-agent/retry",
+            why.message
+        );
+        let refused = Some(refusal(scene, job, Trouble::new(Reason::DrainGivenUp, message)));
+        return Memory { refused, backoff: None, ..over };
+    }
+    let seconds = FIRST_BACKOFF << (retreats - 1);
+    Memory { backoff: Some(backoff(scene, job, why, retreats, seconds)), ..over }
+}
+
+fn backoff(scene: &Scene<'_>, job: &Job, why: &Trouble, retreats: u32, seconds: u64) -> Backoff {
+    let until = Unix(scene.now.unix.0.saturating_add(seconds));
+    Backoff { target: job.hop.target, retreats, until, retry: scene.request.retry.clone(), why: why.clone() }
+}
+
+fn refusal(scene: &Scene<'_>, job: &Job, why: Trouble) -> Refusal {
+    let skip = scene.request.skip.iter().map(|check| check.word().to_owned()).collect();
+    Refusal { target: job.hop.target.to_string(), retry: scene.request.retry.clone(), skip, why }
+}

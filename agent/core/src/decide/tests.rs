@@ -1,0 +1,460 @@
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::act::Tool;
+use crate::drain::{DrainState, Progress};
+use crate::job::{Backoff, Holder, Hop, JobId, LeaseName, Packages, Verb, Verdict};
+use crate::preflight::{Check, Finding, Findings, Outcome};
+use crate::request::{CURRENT, FOUND_CORDONED, RETRY, TARGET};
+use crate::seen::{FleetLease, FleetNode, FleetSeen, PackageSeen, Ready, ToolState, TurnSeen, UnitSeen};
+use crate::version::Version;
+
+const OLD: Version = Version::new(1, 36, 2);
+const NEW: Version = Version::new(1, 36, 3);
+const NOW: Now = Now { mono: Mono(1_000_000), unix: Unix(5_000) };
+
+fn settings() -> Settings {
+    Settings { node: "w1".into(), drain: DrainOptions::default(), soak: 5, verify_timeout: 600 }
+}
+
+fn packages(version: &str) -> Packages {
+    let version: crate::version::PackageVersion = version.parse().unwrap();
+    Packages { kubeadm: version.clone(), kubelet: version.clone(), kubectl: Some(version) }
+}
+
+fn hop(verb: Verb) -> Hop {
+    Hop {
+        from: packages("1.36.2-1.1"),
+        to: packages("1.36.3-1.1"),
+        verb,
+        target: NEW,
+        way_back: true,
+        daemon_sets: [].into(),
+        csi_drivers: [].into(),
+    }
+}
+
+fn host(kubeadm: &str, kubelet: &str) -> HostSeen {
+    let seen =
+        |version: &str| PackageSeen { version: version.parse().unwrap(), configured: true, held: true };
+    HostSeen {
+        at: NOW.mono,
+        packages: BTreeMap::from([
+            ("kubeadm".into(), seen(kubeadm)),
+            ("kubelet".into(), seen(kubelet)),
+            ("kubectl".into(), seen(kubelet)),
+        ]),
+        kubelet: UnitSeen { active: true, invocation: "a".into(), since: Unix(4_000) },
+        ..HostSeen::default()
+    }
+}
+
+fn job(stage: Stage, verb: Verb) -> Job {
+    let lease = if verb.is_control_plane() { LeaseName::ControlPlane } else { LeaseName::Slot(0) };
+    Job {
+        holder: Holder { node: "w1".into(), uid: "u1".into(), job: JobId("j1".into()) },
+        lease,
+        hop: hop(verb),
+        stage,
+        tries: 0,
+        runs: 7,
+        entered: NOW.unix,
+        not_before: Unix(0),
+        retry: None,
+        since: NOW.unix,
+    }
+}
+
+fn worker(stage: Stage) -> Memory {
+    remembering(job(stage, Verb::NodeWorker))
+}
+
+fn remembering(job: Job) -> Memory {
+    Memory { known: true, job: Some(job), held: ["kubelet".into()].into(), ..Memory::default() }
+}
+
+fn changing(step: Step) -> Stage {
+    Stage::Changing { step, way: Way::Forward }
+}
+
+fn draining() -> Stage {
+    Stage::Clearing { disturbed: Some(Unix(4_990)) }
+}
+
+/// A worker at the old version with a target, its Lease proved just now, nothing cordoned.
+fn seen() -> Seen {
+    let node = NodeSeen {
+        name: "w1".into(),
+        uid: "u1".into(),
+        annotations: BTreeMap::from([(TARGET.into(), NEW.to_string()), (CURRENT.into(), OLD.to_string())]),
+        ready: Ready::True,
+        heartbeat: Unix(4_999),
+        kubelet: Some(OLD),
+        ..NodeSeen::default()
+    };
+    Seen {
+        node: Some(node),
+        node_at: NOW.mono,
+        host: Some(host("1.36.2-1.1", "1.36.2-1.1")),
+        lease: Some(LeaseSeen::Held { at: NOW.mono, job: JobId("j1".into()) }),
+        ..Seen::default()
+    }
+}
+
+fn annotate(seen: &mut Seen, key: &str, value: Option<&str>) {
+    let annotations = &mut seen.node.as_mut().unwrap().annotations;
+    match value {
+        Some(value) => annotations.insert(key.into(), value.into()),
+        None => annotations.remove(key),
+    };
+}
+
+fn cordoned(mut seen: Seen, theirs: bool) -> Seen {
+    annotate(&mut seen, FOUND_CORDONED, Some(if theirs { "true" } else { "false" }));
+    seen.node.as_mut().unwrap().unschedulable = true;
+    seen
+}
+
+fn next(memory: &Memory, seen: &Seen) -> Next {
+    decide(&settings(), memory, seen, NOW)
+}
+
+fn stage_of(next: &Next) -> &Stage {
+    match next {
+        Next::Remember(memory) => &memory.job.as_ref().expect("a job").stage,
+        other => panic!("nothing is remembered: {other:?}"),
+    }
+}
+
+fn act(next: Next) -> Act {
+    match next {
+        Next::Do(act) => act,
+        other => panic!("nothing is done: {other:?}"),
+    }
+}
+
+fn findings(outcome: Outcome) -> Findings {
+    let findings = vec![Finding { check: Check::KubeletFlags, outcome }];
+    Findings { target: NEW, at: NOW.mono, hop: Some(hop(Verb::NodeWorker)), findings }
+}
+
+fn known() -> Memory {
+    Memory { known: true, ..Memory::default() }
+}
+
+#[test]
+fn without_a_target_nothing_is_asked_of_anybody() {
+    let mut seen = seen();
+    annotate(&mut seen, TARGET, None);
+    assert!(matches!(next(&known(), &seen), Next::Wait { until: None, .. }));
+}
+
+#[test]
+fn current_is_written_before_anything_else_and_only_while_in_service() {
+    let mut seen = seen();
+    annotate(&mut seen, CURRENT, None);
+    assert_eq!(act(next(&known(), &seen)), Act::Announce { current: OLD });
+    seen.node.as_mut().unwrap().ready = Ready::Unknown;
+    assert_eq!(act(next(&known(), &seen)), Act::Preflight { target: NEW });
+}
+
+#[test]
+fn a_failed_check_refuses_until_a_person_changes_something() {
+    let mut seen = seen();
+    seen.preflight = Some(findings(Outcome::Failed("unknown flag --x".into())));
+    let Next::Remember(memory) = next(&known(), &seen) else { panic!("not refused") };
+    assert!(memory.job.is_none() && memory.refused.as_ref().unwrap().why.message.contains("--x"));
+    assert!(matches!(next(&memory, &seen), Next::Wait { until: None, .. }));
+    annotate(&mut seen, RETRY, Some("1"));
+    seen.preflight = None;
+    assert_eq!(act(next(&memory, &seen)), Act::Preflight { target: NEW });
+}
+
+#[test]
+fn a_downgrade_is_refused_without_looking_further() {
+    let mut seen = seen();
+    annotate(&mut seen, TARGET, Some("v1.36.1"));
+    let Next::Remember(memory) = next(&known(), &seen) else { panic!("not refused") };
+    assert!(memory.refused.unwrap().why.message.contains("older"));
+}
+
+#[test]
+fn a_retreat_is_waited_out_unless_a_person_asks_for_another_try() {
+    let mut seen = seen();
+    let why = Trouble::new(Reason::DrainBlocked, "budget");
+    let backoff = Backoff { target: NEW, retreats: 1, until: Unix(5_100), retry: None, why };
+    let memory = Memory { backoff: Some(backoff), ..known() };
+    assert!(
+        matches!(next(&memory, &seen), Next::Wait { until: Some(at), .. } if at == NOW.mono.plus(100_000))
+    );
+    annotate(&mut seen, RETRY, Some("now"));
+    assert_eq!(act(next(&memory, &seen)), Act::Preflight { target: NEW });
+}
+
+#[test]
+fn the_job_is_remembered_before_the_lease_is_claimed() {
+    let mut seen = seen();
+    seen.preflight = Some(findings(Outcome::Passed("fine".into())));
+    assert_eq!(act(next(&known(), &seen)), Act::AwaitTurn);
+    seen.turn = Some(TurnSeen::default());
+    let Next::Remember(memory) = next(&known(), &seen) else { panic!("nothing remembered") };
+    assert_eq!(memory.held, ["kubeadm", "kubectl", "kubelet"].map(String::from).into());
+    seen.lease = Some(LeaseSeen::Free);
+    assert!(matches!(act(next(&memory, &seen)), Act::Claim { lease: LeaseName::Slot(0), .. }));
+}
+
+#[test]
+fn nothing_is_cordoned_on_a_read_older_than_the_claim() {
+    let memory = worker(Stage::Clearing { disturbed: None });
+    let mut seen = seen();
+    let old = NOW.mono.0 - 1;
+    seen.fleet = Some(FleetSeen { at: Mono(old), ..FleetSeen::default() });
+    assert_eq!(act(next(&memory, &seen)), Act::LookAtFleet);
+}
+
+#[test]
+fn a_lease_that_does_not_hold_is_given_back_without_touching_the_node() {
+    let memory = worker(Stage::Clearing { disturbed: None });
+    let mut seen = seen();
+    let down = FleetNode { name: "w2".into(), ..FleetNode::default() };
+    let lease = FleetLease { name: LeaseName::ControlPlane, holder: Some("cp1/u/j".into()), degraded: None };
+    seen.fleet =
+        Some(FleetSeen { at: NOW.mono, nodes: vec![down], leases: vec![lease], ..FleetSeen::default() });
+    let decided = next(&memory, &seen);
+    assert!(matches!(stage_of(&decided), Stage::Returning(Verdict::BackedOut(_))));
+    let Next::Remember(memory) = decided else { unreachable!() };
+    assert!(matches!(act(next(&memory, &seen)), Act::Release { .. }));
+}
+
+#[test]
+fn a_late_answer_about_another_jobs_lease_proves_nothing() {
+    let memory = worker(Stage::Clearing { disturbed: None });
+    let mut seen = seen();
+    seen.lease = Some(LeaseSeen::Held { at: NOW.mono, job: JobId("another".into()) });
+    assert!(matches!(act(next(&memory, &seen)), Act::Renew { .. }));
+}
+
+#[test]
+fn after_a_restart_the_lease_is_proved_before_the_drain_goes_on() {
+    let mut seen = cordoned(seen(), false);
+    seen.lease = None;
+    assert!(matches!(act(next(&worker(draining()), &seen)), Act::Renew { .. }));
+    seen.lease = Some(LeaseSeen::Other("w2/u/j".into()));
+    let decided = next(&worker(draining()), &seen);
+    assert!(
+        matches!(stage_of(&decided), Stage::Returning(Verdict::BackedOut(why)) if why.reason == Reason::LeaseLost)
+    );
+}
+
+#[test]
+fn somebody_who_uncordons_during_the_drain_is_answered_with_another_cordon() {
+    let mut seen = cordoned(seen(), false);
+    seen.node.as_mut().unwrap().unschedulable = false;
+    assert_eq!(act(next(&worker(draining()), &seen)), Act::Cordon);
+}
+
+#[test]
+fn somebody_who_uncordons_after_staging_began_is_left_alone() {
+    let mut seen = cordoned(seen(), false);
+    seen.node.as_mut().unwrap().unschedulable = false;
+    assert!(matches!(act(next(&worker(changing(Step::Staging)), &seen)), Act::Run { .. }));
+}
+
+#[test]
+fn the_host_is_changed_only_once_a_fresh_list_showed_the_node_drained() {
+    let mut seen = cordoned(seen(), false);
+    let drain = Progress { at: NOW.mono, left: 0, blocked: vec![], returning: vec![], state: DrainState::Drained };
+    seen.drain = Some(drain.clone());
+    assert_eq!(*stage_of(&next(&worker(draining()), &seen)), changing(Step::Staging));
+    seen.drain = Some(Progress { at: Mono(0), ..drain });
+    assert!(matches!(act(next(&worker(draining()), &seen)), Act::Drain { until: Unix(8_590), .. }));
+}
+
+#[test]
+fn a_target_removed_during_the_drain_backs_out_and_uncordons_first() {
+    let mut seen = cordoned(seen(), false);
+    annotate(&mut seen, TARGET, None);
+    let Next::Remember(memory) = next(&worker(draining()), &seen) else { panic!("goes on") };
+    assert_eq!(act(next(&memory, &seen)), Act::Uncordon);
+    annotate(&mut seen, FOUND_CORDONED, None);
+    assert!(matches!(act(next(&memory, &seen)), Act::Release { .. }));
+}
+
+#[test]
+fn the_point_of_no_return_is_applying_on_a_control_plane_and_installing_on_a_worker() {
+    let mut seen = cordoned(seen(), false);
+    annotate(&mut seen, TARGET, None);
+    for (verb, step, turns_back) in [
+        (Verb::NodeWorker, Step::Staging, true),
+        (Verb::NodeWorker, Step::Applying, true),
+        (Verb::NodeWorker, Step::Installing, false),
+        (Verb::Apply, Step::Staging, true),
+        (Verb::Apply, Step::Applying, false),
+        (Verb::NodeControlPlane, Step::Applying, false),
+    ] {
+        let decided = next(&remembering(job(changing(step.clone()), verb)), &seen);
+        let back = matches!(&decided, Next::Remember(memory)
+            if matches!(memory.job.as_ref().unwrap().stage, Stage::Changing { way: Way::Back(_), .. }));
+        assert_eq!(back, turns_back, "{verb:?} {step:?}: {decided:?}");
+    }
+}
+
+#[test]
+fn a_tool_that_runs_is_awaited_whatever_else_is_wanted() {
+    let mut seen = cordoned(seen(), false);
+    annotate(&mut seen, TARGET, None);
+    seen.host.as_mut().unwrap().tools.insert("u.service".into(), ToolState::Running);
+    let awaited = Act::Await { unit: "u.service".into() };
+    assert_eq!(act(next(&worker(changing(Step::Staging)), &seen)), awaited);
+    assert_eq!(act(next(&worker(changing(Step::Applying)), &seen)), awaited);
+}
+
+#[test]
+fn kubeadm_runs_again_until_it_exits_with_zero_and_each_run_has_a_name_of_its_own() {
+    let mut seen = cordoned(seen(), false);
+    seen.host = Some(HostSeen { backup: Some(JobId("j1".into())), ..host("1.36.3-1.1", "1.36.2-1.1") });
+    let memory = worker(changing(Step::Applying));
+    let Act::Run { unit, tool: Tool::Kubeadm { verb: Verb::NodeWorker, target: NEW } } =
+        act(next(&memory, &seen))
+    else {
+        panic!("kubeadm does not run")
+    };
+    seen.host.as_mut().unwrap().tools.insert(unit.clone(), ToolState::Ended(1));
+    let Next::Remember(failed) = next(&memory, &seen) else { panic!("failure not remembered") };
+    let job = failed.job.as_ref().unwrap();
+    assert_eq!((job.tries, job.not_before), (1, Unix(5_015)));
+    assert!(matches!(next(&failed, &seen), Next::Wait { .. }));
+    let later = Now { unix: Unix(5_015), ..NOW };
+    let Act::Run { unit: second, .. } = act(decide(&settings(), &failed, &seen, later)) else {
+        panic!("no second run")
+    };
+    assert_ne!(unit, second);
+    seen.host.as_mut().unwrap().tools.insert(second, ToolState::Ended(0));
+    assert_eq!(*stage_of(&decide(&settings(), &failed, &seen, later)), changing(Step::Installing));
+}
+
+#[test]
+fn nothing_is_applied_before_the_copies_are_made_and_missing_manifests_come_back_first() {
+    let mut seen = cordoned(seen(), false);
+    let memory = remembering(job(changing(Step::Applying), Verb::Apply));
+    assert!(matches!(act(next(&memory, &seen)), Act::BackUp { .. }));
+    let host = seen.host.as_mut().unwrap();
+    host.backup = Some(JobId("j1".into()));
+    host.missing_manifests.insert("etcd.yaml".into());
+    assert!(matches!(act(next(&memory, &seen)), Act::RestoreManifests { .. }));
+}
+
+#[test]
+fn an_interrupted_dpkg_is_repaired_before_apt_runs_again() {
+    let mut seen = cordoned(seen(), false);
+    seen.host.as_mut().unwrap().dpkg_interrupted = true;
+    let decided = act(next(&worker(changing(Step::Installing)), &seen));
+    assert!(matches!(decided, Act::Run { tool: Tool::RepairDpkg, .. }));
+}
+
+#[test]
+fn a_tool_that_fails_thrice_backs_out_before_the_point_of_no_return_and_degrades_after_it() {
+    let mut seen = cordoned(seen(), false);
+    for (step, tool, degrades) in [
+        (Step::Staging, Tool::InstallKubeadm { packages: packages("1.36.3-1.1") }, false),
+        (Step::Installing, Tool::InstallKubelet { packages: packages("1.36.3-1.1") }, true),
+    ] {
+        let job = Job { tries: 2, ..job(changing(step), Verb::NodeWorker) };
+        let unit = tool.unit(&job.holder.job, job.runs);
+        let host = seen.host.as_mut().unwrap();
+        host.tools = BTreeMap::from([(unit.clone(), ToolState::Ended(100))]);
+        host.last_words = BTreeMap::from([(unit, "E: broken".into())]);
+        let decided = next(&remembering(job), &seen);
+        let why = match stage_of(&decided) {
+            Stage::Degraded { why, .. } if degrades => why,
+            Stage::Changing { way: Way::Back(why), .. } if !degrades => why,
+            other => panic!("{other:?}"),
+        };
+        assert!(why.message.contains("E: broken") && why.message.contains("100"), "{}", why.message);
+    }
+}
+
+#[test]
+fn kubelet_is_restarted_until_its_invocation_is_another_one() {
+    let mut seen = cordoned(seen(), false);
+    let memory = worker(changing(Step::Restarting { before: "a".into() }));
+    assert_eq!(act(next(&memory, &seen)), Act::RestartKubelet);
+    seen.host.as_mut().unwrap().kubelet.invocation = "b".into();
+    assert_eq!(*stage_of(&next(&memory, &seen)), changing(Step::Verifying));
+}
+
+#[test]
+fn a_node_that_never_serves_is_degraded_and_stays_cordoned() {
+    let seen = cordoned(seen(), false);
+    let memory =
+        remembering(Job { entered: Unix(4_400), ..job(changing(Step::Verifying), Verb::NodeWorker) });
+    let Next::Remember(degraded) = next(&memory, &seen) else { panic!("waits for ever") };
+    assert!(
+        matches!(&degraded.job.as_ref().unwrap().stage, Stage::Degraded { why, .. } if why.reason == Reason::NotVerified)
+    );
+    assert!(matches!(next(&degraded, &seen), Next::Wait { .. }));
+}
+
+#[test]
+fn a_degraded_node_comes_back_by_retry_or_by_being_found_ready_at_its_target() {
+    let why = Trouble::new(Reason::NotVerified, "why");
+    let memory = worker(Stage::Degraded { step: Step::Verifying, why });
+    let mut seen = cordoned(seen(), false);
+    annotate(&mut seen, RETRY, Some("1"));
+    assert_eq!(*stage_of(&next(&memory, &seen)), changing(Step::Installing));
+    annotate(&mut seen, RETRY, None);
+    seen.node.as_mut().unwrap().kubelet = Some(NEW);
+    seen.pods = Some(crate::seen::PodsSeen { at: NOW.mono, ..Default::default() });
+    assert_eq!(*stage_of(&next(&memory, &seen)), Stage::Returning(Verdict::Done));
+}
+
+#[test]
+fn a_node_is_not_uncordoned_while_kubelet_is_not_ready_at_a_version_we_chose() {
+    let memory = worker(Stage::Returning(Verdict::Done));
+    let mut seen = cordoned(seen(), false);
+    assert_eq!(act(next(&memory, &seen)), Act::Uncordon);
+    seen.node.as_mut().unwrap().ready = Ready::False;
+    assert!(matches!(next(&memory, &seen), Next::Wait { .. }));
+    seen.node.as_mut().unwrap().ready = Ready::True;
+    seen.node.as_mut().unwrap().kubelet = Some(Version::new(1, 35, 0));
+    assert!(matches!(next(&memory, &seen), Next::Wait { .. }));
+}
+
+#[test]
+fn holds_are_set_again_before_a_job_is_forgotten() {
+    let memory = worker(Stage::Returning(Verdict::Done));
+    let mut seen = seen();
+    seen.lease = Some(LeaseSeen::Free);
+    seen.host.as_mut().unwrap().packages.get_mut("kubelet").unwrap().held = false;
+    assert!(matches!(act(next(&memory, &seen)), Act::Run { tool: Tool::Hold { .. }, .. }));
+    seen.host.as_mut().unwrap().packages.get_mut("kubelet").unwrap().held = true;
+    let Next::Remember(over) = next(&memory, &seen) else { panic!("not over") };
+    assert_eq!(*over, known());
+}
+
+#[test]
+fn the_third_retreat_in_a_row_is_a_refusal() {
+    let why = Trouble::new(Reason::DrainBlocked, "web holds a");
+    let mut memory = worker(Stage::Returning(Verdict::BackedOut(why.clone())));
+    memory.backoff = Some(Backoff { target: NEW, retreats: 2, until: Unix(0), retry: None, why });
+    let mut seen = seen();
+    seen.lease = Some(LeaseSeen::Free);
+    let Next::Remember(over) = next(&memory, &seen) else { panic!("not over") };
+    assert_eq!(over.refused.as_ref().unwrap().why.reason, Reason::DrainGivenUp);
+    assert!(matches!(next(&over, &seen), Next::Wait { until: None, .. }));
+}
+
+#[test]
+fn a_lost_journal_with_our_cordon_or_lease_left_is_degraded_and_not_forgotten() {
+    let mut seen = cordoned(seen(), false);
+    let blank = Memory::default();
+    assert_eq!(act(next(&blank, &seen)), Act::LookAtFleet);
+    seen.fleet = Some(FleetSeen::default());
+    assert!(
+        matches!(stage_of(&next(&blank, &seen)), Stage::Degraded { why, .. } if why.reason == Reason::JournalLost)
+    );
+    let mut clean = self::seen();
+    clean.fleet = Some(FleetSeen::default());
+    let Next::Remember(memory) = next(&blank, &clean) else { panic!("nothing remembered") };
+    assert_eq!(*memory, known());
+}

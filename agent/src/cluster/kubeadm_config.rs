@@ -1,0 +1,48 @@
+//! kubeadm's own configuration in the cluster, which a kubelet's credential may read.
+
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::Api;
+use upgrade_core::act::Fault;
+use upgrade_core::version::Version;
+
+use super::Cluster;
+
+/// kubeadm's ConfigMap in kube-system.
+const NAME: &str = "kubeadm-config";
+/// Its key, and the field in the YAML below it.
+const KEY: &str = "ClusterConfiguration";
+const FIELD: &str = "kubernetesVersion:";
+
+impl Cluster {
+    /// The version `kubeadm upgrade apply` last wrote; none if it names no release.
+    ///
+    /// # Errors
+    /// When the ConfigMap cannot be read.
+    pub async fn kubeadm_config_version(&self) -> Result<Option<Version>, Fault> {
+        let doing = "reading ConfigMap kube-system/kubeadm-config";
+        let read =
+            |client| async move { Api::<ConfigMap>::namespaced(client, "kube-system").get(NAME).await };
+        let map = self.inner.own.call(doing, read).await?;
+        Ok(map.data.as_ref().and_then(|data| data.get(KEY)).and_then(|text| named(text)))
+    }
+}
+
+/// kubeadm writes this YAML itself, one top-level key a line, so no parser is needed for one scalar.
+fn named(configuration: &str) -> Option<Version> {
+    let value = configuration.lines().find_map(|line| line.strip_prefix(FIELD))?;
+    value.trim().trim_matches(['"', '\'']).parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_version_is_the_top_level_field_and_nothing_else() {
+        let text = "apiServer:\n  kubernetesVersion: v1.1.1\nkubernetesVersion: v1.36.2\nnetworking: {}\n";
+        assert_eq!(named(text), Some(Version::new(1, 36, 2)));
+        assert_eq!(named("kubernetesVersion: \"1.36.3\"\n"), Some(Version::new(1, 36, 3)));
+        assert_eq!(named("kubernetesVersion: ci/latest\n"), None);
+        assert_eq!(named(""), None);
+    }
+}

@@ -1,0 +1,160 @@
+//! The one loop: inputs to the rules, outputs to the world.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::task::JoinHandle;
+use tokio::time::{MissedTickBehavior, interval, sleep};
+use upgrade_core::act::{Act, Ended, Fault, FaultClass};
+use upgrade_core::agent::{ActId, Agent, Input, Output};
+use upgrade_core::seen::Fact;
+use upgrade_core::time::Mono;
+
+use crate::journal::{Journal, JournalError};
+use crate::notify;
+use crate::reporter::Reporter;
+use crate::world::World;
+
+/// How often a holder renews its Lease, for people to see that it lives.
+const HEARTBEAT: Duration = Duration::from_secs(60);
+
+/// Why the daemon ends.
+#[derive(Debug, thiserror::Error)]
+pub enum DriveError {
+    /// The journal cannot be written, and nothing may be done that is not remembered.
+    #[error("write the journal; nothing is done until that works")]
+    Journal(#[from] JournalError),
+    /// The process cannot listen for SIGTERM.
+    #[error("listen for SIGTERM")]
+    Signal(#[from] std::io::Error),
+}
+
+/// The daemon's loop and what it needs.
+pub struct Drive {
+    agent: Agent,
+    world: World,
+    journal: Journal,
+    reporter: Reporter,
+    inputs: UnboundedReceiver<Input>,
+    sender: UnboundedSender<Input>,
+    running: Option<(ActId, JoinHandle<()>)>,
+    heartbeat: Option<JoinHandle<()>>,
+    wake: Mono,
+}
+
+impl Drive {
+    /// Ready to run; nothing is done yet.
+    pub fn new(agent: Agent, world: World, journal: Journal) -> Self {
+        let (sender, inputs) = unbounded_channel();
+        let reporter = Reporter::start(world.cluster.clone());
+        Self {
+            agent,
+            world,
+            journal,
+            reporter,
+            inputs,
+            sender,
+            running: None,
+            heartbeat: None,
+            wake: Mono(u64::MAX),
+        }
+    }
+
+    /// Runs until SIGTERM. Tools that run in their own units go on; the next life of the agent adopts them.
+    ///
+    /// # Errors
+    /// When the journal cannot be written.
+    pub async fn run(mut self) -> Result<(), DriveError> {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut alive = interval(notify::watchdog_pace());
+        let mut beat = interval(HEARTBEAT);
+        beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let watch = self.watch_node();
+        self.take(Input::Tick)?;
+        notify::ready();
+        loop {
+            tokio::select! {
+                Some(input) = self.inputs.recv() => self.take(input)?,
+                () = sleep(self.world.clock.until(self.wake)), if self.wake < Mono(u64::MAX) => {
+                    self.wake = Mono(u64::MAX);
+                    self.take(Input::Tick)?;
+                }
+                _ = beat.tick() => self.beat(),
+                _ = alive.tick() => notify::alive(),
+                _ = terminate.recv() => break,
+                _ = interrupt.recv() => break,
+            }
+        }
+        tracing::info!("stopping; tools that run go on in their own units");
+        notify::stopping();
+        watch.abort();
+        Ok(())
+    }
+
+    fn watch_node(&self) -> JoinHandle<()> {
+        let (cluster, tell) = (self.world.cluster.clone(), self.tell());
+        tokio::spawn(async move { cluster.watch_node(tell).await })
+    }
+
+    fn tell(&self) -> impl Fn(Fact) + Send + Sync + use<> {
+        let sender = self.sender.clone();
+        // The receiver lives as long as the loop; after it nobody wants to know.
+        move |fact| drop(sender.send(Input::Saw(fact)))
+    }
+
+    /// Feeds one input in and carries out what follows.
+    fn take(&mut self, input: Input) -> Result<(), DriveError> {
+        let mut inputs = VecDeque::from([input]);
+        while let Some(input) = inputs.pop_front() {
+            for output in self.agent.on(self.world.clock.now(), input) {
+                match output {
+                    Output::Store(memory) => {
+                        self.journal.store(&memory)?;
+                        inputs.push_back(Input::Stored);
+                    }
+                    Output::Start(id, act) => self.start(id, act),
+                    Output::Stop(id) => inputs.extend(self.stop(id)),
+                    Output::Report(report) => self.reporter.tell(*report),
+                    Output::WakeAt(moment) => self.wake = moment,
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn start(&mut self, id: ActId, act: Act) {
+        tracing::debug!(act = act.word(), id = id.0, "start");
+        let (world, sender, tell) = (self.world.clone(), self.sender.clone(), self.tell());
+        let task = tokio::spawn(async move {
+            let word = act.word();
+            let ended = world.carry_out(act, tell).await;
+            if let Some(fault) = &ended.fault {
+                tracing::warn!(act = word, "{}", fault.message);
+            }
+            drop(sender.send(Input::Ended(id, ended)));
+        });
+        self.running = Some((id, task));
+    }
+
+    /// Stops the act that runs. Its own end may be on its way already; the rules ignore the second one.
+    fn stop(&mut self, id: ActId) -> Option<Input> {
+        let (_, task) = self.running.take_if(|(running, _)| *running == id)?;
+        task.abort();
+        let fault = Fault { class: FaultClass::Stopped, message: "stopped".to_owned() };
+        Some(Input::Ended(id, Ended::badly(fault)))
+    }
+
+    /// Renews the Lease beside whatever goes on; one renewal at a time.
+    fn beat(&mut self) {
+        let busy = self.heartbeat.as_ref().is_some_and(|task| !task.is_finished());
+        let Some(renewal) = self.agent.heartbeat().filter(|_| !busy) else { return };
+        let (world, tell) = (self.world.clone(), self.tell());
+        self.heartbeat = Some(tokio::spawn(async move {
+            let ended = world.carry_out(renewal, |_| {}).await;
+            ended.facts.into_iter().for_each(tell);
+        }));
+    }
+}

@@ -1,0 +1,57 @@
+//! Captured output of apt 2.6, and the real apt on a repository of our own.
+
+use super::*;
+
+#[test]
+fn a_simulation_is_read_with_what_goes_and_what_comes() {
+    let text = "NOTE: This is only a simulation!
+Reading package lists...
+Remv kubernetes-cni [1.8.0-1.1]
+Inst cri-tools [1.35.0-1.1] (1.36.0-1.1 localhost [amd64])
+Inst kubeadm [1.36.2-1.1] (1.36.3-1.2 localhost [amd64]) []
+Inst conntrack:amd64 (1:1.4.7-1 Debian:12/stable [amd64])
+Conf kubeadm (1.36.3-1.2 localhost [amd64])
+";
+    let read = simulation(text);
+    let installs: Vec<_> = read.installs.iter().map(|(name, version)| format!("{name} {version}")).collect();
+    assert_eq!(installs, ["cri-tools 1.36.0-1.1", "kubeadm 1.36.3-1.2", "conntrack 1:1.4.7-1"]);
+    assert_eq!(read.removals, ["kubernetes-cni"]);
+}
+
+#[test]
+fn an_archive_is_found_by_its_exact_version() {
+    let temp = tempfile::tempdir().unwrap();
+    let settings = Settings { state: temp.path().to_owned(), ..Settings::default() };
+    fs::create_dir_all(settings.archives()).unwrap();
+    for name in [
+        "kubelet_1.36.3-1.10_amd64.deb",
+        "kubelet_1%3a1.36.3-1.1_amd64.deb",
+        "kubelet_1.36.3-1.1_amd64.deb.part",
+    ] {
+        fs::write(settings.archives().join(name), "").unwrap();
+    }
+    let find = |version: &str| archived(&settings, "kubelet", &version.parse().unwrap());
+    assert!(find("1.36.3-1.1").is_err());
+    assert!(find("1:1.36.3-1.1").unwrap().ends_with("kubelet_1%3a1.36.3-1.1_amd64.deb"));
+}
+
+#[test]
+fn a_source_that_was_taken_away_does_not_live_on() {
+    let temp = tempfile::tempdir().unwrap();
+    let source = temp.path().join("root/etc/apt/sources.list.d/kubernetes.list");
+    fs::create_dir_all(source.parent().unwrap()).unwrap();
+    fs::write(&source, "deb [trusted=yes] file:/srv ./\n").unwrap();
+    let settings =
+        Settings { root: temp.path().join("root"), state: temp.path().join("state"), ..Settings::default() };
+    assert_eq!(prepare(&settings).unwrap(), std::slice::from_ref(&source));
+    fs::remove_file(&source).unwrap();
+    assert!(prepare(&settings).unwrap().is_empty());
+    assert_eq!(fs::read_dir(settings.apt().join("sources")).unwrap().count(), 0);
+}
+
+#[test]
+fn packages_of_a_repository_on_this_host_are_copied_like_any_other() {
+    let list = "deb [trusted=yes] file:/srv/repo ./\ndeb mirror+file:/etc/mirrors.txt ./\n";
+    assert_eq!(fetched(list), list.replace(" file:/", " copy:/"));
+    assert_eq!(fetched("URIs: file:///srv/repo\n"), "URIs: copy:///srv/repo\n");
+}

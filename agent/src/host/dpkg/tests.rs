@@ -1,0 +1,60 @@
+//! dpkg's database as files.
+
+use super::*;
+use crate::host::tests::{Machine, STATUS};
+
+fn judged(text: &str) -> Dpkg {
+    judge(std::iter::once(text)).unwrap()
+}
+
+#[test]
+fn versions_and_holds_are_read_from_their_own_fields() {
+    let dpkg = judged(STATUS);
+    assert_eq!(dpkg.packages["kubeadm"].version.as_str(), "1.36.2-1.1");
+    assert!(dpkg.packages["kubeadm"].held && dpkg.packages["kubeadm"].configured);
+    assert!(!dpkg.interrupted && dpkg.broken.is_empty());
+}
+
+#[test]
+fn every_half_done_state_counts_as_interrupted_and_some_need_a_reinstallation() {
+    for (state, broken) in [
+        ("ok unpacked", false),
+        ("ok half-configured", false),
+        ("ok triggers-pending", false),
+        ("ok triggers-awaited", false),
+        ("reinstreq half-installed", true),
+        ("reinstreq half-configured", true),
+    ] {
+        let text = STATUS.replacen("ok installed", state, 1);
+        let dpkg = judged(&text);
+        assert!(dpkg.interrupted, "{state}");
+        assert_eq!(!dpkg.broken.is_empty(), broken, "{state}");
+        assert!(!dpkg.packages["kubeadm"].configured, "{state}");
+    }
+}
+
+#[test]
+fn a_package_that_was_removed_is_not_installed() {
+    for state in ["deinstall ok config-files", "purge ok not-installed"] {
+        let dpkg = judged(&STATUS.replacen("hold ok installed", state, 1));
+        assert!(!dpkg.packages.contains_key("kubeadm"), "{state}");
+        assert!(!dpkg.interrupted);
+    }
+}
+
+#[test]
+fn dpkgs_journal_without_a_dpkg_means_interrupted_and_overrides_the_status_file() {
+    let machine = Machine::new();
+    let journal = "Package: kubeadm\nStatus: hold ok unpacked\nArchitecture: amd64\nVersion: 1.36.3-1.1\n\n";
+    machine.write("/var/lib/dpkg/updates/tmp.i", "scratch");
+    assert!(!read(&machine.settings).unwrap().interrupted);
+    machine.write("/var/lib/dpkg/updates/0001", journal);
+    let dpkg = read(&machine.settings).unwrap();
+    assert!(dpkg.interrupted);
+    assert_eq!(dpkg.packages["kubeadm"].version.as_str(), "1.36.3-1.1");
+}
+
+#[test]
+fn a_version_that_is_none_is_an_error_and_not_an_absent_package() {
+    assert!(judge(std::iter::once(STATUS.replace("1.36.2-1.1", "$(x)").as_str())).is_err());
+}

@@ -1,0 +1,123 @@
+//! kubeadm's command lines, and what its preflight phase says.
+
+use std::path::Path;
+
+use upgrade_core::job::Verb;
+use upgrade_core::preflight::Outcome;
+use upgrade_core::version::Version;
+
+use super::process::{Output, last_lines};
+
+/// Where its package puts it.
+pub(super) const PROGRAM: &str = "/usr/bin/kubeadm";
+
+/// Arguments of the upgrade itself.
+pub(super) fn upgrade(verb: Verb, target: Version, config: Option<&Path>) -> Vec<String> {
+    match verb {
+        Verb::Apply => with_config(&["upgrade", "apply", &target.to_string(), "--yes"], config),
+        // The target of `node` is what kubeadm-config says: there is no argument for it.
+        Verb::NodeControlPlane | Verb::NodeWorker => with_config(&["upgrade", "node"], config),
+    }
+}
+
+/// Arguments of its preflight phase, which on a control plane also pulls the images.
+pub(super) fn preflight(verb: Verb, target: Version, config: Option<&Path>) -> Vec<String> {
+    match verb {
+        Verb::Apply => {
+            with_config(&["upgrade", "apply", "phase", "preflight", &target.to_string(), "--yes"], config)
+        }
+        Verb::NodeControlPlane | Verb::NodeWorker => {
+            with_config(&["upgrade", "node", "phase", "preflight"], config)
+        }
+    }
+}
+
+/// An `UpgradeConfiguration` may be given together with a version and `--yes`, and with little else
+/// (kubeadm's `ValidateMixedArguments`).
+fn with_config(args: &[&str], config: Option<&Path>) -> Vec<String> {
+    let mut args: Vec<String> = args.iter().map(|&arg| arg.to_owned()).collect();
+    if let Some(config) = config {
+        args.extend(["--config".to_owned(), config.display().to_string()]);
+    }
+    args
+}
+
+/// Signs of an API server that is away for the moment, or whose node authorizer has not caught up after a restart.
+const PASSING: [&str; 9] = [
+    "connection refused",
+    "connection reset",
+    "i/o timeout",
+    "context deadline exceeded",
+    "TLS handshake timeout",
+    "no route to host",
+    "unexpected EOF",
+    "no relationship found between node",
+    "etcdserver: leader changed",
+];
+
+/// What follows from the preflight phase.
+pub(super) fn judge(output: &Output) -> Outcome {
+    if output.succeeded() {
+        return Outcome::Passed("kubeadm's own preflight passed".to_owned());
+    }
+    let said = format!("{}\n{}", output.stdout, output.stderr);
+    let errors: Vec<&str> = said.lines().map(str::trim).filter(|line| line.starts_with("[ERROR ")).collect();
+    if !errors.is_empty() {
+        let told = "put the check's name below ignorePreflightErrors of the UpgradeConfiguration file to pass over it";
+        return Outcome::Failed(format!("kubeadm's preflight found: {}; {told}", errors.join(" ")));
+    }
+    let text = format!(
+        "kubeadm's preflight ended with status {}: {}",
+        output.status,
+        last_lines(&said, 4).join(" / ")
+    );
+    if PASSING.iter().any(|sign| said.contains(sign)) {
+        Outcome::Pending(text)
+    } else {
+        Outcome::Failed(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn output(status: i32, stderr: &str) -> Output {
+        Output {
+            status,
+            stdout: "[upgrade/preflight] Running preflight checks\n".to_owned(),
+            stderr: stderr.to_owned(),
+        }
+    }
+
+    #[test]
+    fn the_verb_decides_the_command_and_the_file_is_handed_through() {
+        let target = "v1.36.3".parse().unwrap();
+        let file = Some(Path::new("/etc/node-upgrade-agent/kubeadm.yaml"));
+        let apply = preflight(Verb::Apply, target, file).join(" ");
+        assert_eq!(
+            apply,
+            "upgrade apply phase preflight v1.36.3 --yes --config /etc/node-upgrade-agent/kubeadm.yaml"
+        );
+        assert_eq!(preflight(Verb::NodeWorker, target, None), ["upgrade", "node", "phase", "preflight"]);
+        assert_eq!(upgrade(Verb::NodeControlPlane, target, None), ["upgrade", "node"]);
+    }
+
+    #[test]
+    fn an_error_of_kubeadms_preflight_is_for_people_and_is_quoted() {
+        let said = "error: error execution phase preflight: [preflight] Some fatal errors occurred:\n\
+                    \t[ERROR SystemVerification]: missing required cgroups: cpu\n\
+                    [preflight] If you know what you are doing, you can make a check non-fatal with \
+                    `--ignore-preflight-errors=...`\n";
+        let Outcome::Failed(text) = judge(&output(1, said)) else { panic!("not failed") };
+        assert!(text.contains("[ERROR SystemVerification]: missing required cgroups: cpu"), "{text}");
+    }
+
+    #[test]
+    fn an_api_server_that_is_away_is_waited_for() {
+        let said =
+            "error: Get \"https://10.0.0.1:6443/api\": dial tcp 10.0.0.1:6443: connect: connection refused\n";
+        assert!(matches!(judge(&output(1, said)), Outcome::Pending(_)));
+        assert!(matches!(judge(&output(1, "error: unknown flag: --x\n")), Outcome::Failed(_)));
+    }
+}

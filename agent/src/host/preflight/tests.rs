@@ -1,0 +1,144 @@
+//! Judgements on captured output, and one whole run with the real apt on a repository of our own.
+
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
+
+use super::*;
+use crate::host::systemd::tests::{Fake, Restart};
+use crate::host::tests::Machine;
+
+fn output(status: i32, stdout: &str, stderr: &str) -> Output {
+    Output { status, stdout: stdout.to_owned(), stderr: stderr.to_owned() }
+}
+
+#[test]
+fn a_repository_that_does_not_answer_is_a_fault_and_one_that_cannot_be_trusted_a_finding() {
+    let away = "E: Failed to fetch http://127.0.0.1:9/InRelease  Could not connect to 127.0.0.1:9 (127.0.0.1). - \
+                connect (111: Connection refused)\nE: Some index files failed to download. They have been ignored, \
+                or old ones used instead.\n";
+    assert!(matches!(judge_fetch(&output(100, "", away), "x"), Err(Stop::Fault(_))));
+    assert!(matches!(judge_fetch(&output(0, "", &away.replace("E:", "W:")), "x"), Err(Stop::Fault(_))));
+    let unsigned = "E: The repository 'http://127.0.0.1/ ./ Release' is not signed.\n";
+    assert!(matches!(judge_fetch(&output(100, "", unsigned), "x"), Err(Stop::Finding(_))));
+    assert!(judge_fetch(&output(0, "", "W: a warning\n"), "x").is_ok());
+}
+
+#[test]
+fn apt_may_change_our_packages_alone_and_remove_nothing() {
+    let ours = "Inst kubelet [1] (2 x [amd64])\nInst kubernetes-cni [1] (2 x [amd64])\n";
+    assert!(matches!(judge_simulation(&output(0, ours, "")), Outcome::Passed(_)));
+    for (stdout, status, told) in [
+        ("Inst containerd [1] (2 x [amd64])\n", 0, "also change containerd"),
+        ("Remv kubectl [1]\n", 0, "remove kubectl"),
+        ("", 100, "status text"),
+    ] {
+        let Outcome::Failed(text) = judge_simulation(&output(status, stdout, "status text")) else {
+            panic!("passed: {stdout}")
+        };
+        assert!(text.contains(told), "{text}");
+    }
+}
+
+#[test]
+fn cgroup_v1_is_refused_where_the_new_kubelet_refuses_it() {
+    let v = |text: &str| text.parse::<Version>().unwrap();
+    assert!(matches!(judge_cgroups(true, v("1.36.3"), ""), Outcome::Passed(_)));
+    assert!(matches!(judge_cgroups(false, v("1.34.9"), ""), Outcome::Passed(_)));
+    assert!(matches!(judge_cgroups(false, v("1.35.0"), "kind: x\n"), Outcome::Failed(_)));
+    assert!(matches!(judge_cgroups(false, v("1.35.0"), "failCgroupV1: false\n"), Outcome::Passed(_)));
+    assert!(matches!(judge_cgroups(false, v("1.35.0"), "failCgroupV1: true\n"), Outcome::Failed(_)));
+}
+
+#[test]
+fn an_interrupted_dpkg_is_repaired_later_and_a_broken_package_is_for_people() {
+    let interrupted = Dpkg { interrupted: true, ..Dpkg::default() };
+    assert!(matches!(judge_dpkg(&interrupted), Outcome::Passed(_)));
+    let broken = Dpkg { broken: vec!["kubelet".to_owned()], ..interrupted };
+    assert!(matches!(judge_dpkg(&broken), Outcome::Failed(_)));
+}
+
+/// Packages shaped like the community's, with programs that say what kubelet and kubeadm would.
+fn repository(machine: &Machine, versions: &[&str]) {
+    let place = machine.temp.path().join("repository");
+    fs::create_dir_all(&place).unwrap();
+    for version in versions {
+        for (name, depends) in
+            [("kubeadm", "cri-tools (>= 1.30.0)"), ("kubelet", "kubernetes-cni (>= 1.2.0)")]
+        {
+            let tree = machine.temp.path().join("tree");
+            let _ = fs::remove_dir_all(&tree);
+            fs::create_dir_all(tree.join("DEBIAN")).unwrap();
+            fs::create_dir_all(tree.join("usr/bin")).unwrap();
+            let control = format!(
+                "Package: {name}\nVersion: {version}\nArchitecture: amd64\nMaintainer: somebody <s@example.org>\n\
+                 Depends: {depends}\nDescription: test\n"
+            );
+            fs::write(tree.join("DEBIAN/control"), control).unwrap();
+            let program = tree.join("usr/bin").join(name);
+            fs::write(&program, format!("#!/bin/sh\necho Kubernetes v{version} $*\n")).unwrap();
+            fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+            tool("dpkg-deb", &["--root-owner-group", "-Zgzip", "-b"], &[&tree, &place]);
+        }
+    }
+    let index = Command::new("apt-ftparchive").args(["packages", "."]).current_dir(&place).output().unwrap();
+    assert!(index.status.success());
+    fs::write(place.join("Packages"), index.stdout).unwrap();
+    let source = format!("deb [trusted=yes] file:{} ./\n", place.display());
+    machine.write("/etc/apt/sources.list.d/kubernetes.list", &source);
+    fs::create_dir_all(machine.path("/sys/fs/cgroup")).unwrap();
+}
+
+fn tool(program: &str, args: &[&str], paths: &[&Path]) {
+    assert!(Command::new(program).args(args).args(paths).output().unwrap().status.success());
+}
+
+fn found(seen: &HostPreflight, check: Check) -> Vec<&Outcome> {
+    seen.findings.iter().filter(|finding| finding.check == check).map(|finding| &finding.outcome).collect()
+}
+
+#[tokio::test]
+async fn with_a_real_apt_a_target_is_resolved_downloaded_and_tried_out() {
+    let machine = Machine::new();
+    repository(&machine, &["1.36.2-1.1", "1.36.3-1.1", "1.36.3-1.2"]);
+    // The test's own file system may be cgroup v1 in a temporary directory's eyes: allowed here.
+    machine.write("/var/lib/kubelet/config.yaml", "failCgroupV1: false\n");
+    let host = machine.host(&Fake::new(Restart::Hangs));
+    let seen = host.preflight("1.36.3".parse().unwrap(), Verb::NodeWorker).await.unwrap();
+    let failed: Vec<_> =
+        seen.findings.iter().filter(|finding| !matches!(finding.outcome, Outcome::Passed(_))).collect();
+    assert!(failed.is_empty(), "{failed:#?}");
+    assert_eq!(seen.to.as_ref().unwrap().kubelet.as_str(), "1.36.3-1.2");
+    assert_eq!(seen.from.as_ref().unwrap().kubelet.as_str(), "1.36.2-1.1");
+    assert!(seen.way_back);
+    for check in [Check::Packages, Check::Simulation, Check::KubeletFlags, Check::Kubeadm, Check::Dpkg] {
+        assert_eq!(found(&seen, check).len(), 1, "{check}");
+    }
+    for name in ["kubeadm_1.36.3-1.2", "kubelet_1.36.3-1.2", "kubeadm_1.36.2-1.1", "kubelet_1.36.2-1.1"] {
+        assert!(machine.settings.archives().join(format!("{name}_amd64.deb")).is_file(), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn with_a_real_apt_packages_that_are_gone_leave_no_way_back_and_refuse_nothing() {
+    let machine = Machine::new();
+    repository(&machine, &["1.36.3-1.1"]);
+    machine.write("/var/lib/kubelet/config.yaml", "failCgroupV1: false\n");
+    let host = machine.host(&Fake::new(Restart::Hangs));
+    let seen = host.preflight("1.36.3".parse().unwrap(), Verb::NodeWorker).await.unwrap();
+    assert!(!seen.way_back);
+    assert!(matches!(found(&seen, Check::Packages)[..], [Outcome::Passed(_)]), "{seen:#?}");
+    let seen = host.preflight("1.36.9".parse().unwrap(), Verb::NodeWorker).await.unwrap();
+    let [Outcome::Failed(text)] = found(&seen, Check::Packages)[..] else { panic!("{seen:#?}") };
+    assert!(text.contains("newest there is 1.36.3-1.1"), "{text}");
+    assert_eq!(seen.to, None);
+}
+
+#[tokio::test]
+async fn with_a_real_apt_a_repository_that_is_away_is_a_fault() {
+    let machine = Machine::new();
+    repository(&machine, &["1.36.3-1.1"]);
+    machine.write("/etc/apt/sources.list.d/kubernetes.list", "deb [trusted=yes] http://127.0.0.1:9 ./\n");
+    let host = machine.host(&Fake::new(Restart::Hangs));
+    let fault = host.preflight("1.36.3".parse().unwrap(), Verb::NodeWorker).await.unwrap_err();
+    assert!(fault.message.contains("could not fetch the package lists"), "{}", fault.message);
+}

@@ -1,0 +1,90 @@
+//! What `plan` and `status` print for a person.
+
+use std::collections::BTreeSet;
+
+use upgrade_core::preflight::{Check, Findings, Outcome, Verdict, judge};
+use upgrade_core::report::Report;
+use upgrade_core::request::STATUS;
+use upgrade_core::seen::{NodeSeen, Ready};
+use upgrade_core::time::Unix;
+use upgrade_core::version::reachable;
+
+/// What preflight found, and whether an upgrade would go on.
+pub fn plan(node: &NodeSeen, findings: &Findings, skip: &BTreeSet<Check>) -> (String, bool) {
+    let mut text = String::new();
+    let runs = node.kubelet.map_or_else(|| "an unknown version".to_owned(), |version| version.to_string());
+    line(&mut text, &format!("{}: {runs} → {}", node.name, findings.target));
+    if let Some(hop) = &findings.hop {
+        line(&mut text, &format!("  kubeadm {} → {}", hop.from.kubeadm, hop.to.kubeadm));
+        line(&mut text, &format!("  kubelet {} → {}", hop.from.kubelet, hop.to.kubelet));
+    }
+    let unreachable =
+        node.kubelet.and_then(|running| reachable(running, findings.target, node.control_plane).err());
+    if let Some(why) = &unreachable {
+        line(&mut text, &format!("  NO    {:<13} {why}", Check::Reachable.word()));
+    }
+    for finding in &findings.findings {
+        let skipped = skip.contains(&finding.check) && finding.check.may_be_skipped();
+        let (mark, message) = match &finding.outcome {
+            Outcome::Passed(message) => ("ok", message),
+            Outcome::Failed(message) | Outcome::Pending(message) if skipped => ("skip", message),
+            Outcome::Failed(message) => ("NO", message),
+            Outcome::Pending(message) => ("wait", message),
+        };
+        line(&mut text, &format!("  {mark:<5} {:<13} {message}", finding.check.word()));
+    }
+    let verdict = judge(findings, skip);
+    let goes = unreachable.is_none() && matches!(verdict, Verdict::Go { .. });
+    line(
+        &mut text,
+        match (&verdict, goes) {
+            (_, true) => "The upgrade would go on.",
+            (Verdict::NotYet(_), _) => "The upgrade would wait.",
+            _ => "The upgrade would be refused; nothing would be touched.",
+        },
+    );
+    (text, goes)
+}
+
+/// Where the node's upgrade stands, from its annotations.
+pub fn status(node: &NodeSeen, now: Unix, json: bool) -> String {
+    let Some(raw) = node.annotations.get(STATUS) else {
+        return format!("{}: no agent has reported on this Node yet\n", node.name);
+    };
+    if json {
+        return format!("{raw}\n");
+    }
+    let report: Report = match serde_json::from_str(raw) {
+        Ok(report) => report,
+        Err(error) => {
+            return format!("{}: the annotation {STATUS} cannot be read: {error}\n{raw}\n", node.name);
+        }
+    };
+    let mut text = String::new();
+    let dash = || "-".to_owned();
+    let ready = if node.ready == Ready::True { "Ready" } else { "not Ready" };
+    let cordoned = if node.unschedulable { ", cordoned" } else { "" };
+    line(&mut text, &format!("node      {} ({ready}{cordoned})", node.name));
+    line(
+        &mut text,
+        &format!("current   {}", report.current.map_or_else(dash, |version| version.to_string())),
+    );
+    line(&mut text, &format!("target    {}", report.target.unwrap_or_else(dash)));
+    line(&mut text, &format!("phase     {} for {} s", report.phase, now.since(report.since)));
+    line(&mut text, &format!("lease     {}", report.slot.unwrap_or_else(dash)));
+    line(&mut text, &format!("reason    {}", report.reason));
+    line(&mut text, &format!("message   {}", report.message));
+    if let Some(drain) = report.drain {
+        line(&mut text, &format!("drain     {} pods left", drain.pods_left));
+        for blocked in drain.blocked {
+            let budget = blocked.budget.unwrap_or_else(|| "the server".to_owned());
+            line(&mut text, &format!("          {budget} holds {}: {}", blocked.pod, blocked.message));
+        }
+    }
+    text
+}
+
+fn line(text: &mut String, line: &str) {
+    text.push_str(line);
+    text.push('\n');
+}
