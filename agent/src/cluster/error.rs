@@ -108,7 +108,8 @@ impl Error {
 
     /// Whether a write was refused because somebody else wrote first.
     pub(super) fn is_conflict(&self) -> bool {
-        self.status().is_some_and(|status| status.is_conflict() || status.is_already_exists())
+        // By code, because a proxy's answer carries no reason; 409 is `Conflict` and `AlreadyExists` alike.
+        self.status().is_some_and(|status| status.code == 409)
     }
 
     /// Whether the client itself may be at fault: a fresh one reads the credential again and opens a new connection.

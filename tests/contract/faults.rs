@@ -1,0 +1,310 @@
+//! What the adapters come to when things go wrong; needs an API server that does so at will.
+
+use futures::FutureExt;
+use kube::Client;
+use kube::api::{DeleteParams, Patch, PatchParams};
+use serde_json::json;
+use upgrade_core::act::FaultClass;
+use upgrade_core::cordon::found_cordoned;
+use upgrade_core::drain::{DrainOptions, DrainState};
+use upgrade_core::job::LeaseName;
+use upgrade_core::request;
+use upgrade_core::seen::{Fact, LeaseSeen};
+use upgrade_core::version::Version;
+use upgrade_tests::api::Api;
+use upgrade_tests::api::faults::{Effect, Fault};
+
+use super::bench::{Bench, OTHER, OWN, Told, holder, is_held, lease_seen, node_seen};
+
+const SLOT: LeaseName = LeaseName::Slot(0);
+const CURRENT: Version = Version::new(1, 36, 3);
+
+/// Somebody patches the own Node just before a request is served.
+fn somebody_patches_first(patch: serde_json::Value) -> impl Fn() -> Effect + Send + 'static {
+    move || {
+        let patch = patch.clone();
+        Effect::First(Box::new(move |admin: &Client| {
+            let nodes = kube::Api::<k8s_openapi::api::core::v1::Node>::all(admin.clone());
+            async move {
+                nodes.patch(OWN, &PatchParams::default(), &Patch::Merge(&patch)).await.unwrap();
+            }
+            .boxed()
+        }))
+    }
+}
+
+fn writes(server: &Api, part: &str) -> usize {
+    server.requests().iter().filter(|line| !line.starts_with("GET") && line.contains(part)).count()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cordon_decided_from_an_old_read_is_decided_anew() {
+    let (bench, server) = Bench::fake().await;
+    let theirs = json!({"spec": {"unschedulable": true}});
+    server.fail(Fault::once(&["PATCH", "/nodes/n1?"], somebody_patches_first(theirs)).after(1));
+    // The admin's own patch is the first request that fits; the agent's is the second.
+    bench.patch_node(OWN, &json!({"metadata": {"annotations": {"x": "1"}}})).await;
+    let ended = bench.own.cordon().await;
+    assert_eq!(
+        found_cordoned(node_seen(&ended)),
+        Some(true),
+        "their cordon came between our read and our write"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_never_holds_still_is_given_up_with_a_fault() {
+    let (bench, server) = Bench::fake().await;
+    let conflict = || Effect::Refuse(409, "the object has been modified".to_owned());
+    server.fail(Fault::once(&["PATCH", "/nodes/n1"], conflict).times(100));
+    let fault = bench.own.cordon().await.fault.unwrap();
+    assert_eq!(fault.class, FaultClass::Transient);
+    assert_eq!(writes(&server, "PATCH /api/v1/nodes/n1"), 5 + 1, "one by the bench, five tries");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cordon_whose_answer_was_lost_is_still_ours() {
+    let (bench, server) = Bench::fake().await;
+    server.fail(Fault::once(&["PATCH", "/nodes/n1"], || Effect::LoseAnswer));
+    let fault = bench.own.cordon().await.fault.unwrap();
+    assert!(fault.message.contains("cordoning Node n1: no answer within 10 s"), "{}", fault.message);
+    let again = bench.own.cordon().await;
+    assert_eq!(found_cordoned(node_seen(&again)), Some(false));
+    assert!(!node_seen(&bench.own.uncordon().await).unschedulable);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_claim_whose_answer_was_lost_is_found_held() {
+    for method in ["POST", "PUT"] {
+        let (bench, server) = Bench::fake().await;
+        if method == "PUT" {
+            bench.make_lease(&json!({"name": "slot-0"}), &json!({})).await;
+        }
+        server.fail(Fault::once(&[method, "/leases"], || Effect::LoseAnswer));
+        let fault = bench.own.claim(SLOT, &holder(OWN)).await.fault.unwrap();
+        assert_eq!(fault.class, FaultClass::Transient);
+        assert!(is_held(lease_seen(&bench.own.claim(SLOT, &holder(OWN)).await)), "{method}");
+        assert!(!is_held(lease_seen(&bench.other.claim(SLOT, &holder(OTHER)).await)), "{method}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_claims_between_our_read_and_our_write_has_the_lease() {
+    for absent in [true, false] {
+        let (bench, server) = Bench::fake().await;
+        if !absent {
+            bench.make_lease(&json!({"name": "slot-0"}), &json!({})).await;
+        }
+        let other = bench.other.clone();
+        let method = if absent { "POST" } else { "PUT" };
+        server.fail(Fault::once(&[method, "/leases"], move || {
+            let other = other.clone();
+            Effect::First(Box::new(move |_| {
+                async move { assert!(is_held(lease_seen(&other.claim(SLOT, &holder(OTHER)).await))) }.boxed()
+            }))
+        }));
+        let claimed = bench.own.claim(SLOT, &holder(OWN)).await;
+        assert_eq!(*lease_seen(&claimed), LeaseSeen::Other(holder(OTHER).to_string()));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_call_waits_for_ever_and_a_fault_tells_the_whole_chain() {
+    let (bench, server) = Bench::fake().await;
+    server.fail(Fault::once(&["GET", "/nodes/n1"], || Effect::Swallow));
+    let begun = tokio::time::Instant::now();
+    assert!(bench.own.read_node().await.is_err());
+    assert_eq!(begun.elapsed().as_secs(), 10);
+    server.fail(Fault::once(&["GET", "/nodes/n1"], || Effect::Unreachable));
+    let fault = bench.own.read_node().await.unwrap_err();
+    assert!(fault.message.starts_with("reading Node n1: "), "{}", fault.message);
+    assert_eq!(fault.message.matches("connection refused").count(), 1, "{}", fault.message);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_watch_outlives_cuts_and_forgotten_history() {
+    let (bench, server) = Bench::fake().await;
+    let told = Told::default();
+    let script = async {
+        told.until_node(|node| node.is_some()).await;
+        for (number, fault) in
+            [Api::cut_watches, Api::expire_watches, Api::cut_watches].into_iter().enumerate()
+        {
+            fault(&server);
+            let value = number.to_string();
+            bench.patch_node(OWN, &json!({"metadata": {"annotations": {request::RETRY: value}}})).await;
+            told.until_node(|node| {
+                node.and_then(|node| node.annotations.get(request::RETRY)) == Some(&value)
+            })
+            .await;
+        }
+    };
+    tokio::select! {
+        () = bench.own.watch_node(told.ear()) => {}
+        () = script => {}
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_watch_begins_when_the_api_server_comes_back() {
+    let (bench, server) = Bench::fake().await;
+    server.fail(Fault::once(&["GET", "/nodes"], || Effect::Unreachable).times(3));
+    server.fail(Fault::once(&["GET", "/nodes"], || Effect::Swallow));
+    let told = Told::default();
+    tokio::select! {
+        () = bench.own.watch_node(told.ear()) => {}
+        () = told.until_node(|node| node.is_some()) => {}
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lagging_watch_does_not_take_our_own_write_back() {
+    let (bench, server) = Bench::fake().await;
+    let told = Told::default();
+    let script = async {
+        told.until_node(|node| node.is_some()).await;
+        server.freeze_watches();
+        // This change is older than our cordon and will be shown after its answer.
+        bench.patch_node(OWN, &json!({"metadata": {"annotations": {request::RETRY: "old"}}})).await;
+        assert!(node_seen(&bench.own.cordon().await).unschedulable);
+        let before = told.all().len();
+        server.thaw();
+        bench.patch_node(OWN, &json!({"metadata": {"annotations": {request::RETRY: "new"}}})).await;
+        told.until_node(|node| {
+            node.and_then(|node| node.annotations.get(request::RETRY)).is_some_and(|value| value == "new")
+        })
+        .await;
+        for fact in &told.all()[before..] {
+            assert!(matches!(fact, Fact::Node(Some(node)) if node.unschedulable), "{fact:?}");
+        }
+    };
+    tokio::select! {
+        () = bench.own.watch_node(told.ear()) => {}
+        () = script => {}
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_api_server_restored_from_a_backup_is_believed() {
+    let (bench, server) = Bench::fake().await;
+    for number in 0..50 {
+        bench.patch_node(OTHER, &json!({"metadata": {"annotations": {"x": number.to_string()}}})).await;
+    }
+    let told = Told::default();
+    let script = async {
+        bench.own.announce(CURRENT).await;
+        told.until_node(|node| node.is_some_and(|node| node.annotations.contains_key(request::CURRENT)))
+            .await;
+        server.restore_from_backup();
+        bench.patch_node(OWN, &json!({"metadata": {"annotations": {request::RETRY: "after"}}})).await;
+        told.until_node(|node| node.is_some_and(|node| node.annotations.contains_key(request::RETRY))).await;
+        bench.patch_node(OWN, &json!({"metadata": {"annotations": {request::RETRY: "later"}}})).await;
+        told.until_node(|node| {
+            node.and_then(|node| node.annotations.get(request::RETRY)).is_some_and(|value| value == "later")
+        })
+        .await;
+    };
+    tokio::select! {
+        () = bench.own.watch_node(told.ear()) => {}
+        () = script => {}
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_idle_hour_costs_at_most_fifteen_requests() {
+    let (bench, server) = Bench::fake().await;
+    let before = server.requests().len();
+    let hour = std::time::Duration::from_secs(3600);
+    assert!(tokio::time::timeout(hour, bench.own.watch_node(|_| {})).await.is_err());
+    let spent = server.requests().len() - before;
+    assert!((2..=15).contains(&spent), "{spent} requests");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_report_that_changes_no_condition_writes_none() {
+    let (bench, server) = Bench::fake().await;
+    let text = json!({
+        "phase": "draining", "since": 0, "attempts": 0, "reason": "Draining", "message": "3 pods left",
+    });
+    let mut report: upgrade_core::report::Report = serde_json::from_value(text).unwrap();
+    bench.own.report(&report).await.unwrap();
+    report.attempts = 1;
+    bench.own.report(&report).await.unwrap();
+    let conditions = writes(&server, "PATCH /api/v1/nodes/n1/status") - 1;
+    assert_eq!(conditions, 1, "one by the bench, one of ours");
+    report.message = "2 pods left".to_owned();
+    server.fail(Fault::once(&["PATCH", "/nodes/n1/status"], || Effect::Unreachable));
+    assert!(bench.own.report(&report).await.is_err());
+    bench.own.report(&report).await.unwrap();
+    assert_eq!(writes(&server, "PATCH /api/v1/nodes/n1/status") - 1, 3, "a lost one is written again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_of_the_same_name_and_another_uid_is_not_evicted() {
+    let (bench, server) = Bench::fake().await;
+    bench.make_pod("web", OWN, "ReplicaSet").await;
+    server.fail(Fault::once(&["POST", "/pods/web/eviction"], || {
+        Effect::First(Box::new(|admin: &Client| {
+            let pods = kube::Api::<k8s_openapi::api::core::v1::Pod>::namespaced(admin.clone(), "default");
+            async move {
+                let mut pod = pods.get("web").await.unwrap();
+                pods.delete("web", &DeleteParams::default()).await.unwrap();
+                // The same name comes back as a pod that belongs on this node.
+                pod.metadata.uid = None;
+                pod.metadata.resource_version = None;
+                for owner in pod.metadata.owner_references.iter_mut().flatten() {
+                    owner.kind = "DaemonSet".to_owned();
+                }
+                pods.create(&kube::api::PostParams::default(), &pod).await.unwrap();
+            }
+            .boxed()
+        }))
+    }));
+    let ended = bench.own.drain(DrainOptions::default(), |_| {}).await;
+    assert!(
+        matches!(&ended.facts[..], [Fact::Drain(drained)] if drained.state == DrainState::Drained),
+        "{ended:?}"
+    );
+    assert_eq!(bench.pods().await, ["web"]);
+    assert_eq!(writes(&server, "/eviction"), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_outlives_an_api_server_that_restarts() {
+    let (bench, server) = Bench::fake().await;
+    for number in 0..5 {
+        bench.make_pod(&format!("web-{number}"), OWN, "ReplicaSet").await;
+    }
+    server.fail(Fault::once(&["/eviction"], || Effect::Unreachable).times(2));
+    server.fail(Fault::once(&["/eviction"], || Effect::LoseAnswer));
+    server.fail(Fault::once(&["/eviction"], || Effect::Refuse(500, "etcdserver: leader changed".to_owned())));
+    server.fail(Fault::once(&["GET", "/pods"], || Effect::Unreachable).times(3));
+    server.cut_watches();
+    let ended = bench.own.drain(DrainOptions::default(), |_| {}).await;
+    assert!(
+        matches!(&ended.facts[..], [Fact::Drain(drained)] if drained.state == DrainState::Drained),
+        "{ended:?}"
+    );
+    assert!(bench.pods().await.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_that_shows_nothing_more_does_not_end_a_drain_and_does_not_hold_it_up() {
+    let (bench, server) = Bench::fake().await;
+    bench.make_pod("web", OWN, "ReplicaSet").await;
+    bench.make_budget("careful", 0).await;
+    let told = Told::default();
+    let script = async {
+        told.until(|facts| {
+            facts.iter().any(|fact| matches!(fact, Fact::Drain(progress) if !progress.blocked.is_empty()))
+        })
+        .await;
+        server.freeze_watches();
+        bench.delete_pod("web").await;
+    };
+    let (ended, ()) = tokio::join!(bench.own.drain(DrainOptions::default(), told.ear()), script);
+    assert!(
+        matches!(&ended.facts[..], [Fact::Drain(drained)] if drained.state == DrainState::Drained),
+        "{ended:?}"
+    );
+}

@@ -1,0 +1,83 @@
+use serde_json::json;
+use upgrade_core::act::Ended;
+use upgrade_core::drain::{DrainOptions, DrainState, Progress};
+use upgrade_core::job::Reason;
+use upgrade_core::seen::Fact;
+
+use super::super::bench::{Bench, OTHER, OWN, Told};
+
+super::against_the_fake!(
+    what_may_go_is_evicted_and_what_belongs_here_stays,
+    a_drain_waits_for_a_budget_and_names_it,
+    a_drain_that_must_not_begin_evicts_nothing,
+    a_drain_has_an_end,
+    every_pod_of_a_long_list_is_seen,
+);
+
+pub(crate) async fn what_may_go_is_evicted_and_what_belongs_here_stays(bench: &Bench) {
+    for number in 0..20 {
+        bench.make_pod(&format!("web-{number}"), OWN, "ReplicaSet").await;
+    }
+    bench.make_pod("proxy", OWN, "DaemonSet").await;
+    bench.make_pod("elsewhere", OTHER, "ReplicaSet").await;
+    let ended = bench.own.drain(DrainOptions::default(), |_| {}).await;
+    assert_eq!(progress(&ended).state, DrainState::Drained, "{ended:?}");
+    assert_eq!(bench.pods().await, ["elsewhere", "proxy"]);
+}
+
+pub(crate) async fn a_drain_waits_for_a_budget_and_names_it(bench: &Bench) {
+    bench.make_pod("web", OWN, "ReplicaSet").await;
+    bench.make_budget("careful", 0).await;
+    let told = Told::default();
+    let room = async {
+        told.until(|facts| facts.iter().any(|fact| blocks(fact, "careful"))).await;
+        assert_eq!(bench.pods().await, ["web"]);
+        bench.allow_disruptions("careful", 1).await;
+    };
+    let (ended, ()) = tokio::join!(bench.own.drain(DrainOptions::default(), told.ear()), room);
+    assert_eq!(progress(&ended).state, DrainState::Drained, "{ended:?}");
+    assert!(bench.pods().await.is_empty());
+}
+
+pub(crate) async fn a_drain_that_must_not_begin_evicts_nothing(bench: &Bench) {
+    bench.make_pod("web", OWN, "ReplicaSet").await;
+    let bare = json!([{"name": "main", "image": "registry.example/web:1"}]);
+    bench.make_pod_of(&json!({"name": "bare"}), OWN, &bare).await;
+    let ended = bench.own.drain(DrainOptions::default(), |_| {}).await;
+    let DrainState::GivenUp(trouble) = &progress(&ended).state else { panic!("{ended:?}") };
+    assert!(trouble.message.contains("default/bare"), "{trouble:?}");
+    assert_eq!(bench.pods().await, ["bare", "web"]);
+}
+
+pub(crate) async fn a_drain_has_an_end(bench: &Bench) {
+    bench.make_pod("web", OWN, "ReplicaSet").await;
+    bench.make_budget("careful", 0).await;
+    let options = DrainOptions { timeout: 1, ..DrainOptions::default() };
+    let ended = bench.own.drain(options, |_| {}).await;
+    let DrainState::GivenUp(trouble) = &progress(&ended).state else { panic!("{ended:?}") };
+    assert_eq!(trouble.reason, Reason::DrainBlocked);
+    assert!(trouble.message.contains("careful"), "{trouble:?}");
+}
+
+pub(crate) async fn every_pod_of_a_long_list_is_seen(bench: &Bench) {
+    for number in 0..120 {
+        bench.make_pod(&format!("web-{number}"), OWN, "ReplicaSet").await;
+    }
+    bench.make_pod("elsewhere", OTHER, "ReplicaSet").await;
+    let ended = bench.own.look_at_pods().await;
+    let [Fact::Pods(seen)] = &ended.facts[..] else { panic!("{ended:?}") };
+    assert_eq!(seen.pods.len(), 120);
+    assert!(seen.pods.iter().all(|pod| pod.ready && pod.controller.is_some()));
+}
+
+fn progress(ended: &Ended) -> &Progress {
+    match &ended.facts[..] {
+        [Fact::Drain(progress)] => progress,
+        _ => panic!("{ended:?}"),
+    }
+}
+
+fn blocks(fact: &Fact, budget: &str) -> bool {
+    let Fact::Drain(progress) = fact else { return false };
+    progress.blocked.iter().any(|blocked| blocked.budget.as_deref() == Some(budget))
+}

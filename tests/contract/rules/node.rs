@@ -1,0 +1,185 @@
+use k8s_openapi::api::core::v1::{Event, NodeCondition};
+use kube::Api;
+use kube::api::ListParams;
+use node_upgrade_agent::cluster::EventKind;
+use serde_json::{Value, json};
+use upgrade_core::cordon::found_cordoned;
+use upgrade_core::job::Reason;
+use upgrade_core::report::{Phase, Report};
+use upgrade_core::request;
+use upgrade_core::time::Unix;
+use upgrade_core::version::Version;
+
+use super::super::bench::{Bench, OTHER, OWN, Told, node_seen};
+
+super::against_the_fake!(
+    a_cordon_is_noted_in_the_same_write_and_taken_back_whole,
+    cordoning_again_writes_nothing,
+    somebody_elses_cordon_outlives_ours,
+    only_the_own_node_can_be_written,
+    the_watch_tells_every_change_of_the_own_node_and_none_of_others,
+    a_node_created_anew_is_told_as_another_one,
+    a_report_is_written_for_people_and_for_tools,
+    the_time_of_a_condition_moves_only_with_its_status,
+    an_event_stands_where_kubectl_describe_looks,
+    a_node_that_does_not_exist_is_named,
+);
+
+pub(crate) async fn a_cordon_is_noted_in_the_same_write_and_taken_back_whole(bench: &Bench) {
+    let before = bench.node(OWN).await;
+    let cordoned = bench.own.cordon().await;
+    assert!(node_seen(&cordoned).unschedulable);
+    assert_eq!(found_cordoned(node_seen(&cordoned)), Some(false));
+    let uncordoned = bench.own.uncordon().await;
+    assert!(!node_seen(&uncordoned).unschedulable);
+    assert_eq!(found_cordoned(node_seen(&uncordoned)), None);
+    let after = bench.node(OWN).await;
+    let unschedulable =
+        |spec: Option<k8s_openapi::api::core::v1::NodeSpec>| spec.and_then(|spec| spec.unschedulable);
+    assert_eq!(unschedulable(after.spec), unschedulable(before.spec));
+    assert!(after.metadata.annotations.unwrap_or_default().get(request::FOUND_CORDONED).is_none());
+}
+
+pub(crate) async fn cordoning_again_writes_nothing(bench: &Bench) {
+    let once = bench.own.cordon().await;
+    let twice = bench.own.cordon().await;
+    assert_eq!(node_seen(&once), node_seen(&twice));
+}
+
+pub(crate) async fn somebody_elses_cordon_outlives_ours(bench: &Bench) {
+    bench.patch_node(OWN, &json!({"spec": {"unschedulable": true}})).await;
+    assert_eq!(found_cordoned(node_seen(&bench.own.cordon().await)), Some(true));
+    let after = bench.own.uncordon().await;
+    assert!(node_seen(&after).unschedulable);
+    assert_eq!(found_cordoned(node_seen(&after)), None);
+}
+
+pub(crate) async fn only_the_own_node_can_be_written(bench: &Bench) {
+    let before = bench.node(OTHER).await;
+    let refused = bench.astray.announce(Version::new(1, 36, 3)).await;
+    let fault = refused.fault.unwrap();
+    assert!(
+        fault.message.contains("annotating Node n2") && fault.message.contains("403"),
+        "{}",
+        fault.message
+    );
+    assert!(bench.astray.report(&report(Phase::Draining, Reason::Draining, "")).await.is_err());
+    assert!(bench.astray.cordon().await.fault.is_some());
+    assert_eq!(bench.node(OTHER).await, before);
+}
+
+pub(crate) async fn the_watch_tells_every_change_of_the_own_node_and_none_of_others(bench: &Bench) {
+    let told = Told::default();
+    let script = async {
+        told.until_node(|node| node.is_some_and(|node| node.name == OWN)).await;
+        let target = |node: &str, value: &str| {
+            let patch = json!({"metadata": {"annotations": {request::TARGET: value}}});
+            let node = node.to_owned();
+            async move { bench.patch_node(&node, &patch).await }
+        };
+        target(OTHER, "v1.36.9").await;
+        target(OWN, "v1.36.3").await;
+        told.until_node(|node| {
+            node.and_then(|node| node.annotations.get(request::TARGET))
+                .is_some_and(|value| value == "v1.36.3")
+        })
+        .await;
+    };
+    tokio::select! {
+        () = bench.own.watch_node(told.ear()) => {}
+        () = script => {}
+    }
+    let facts = told.all();
+    assert!(facts.iter().all(|fact| !format!("{fact:?}").contains(OTHER)), "{facts:?}");
+}
+
+pub(crate) async fn a_node_created_anew_is_told_as_another_one(bench: &Bench) {
+    let told = Told::default();
+    let script = async {
+        told.until_node(|node| node.is_some()).await;
+        let first = told.last_node().flatten().unwrap().uid;
+        bench.delete_node(OWN).await;
+        told.until_node(|node| node.is_none()).await;
+        bench.make_node(OWN, &json!({})).await;
+        told.until_node(|node| node.is_some_and(|node| node.uid != first)).await;
+    };
+    tokio::select! {
+        () = bench.own.watch_node(told.ear()) => {}
+        () = script => {}
+    }
+}
+
+pub(crate) async fn a_report_is_written_for_people_and_for_tools(bench: &Bench) {
+    let written = report(Phase::Draining, Reason::DrainBlocked, "budget web blocks");
+    bench.own.report(&written).await.unwrap();
+    let notes = bench.node(OWN).await.metadata.annotations.unwrap();
+    assert_eq!(notes[request::PHASE], "draining");
+    let status: Value = serde_json::from_str(&notes[request::STATUS]).unwrap();
+    assert_eq!(status["reason"], "DrainBlocked");
+    assert_eq!(status["message"], "budget web blocks");
+    let condition = condition(bench).await;
+    assert_eq!(condition.status, "False");
+    assert_eq!(condition.reason.as_deref(), Some("DrainBlocked"));
+    let ready = bench.node(OWN).await.status.unwrap().conditions.unwrap();
+    assert!(ready.iter().any(|condition| condition.type_ == "Ready"), "other conditions stay");
+    bench.own.report(&report(Phase::Idle, Reason::Idle, "at v1.36.3")).await.unwrap();
+    assert_eq!(self::condition(bench).await.status, "True");
+    bench.own.report(&report(Phase::Idle, Reason::Paused, "paused")).await.unwrap();
+    assert_eq!(self::condition(bench).await.status, "False", "idle without having what was asked for");
+}
+
+pub(crate) async fn the_time_of_a_condition_moves_only_with_its_status(bench: &Bench) {
+    let long_ago = json!({
+        "type": request::CONDITION, "status": "False", "reason": "Draining", "message": "",
+        "lastTransitionTime": "2026-01-01T00:00:00Z", "lastHeartbeatTime": "2026-01-01T00:00:00Z",
+    });
+    let nodes: Api<k8s_openapi::api::core::v1::Node> = Api::all(bench.admin.clone());
+    let patch = kube::api::Patch::Strategic(json!({"status": {"conditions": [long_ago]}}));
+    nodes.patch_status(OWN, &kube::api::PatchParams::default(), &patch).await.unwrap();
+    let before = condition(bench).await;
+    bench.own.report(&report(Phase::Draining, Reason::DrainBlocked, "blocked")).await.unwrap();
+    let same = condition(bench).await;
+    assert_eq!(same.reason.as_deref(), Some("DrainBlocked"));
+    assert_eq!(same.last_transition_time, before.last_transition_time);
+    assert!(same.last_heartbeat_time > before.last_heartbeat_time);
+    bench.own.report(&report(Phase::Idle, Reason::Idle, "done")).await.unwrap();
+    assert!(condition(bench).await.last_transition_time > before.last_transition_time);
+}
+
+pub(crate) async fn an_event_stands_where_kubectl_describe_looks(bench: &Bench) {
+    bench.own.event(EventKind::Warning, "DrainBlocked", "budget web blocks").await;
+    let events: Api<Event> = Api::namespaced(bench.admin.clone(), "default");
+    let events = events.list(&ListParams::default()).await.unwrap().items;
+    let event = events.iter().find(|event| event.reason.as_deref() == Some("DrainBlocked")).unwrap();
+    assert_eq!(event.involved_object.uid.as_deref(), Some(OWN));
+    assert_eq!(event.involved_object.kind.as_deref(), Some("Node"));
+    assert_eq!(event.type_.as_deref(), Some("Warning"));
+    assert_eq!(event.message.as_deref(), Some("budget web blocks"));
+}
+
+pub(crate) async fn a_node_that_does_not_exist_is_named(bench: &Bench) {
+    bench.delete_node(OWN).await;
+    assert_eq!(bench.own.read_node().await, Ok(None));
+    let fault = bench.own.cordon().await.fault.unwrap();
+    assert!(fault.message.contains("Node n1 does not exist"), "{}", fault.message);
+}
+
+async fn condition(bench: &Bench) -> NodeCondition {
+    let conditions = bench.node(OWN).await.status.unwrap().conditions.unwrap();
+    conditions.into_iter().find(|condition| condition.type_ == request::CONDITION).unwrap()
+}
+
+fn report(phase: Phase, reason: Reason, message: &str) -> Report {
+    Report {
+        target: Some("v1.36.3".to_owned()),
+        hop: None,
+        phase,
+        since: Unix(0),
+        attempts: 0,
+        reason,
+        message: message.to_owned(),
+        drain: None,
+        slot: None,
+        current: None,
+    }
+}

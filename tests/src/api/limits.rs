@@ -1,0 +1,83 @@
+//! What the two identities may do: the node authorizer, the NodeRestriction plugin, and the agents' own rules.
+
+use http::Method;
+use serde_json::Value;
+
+use super::Who;
+use super::answer::Answer;
+use super::request::Call;
+use super::serve::key;
+use super::store::Store;
+
+/// Namespace of Leases and policy.
+const NAMESPACE: &str = "node-upgrade-agent";
+
+/// Whether this identity may ask this at all.
+pub(super) fn allow(who: &Who, call: &Call, store: &Store) -> Result<(), Answer> {
+    let allowed = call.resource == "readyz"
+        || match who {
+            Who::Admin => true,
+            Who::Kubelet(node) => kubelet_may(node, call, store),
+            Who::Agent(_) => agent_may(call),
+        };
+    if allowed {
+        Ok(())
+    } else {
+        let message = format!("{} is forbidden: {who:?} cannot {} it", call.what(), call.method);
+        Err(Answer::forbidden(&message))
+    }
+}
+
+fn kubelet_may(node: &str, call: &Call, store: &Store) -> bool {
+    let named = call.name.as_deref();
+    let selects = |wanted: &str| call.query.get("fieldSelector").is_some_and(|fields| fields == wanted);
+    match (call.resource.as_str(), &call.method, call.subresource.as_deref()) {
+        ("nodes", &Method::GET, None) if named.is_none() => selects(&format!("metadata.name={node}")),
+        ("nodes", &Method::GET | &Method::PATCH | &Method::PUT, None) => named == Some(node),
+        ("nodes", &Method::PATCH | &Method::PUT, Some("status")) => named == Some(node),
+        ("pods", &Method::GET, None) if named.is_none() => selects(&format!("spec.nodeName={node}")),
+        // A pod that is gone is forbidden, not absent.
+        ("pods", &Method::GET, None) => {
+            store.get(&key(call)).is_some_and(|pod| pod["spec"]["nodeName"] == *node)
+        }
+        ("pods", &Method::POST, Some("eviction")) | ("events", &Method::POST, None) => true,
+        ("csinodes", &Method::GET, None) => named == Some(node),
+        _ => false,
+    }
+}
+
+fn agent_may(call: &Call) -> bool {
+    let here = call.namespace.as_deref();
+    match (call.resource.as_str(), &call.method) {
+        ("leases", &Method::GET | &Method::POST | &Method::PUT) => here == Some(NAMESPACE),
+        ("configmaps", &Method::GET) => here == Some(NAMESPACE) && call.name.as_deref() == Some("policy"),
+        ("nodes" | "poddisruptionbudgets", &Method::GET) => true,
+        ("pods", &Method::GET) => here == Some("kube-system") && call.name.is_none(),
+        _ => false,
+    }
+}
+
+/// Whether this identity may make this of what stood.
+pub(super) fn admit(who: &Who, call: &Call, before: Option<&Value>, after: &Value) -> Result<(), Answer> {
+    let untouched = |path: &[&str]| {
+        let at = |object: &Value| path.iter().fold(object.clone(), |at, key| at[key].clone());
+        before.is_some_and(|before| at(before) == at(after))
+    };
+    match who {
+        Who::Kubelet(node) if call.resource == "nodes" && !untouched(&["spec", "taints"]) => {
+            Err(Answer::forbidden(&format!("node {node:?} is not allowed to modify taints")))
+        }
+        Who::Agent(node) if call.resource == "leases" => {
+            let holder = |object: &Value| object["spec"]["holderIdentity"].as_str().map(str::to_owned);
+            let mine = |holder: Option<String>| {
+                holder.is_none_or(|holder| holder.split('/').next() == Some(node.as_str()))
+            };
+            if mine(holder(after)) && before.is_none_or(|before| mine(holder(before))) {
+                Ok(())
+            } else {
+                Err(Answer::forbidden("a holder can be set and cleared by itself alone"))
+            }
+        }
+        _ => Ok(()),
+    }
+}
