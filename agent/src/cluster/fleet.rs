@@ -40,7 +40,8 @@ impl Cluster {
         let tier = all.labels(CONTROL_PLANE_PODS);
         let pods =
             shared.list("listing control-plane pods", pods, &tier, |pod| control_plane_pod(&pod)).await?;
-        Ok(FleetSeen { at, nodes, leases, pods })
+        let kubeadm_config = self.kubeadm_config_version().await?;
+        Ok(FleetSeen { at, nodes, leases, pods, kubeadm_config })
     }
 
     /// Watches Leases and control-plane Nodes, telling [`Fact::Turn`] at each change that matters, until an error.
