@@ -50,8 +50,8 @@ impl Cluster {
         }
     }
 
-    fn compose(&self, kind: EventKind, reason: &str, note: &str) -> Event {
-        let now = Time(Timestamp::from_second(self.wall_seconds()).unwrap_or_default());
+    fn compose(&self, kind: EventKind, reason: &str, message: &str) -> Event {
+        let at = Time(Timestamp::from_second(self.wall_seconds()).unwrap_or_default());
         let node = self.node_name();
         Event {
             metadata: ObjectMeta {
@@ -68,13 +68,13 @@ impl Cluster {
                 ..ObjectReference::default()
             },
             reason: Some(reason.to_owned()),
-            message: Some(shortened(note).to_owned()),
+            message: Some(shortened(message).to_owned()),
             type_: Some(kind.word().to_owned()),
             source: Some(EventSource { component: Some(COMPONENT.to_owned()), host: Some(node.to_owned()) }),
             reporting_component: Some(COMPONENT.to_owned()),
             reporting_instance: Some(node.to_owned()),
-            first_timestamp: Some(now.clone()),
-            last_timestamp: Some(now),
+            first_timestamp: Some(at.clone()),
+            last_timestamp: Some(at),
             count: Some(1),
             ..Event::default()
         }

@@ -14,7 +14,6 @@ super::against_the_fake!(
     releasing_leaves_a_foreign_or_absent_lease_alone,
     a_released_lease_can_be_claimed,
     a_lease_of_a_newer_protocol_is_not_claimed,
-    looking_at_a_lease_proves_our_own_and_leaves_others_alone,
 );
 
 const SLOT: LeaseName = LeaseName::Slot(0);
@@ -109,19 +108,4 @@ pub(crate) async fn a_lease_of_a_newer_protocol_is_not_claimed(bench: &Bench) {
         "{fault:?}"
     );
     assert_eq!(bench.lease("slot-0").await.spec.unwrap_or_default().holder_identity, None);
-}
-
-pub(crate) async fn looking_at_a_lease_proves_our_own_and_leaves_others_alone(bench: &Bench) {
-    let look = || bench.own.look_at_lease(SLOT, &OWN_HOLDER);
-    static OWN_HOLDER: std::sync::LazyLock<upgrade_core::job::Holder> =
-        std::sync::LazyLock::new(|| holder(OWN));
-    assert_eq!(*lease_seen(&look().await), LeaseSeen::Free);
-    bench.own.claim(SLOT, &OWN_HOLDER).await;
-    bench.own.renew(SLOT, &OWN_HOLDER, Some("mark")).await;
-    assert!(is_held(lease_seen(&look().await)));
-    let notes = bench.lease("slot-0").await.metadata.annotations.unwrap();
-    assert_eq!(notes["node-upgrade-agent/degraded"], "mark");
-    bench.own.release(SLOT, &OWN_HOLDER).await;
-    bench.other.claim(SLOT, &holder(OTHER)).await;
-    assert_eq!(*lease_seen(&look().await), LeaseSeen::Other(holder(OTHER).to_string()));
 }
