@@ -70,7 +70,8 @@ pub(crate) async fn whoever_waits_is_told_of_a_freed_lease_and_not_of_renewals(b
     let held = |turn: &TurnSeen| turn.leases.iter().any(|lease| lease.holder.is_some());
     let script = async {
         told.until(|facts| turn(facts).is_some_and(|turn| held(&turn))).await;
-        bench.other.renew(slot, &theirs, None).await;
+        let renewal = Patch::Merge(json!({"spec": {"renewTime": "2020-01-01T00:00:00.000000Z"}}));
+        bench.leases().patch("slot-0", &PatchParams::default(), &renewal).await.unwrap();
         bench.other.release(slot, &theirs).await;
         told.until(|facts| turn(facts).is_some_and(|turn| !held(&turn))).await;
         assert_eq!(told.all().len(), 2, "{:?}", told.all());

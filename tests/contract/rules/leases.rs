@@ -54,7 +54,7 @@ pub(crate) async fn claiming_ones_own_lease_proves_it_again(bench: &Bench) {
 
 pub(crate) async fn another_job_of_the_same_node_is_another_holder(bench: &Bench) {
     let mut earlier = holder(OWN);
-    earlier.job.0 = "earlier".to_owned();
+    "earlier".clone_into(&mut earlier.job.0);
     bench.own.claim(SLOT, &earlier).await;
     let claimed = bench.own.claim(SLOT, &holder(OWN)).await;
     assert_eq!(*lease_seen(&claimed), LeaseSeen::Other(earlier.to_string()));
