@@ -18,7 +18,7 @@ use crate::reporter::Reporter;
 use crate::world::World;
 
 /// How often a holder renews its Lease, for people to see that it lives.
-const HEARTBEAT: Duration = Duration::from_secs(60);
+const HEARTBEAT: Duration = Duration::from_mins(1);
 
 /// Why the daemon ends.
 #[derive(Debug, thiserror::Error)]
@@ -129,10 +129,10 @@ impl Drive {
         tracing::debug!(act = act.word(), id = id.0, "start");
         let (world, sender, tell) = (self.world.clone(), self.sender.clone(), self.tell());
         let task = tokio::spawn(async move {
-            let word = act.word();
+            let name = act.word();
             let ended = world.carry_out(act, tell).await;
             if let Some(fault) = &ended.fault {
-                tracing::warn!(act = word, "{}", fault.message);
+                tracing::warn!(act = name, "{}", fault.message);
             }
             drop(sender.send(Input::Ended(id, ended)));
         });

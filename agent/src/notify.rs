@@ -1,11 +1,11 @@
-//! What systemd is told (sd_notify(3)): ready, alive, status.
+//! What systemd is told (`sd_notify(3)`): ready, alive, status.
 
 use std::time::Duration;
 
 use sd_notify::NotifyState;
 
 /// How often the loop shows that it turns when systemd wants no watchdog.
-const UNWATCHED: Duration = Duration::from_secs(60);
+const UNWATCHED: Duration = Duration::from_mins(1);
 
 /// Half of systemd's watchdog time. The sign of life is given by the loop itself, so a loop that hangs is restarted.
 pub fn watchdog_pace() -> Duration {

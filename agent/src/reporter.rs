@@ -37,14 +37,14 @@ impl Reporter {
         let line = format!("{}: {}", report.phase, report.message);
         notify::status(&line);
         let key = (report.phase, report.reason);
-        let Report { phase, reason, ref message, ref target, ref slot, .. } = report;
+        let Report { phase, reason, ref target, ref slot, .. } = report;
         let (target, slot) = (target.as_deref().unwrap_or("-"), slot.as_deref().unwrap_or("-"));
         if self.told.replace(key) == Some(key) {
-            tracing::debug!(%phase, %reason, target, slot, "{message}");
+            tracing::debug!(%phase, %reason, target, slot, "{line}");
         } else if is_trouble(&report) {
-            tracing::warn!(%phase, %reason, target, slot, "{message}");
+            tracing::warn!(%phase, %reason, target, slot, "{line}");
         } else {
-            tracing::info!(%phase, %reason, target, slot, "{message}");
+            tracing::info!(%phase, %reason, target, slot, "{line}");
         }
         self.newest.send_replace(Some(report));
     }

@@ -78,7 +78,7 @@ impl World {
             Act::Release { lease, holder } => cluster.release(lease, &holder).await,
             Act::Cordon => cluster.cordon().await,
             Act::Uncordon => cluster.uncordon().await,
-            Act::Drain { options, until } => cluster.drain(self.rest_of(options, until), tell).await,
+            Act::Drain { options, until } => cluster.drain(self.rest_of(&options, until), tell).await,
             Act::Run { unit, tool } => host.run(&unit, &tool).await,
             Act::Await { unit } => host.await_tool(&unit).await,
             Act::BackUp { job } => host.back_up(&job).await,
@@ -91,8 +91,8 @@ impl World {
     }
 
     /// A drain that is resumed has the rest of its time only.
-    fn rest_of(&self, options: DrainOptions, until: Unix) -> DrainOptions {
-        DrainOptions { timeout: until.since(self.clock.now().unix), ..options }
+    fn rest_of(&self, options: &DrainOptions, until: Unix) -> DrainOptions {
+        DrainOptions { timeout: until.since(self.clock.now().unix), ..options.clone() }
     }
 
     /// Adds the fleet's policy: it is read where claims are decided, so that an idle agent need not watch it.

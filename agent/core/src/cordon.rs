@@ -47,7 +47,7 @@ mod tests {
     fn node(unschedulable: bool, note: Option<bool>) -> NodeSeen {
         let annotations =
             note.map(|theirs| (FOUND_CORDONED.to_owned(), theirs.to_string())).into_iter().collect();
-        NodeSeen { unschedulable, annotations, ..NodeSeen::default() }
+        NodeSeen { annotations, unschedulable, ..NodeSeen::default() }
     }
 
     fn apply(before: &NodeSeen, patch: Option<CordonPatch>) -> NodeSeen {

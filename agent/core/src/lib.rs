@@ -9,6 +9,7 @@
 //! - [`seen`]: what was observed; [`act`]: what can be done.
 //! - [`decide`]: the rules that bring them together; [`agent`]: inputs to outputs around them.
 //! - [`preflight`], [`slots`], [`cordon`], [`drain`], [`verify`], [`policy`]: rules of their own.
+//! - [`rules`]: the oracle, which judges histories and knows nothing of all this.
 
 pub mod act;
 pub mod agent;
@@ -21,6 +22,7 @@ pub mod policy;
 pub mod preflight;
 pub mod report;
 pub mod request;
+pub mod rules;
 pub mod seen;
 pub mod slots;
 pub mod time;

@@ -9,7 +9,7 @@ use crate::cordon::{found_cordoned, is_cordoned_by_us};
 use crate::decide::Next;
 use crate::drain::Blocked;
 use crate::job::{Job, Memory, Reason, Stage, Step, Trouble, Verdict, Way};
-use crate::request::{CURRENT, TARGET};
+use crate::request::{CURRENT, Request, TARGET};
 use crate::seen::Seen;
 use crate::time::Unix;
 use crate::version::Version;
@@ -141,6 +141,9 @@ pub struct DrainReport {
     pub pods_left: usize,
     /// Pods that budgets hold.
     pub blocked: Vec<Blocked>,
+    /// Pods left here because their controller puts them back onto the cordoned node.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub returning: Vec<String>,
 }
 
 /// Derives the report from what is remembered, seen and decided; none before the own Node was seen.
@@ -153,11 +156,11 @@ pub fn derive(memory: &Memory, seen: &Seen, next: &Next, setback: Option<&str>) 
     let why = why(memory, next, setback);
     let attempts =
         job.map_or_else(|| memory.backoff.as_ref().map_or(0, |backoff| backoff.retreats), |job| job.tries);
-    let drain = seen
-        .drain
-        .as_ref()
-        .filter(|_| phase == Phase::Draining)
-        .map(|progress| DrainReport { pods_left: progress.left, blocked: progress.blocked.clone() });
+    let drain = seen.drain.as_ref().filter(|_| phase == Phase::Draining).map(|progress| DrainReport {
+        pods_left: progress.left,
+        blocked: progress.blocked.clone(),
+        returning: progress.returning.clone(),
+    });
     Some(Report {
         target: node.annotations.get(TARGET).cloned(),
         hop: job.map(|job| format!("{} → {}", job.hop.from.kubelet, job.hop.to.kubelet)),
@@ -174,7 +177,7 @@ pub fn derive(memory: &Memory, seen: &Seen, next: &Next, setback: Option<&str>) 
 
 /// The phase a memory and a decision stand for.
 pub fn phase(memory: &Memory, seen: &Seen, next: &Next) -> Phase {
-    let Some(job) = &memory.job else { return idle_phase(memory, next) };
+    let Some(job) = &memory.job else { return idle_phase(memory, seen, next) };
     match &job.stage {
         Stage::Clearing { .. } => clearing_phase(seen, next),
         Stage::Returning(Verdict::BackedOut(why)) if gives_way(why.reason) => Phase::Claiming,
@@ -201,7 +204,7 @@ fn gives_way(reason: Reason) -> bool {
     matches!(reason, Reason::WaitingForTurn | Reason::BudgetExhausted)
 }
 
-fn idle_phase(memory: &Memory, next: &Next) -> Phase {
+fn idle_phase(memory: &Memory, seen: &Seen, next: &Next) -> Phase {
     match next {
         Next::Do(Act::Preflight { .. }) => Phase::Preflight,
         Next::Do(Act::AwaitTurn) => Phase::Claiming,
@@ -213,10 +216,25 @@ fn idle_phase(memory: &Memory, next: &Next) -> Phase {
             }
             Reason::PreflightPending => Phase::Preflight,
             Reason::WaitingForTurn => Phase::Claiming,
+            // What did not answer is asked again in the phase it was asked in.
+            Reason::Retrying => underway(seen),
             _ => Phase::Idle,
         },
-        Next::Do(_) | Next::Remember(_) => Phase::Idle,
+        Next::Do(_) | Next::Remember(_) => underway(seen),
     }
+}
+
+/// How far a node without a job has come, where the decision alone does not tell.
+fn underway(seen: &Seen) -> Phase {
+    let Some(node) = &seen.node else { return Phase::Idle };
+    let wanted = Request::read(&node.annotations).wanted();
+    let current = node.annotations.get(CURRENT).and_then(|text| text.parse().ok());
+    if wanted.is_none() || wanted == current {
+        return Phase::Idle;
+    }
+    let prepared =
+        seen.preflight.as_ref().is_some_and(|found| Some(found.target) == wanted && found.hop.is_some());
+    if prepared { Phase::Claiming } else { Phase::Idle }
 }
 
 fn clearing_phase(seen: &Seen, next: &Next) -> Phase {
@@ -240,8 +258,10 @@ fn why(memory: &Memory, next: &Next, setback: Option<&str>) -> Trouble {
             None => Trouble::new(Reason::Progressing, ""),
         },
         (Next::Do(_), None) => match &memory.job {
-            Some(Job { stage: Stage::Returning(Verdict::BackedOut(why)), .. }) => why.clone(),
-            Some(Job { stage: Stage::Changing { way: Way::Back(why), .. }, .. }) => why.clone(),
+            Some(Job {
+                stage: Stage::Returning(Verdict::BackedOut(why)) | Stage::Changing { way: Way::Back(why), .. },
+                ..
+            }) => why.clone(),
             _ => Trouble::new(Reason::Progressing, ""),
         },
     }

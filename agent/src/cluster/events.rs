@@ -50,12 +50,12 @@ impl Cluster {
         }
     }
 
-    fn compose(&self, kind: EventKind, reason: &str, message: &str) -> Event {
-        let at = Time(Timestamp::from_second(self.wall_seconds()).unwrap_or_default());
-        let node = self.node_name();
+    fn compose(&self, kind: EventKind, reason: &str, note: &str) -> Event {
+        let now = Time(Timestamp::from_second(self.wall_seconds()).unwrap_or_default());
+        let on = self.node_name();
         Event {
             metadata: ObjectMeta {
-                generate_name: Some(format!("{node}.")),
+                generate_name: Some(format!("{on}.")),
                 namespace: Some(NAMESPACE.to_owned()),
                 ..ObjectMeta::default()
             },
@@ -63,18 +63,18 @@ impl Cluster {
             involved_object: ObjectReference {
                 api_version: Some("v1".to_owned()),
                 kind: Some("Node".to_owned()),
-                name: Some(node.to_owned()),
-                uid: Some(node.to_owned()),
+                name: Some(on.to_owned()),
+                uid: Some(on.to_owned()),
                 ..ObjectReference::default()
             },
             reason: Some(reason.to_owned()),
-            message: Some(shortened(message).to_owned()),
+            message: Some(shortened(note).to_owned()),
             type_: Some(kind.word().to_owned()),
-            source: Some(EventSource { component: Some(COMPONENT.to_owned()), host: Some(node.to_owned()) }),
+            source: Some(EventSource { component: Some(COMPONENT.to_owned()), host: Some(on.to_owned()) }),
             reporting_component: Some(COMPONENT.to_owned()),
-            reporting_instance: Some(node.to_owned()),
-            first_timestamp: Some(at.clone()),
-            last_timestamp: Some(at),
+            reporting_instance: Some(on.to_owned()),
+            first_timestamp: Some(now.clone()),
+            last_timestamp: Some(now),
             count: Some(1),
             ..Event::default()
         }

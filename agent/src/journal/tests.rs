@@ -10,6 +10,7 @@ use super::*;
 fn memory(number: u64) -> Memory {
     let why = Trouble::new(Reason::DrainBlocked, format!("the budget “web” blocks, try {number}\n"));
     Memory {
+        known: true,
         job: None,
         refused: Some(Refusal {
             target: "v1.36.2".to_owned(),
@@ -21,6 +22,7 @@ fn memory(number: u64) -> Memory {
             target: "v1.36.2".parse().unwrap(),
             retreats: 2,
             until: Unix(1_700_000_000 + number),
+            retry: None,
             why,
         }),
         held: BTreeSet::from(["kubeadm".to_owned()]),

@@ -263,7 +263,8 @@ fn somebody_who_uncordons_after_staging_began_is_left_alone() {
 #[test]
 fn the_host_is_changed_only_once_a_fresh_list_showed_the_node_drained() {
     let mut seen = cordoned(seen(), false);
-    let drain = Progress { at: NOW.mono, left: 0, blocked: vec![], returning: vec![], state: DrainState::Drained };
+    let drain =
+        Progress { at: NOW.mono, left: 0, blocked: vec![], returning: vec![], state: DrainState::Drained };
     seen.drain = Some(drain.clone());
     assert_eq!(*stage_of(&next(&worker(draining()), &seen)), changing(Step::Staging));
     seen.drain = Some(Progress { at: Mono(0), ..drain });

@@ -49,7 +49,7 @@ fn an_unfinished_copy_counts_for_nothing_and_is_replaced() {
     fs::write(settings.backups().join(".v1.36.3-1/manifests/etcd.yaml"), "half").unwrap();
     assert_eq!(look(settings, None).unwrap().finished, None);
     back_up(settings, &job("v1.36.3-1")).unwrap();
-    assert_eq!(look(settings, None).unwrap().finished.as_deref(), Some("v1.36.3-1"));
+    assert_eq!(look(settings, None).unwrap().finished, Some(job("v1.36.3-1")));
     assert_eq!(entries(&settings.backups()).unwrap().len(), 1);
 }
 

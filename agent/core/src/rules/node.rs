@@ -1,0 +1,94 @@
+//! Rules 6, 7, 9, 11 and the contract's `current`: what a node's agent may do to its Node and pods.
+
+use super::{Judged, Rule, Violation, What, Who};
+use crate::report::Phase;
+use crate::version::Version;
+
+pub(super) fn judge(judged: &Judged<'_>) -> Vec<Violation> {
+    match &judged.event.what {
+        What::Uncordoned { by: Who::Agent(_) } => {
+            [others_cordon(judged), ready_for_service(judged)].into_iter().flatten().collect()
+        }
+        What::Evicted { by: Who::Agent(_), .. } => evicted(judged),
+        What::Reported { phase: Phase::Refused } => refused(judged).into_iter().collect(),
+        What::CurrentWritten { version } => current(judged, *version).into_iter().collect(),
+        _ => Vec::new(),
+    }
+}
+
+fn others_cordon(judged: &Judged<'_>) -> Option<Violation> {
+    let cordon = judged.fleet.node(&judged.event.node).cordon.as_ref().filter(|cordon| !cordon.by_agent)?;
+    let message = "an agent took back a cordon that somebody else had made";
+    Some(judged.broken(Rule::OthersCordons, message, &[Some(cordon.by)]))
+}
+
+/// Before anything on the host was changed, a retreat leaves the node as it was found, Ready or not.
+fn ready_for_service(judged: &Judged<'_>) -> Option<Violation> {
+    let node = judged.fleet.node(&judged.event.node);
+    let staged = node.tenure.as_ref().and_then(|tenure| tenure.staged)?;
+    let broken = |message: String, by: Option<usize>| {
+        Some(judged.broken(Rule::ReadyBeforeService, message, &[Some(staged), by]))
+    };
+    let Some(ready) = node.ready else {
+        return broken("it was never seen Ready".to_owned(), None);
+    };
+    if node.restarted.is_some_and(|restarted| restarted > ready.by) {
+        return broken(
+            "its kubelet was restarted and has not said since that it is Ready".to_owned(),
+            node.restarted,
+        );
+    }
+    let was_ready = judged.unnoticed(ready.by)
+        && node
+            .ready_before
+            .is_some_and(|before| before.is.0 && node.restarted.is_none_or(|r| r < before.by));
+    if !ready.is.0 && !was_ready {
+        return broken("its kubelet is not Ready".to_owned(), Some(ready.by));
+    }
+    let before = node.tenure.as_ref().and_then(|tenure| tenure.kubelet_before);
+    let chosen = before == Some(ready.is.1) || node.targets.contains(&ready.is.1);
+    if !chosen && !judged.unnoticed(ready.by) {
+        let message =
+            format!("its kubelet runs {}, which is neither where it came from nor a target", ready.is.1);
+        return broken(message, Some(ready.by));
+    }
+    None
+}
+
+fn evicted(judged: &Judged<'_>) -> Vec<Violation> {
+    let node = judged.fleet.node(&judged.event.node);
+    let uncordoned = node.uncordoned.as_ref().map(|uncordoned| uncordoned.by);
+    let in_service = node.cordon.is_none() && uncordoned.is_none_or(|by| !judged.unnoticed(by));
+    let cordon = in_service.then(|| {
+        judged.broken(Rule::Drain, "a pod was evicted from a node that was in service", &[uncordoned])
+    });
+    let lease = super::host::without_lease(judged, "a pod was evicted");
+    [cordon, lease].into_iter().flatten().collect()
+}
+
+fn refused(judged: &Judged<'_>) -> Option<Violation> {
+    let node = judged.fleet.node(&judged.event.node);
+    let cordon = node.cordoned_by_agent().map(|cordon| cordon.by);
+    let lease = node.tenure.as_ref().filter(|tenure| tenure.lost.is_none()).map(|tenure| tenure.taken);
+    (cordon.is_some() || lease.is_some()).then(|| {
+        let message = "a refused node must be in service and hold no Lease";
+        judged.broken(Rule::RefusedUntouched, message, &[cordon, lease])
+    })
+}
+
+/// What is written at the start says what runs; a new version is written when everything else is done.
+fn current(judged: &Judged<'_>, version: Version) -> Option<Violation> {
+    let node = judged.fleet.node(&judged.event.node);
+    let ready = node.ready.map(|ready| ready.by);
+    let broken = |message: &str, by| Some(judged.broken(Rule::CurrentLast, message, &[by, ready]));
+    if node.kubelet() != Some(version) && ready.is_none_or(|by| !judged.unnoticed(by)) {
+        return broken("`current` names a version the kubelet does not run", None);
+    }
+    if let Some(cordon) = node.cordoned_by_agent() {
+        return broken("`current` was written before the node was back in service", Some(cordon.by));
+    }
+    let held = node.tenure.as_ref().filter(|tenure| tenure.lost.is_none());
+    held.and_then(|tenure| {
+        broken("`current` was written before the Lease was given back", Some(tenure.taken))
+    })
+}
