@@ -79,6 +79,15 @@ impl Cache {
         self.root.join("instances")
     }
 
+    /// Whether the artefact `kind` for `key` is there.
+    pub(crate) fn has(&self, kind: &str, key: Key) -> bool {
+        self.path(kind, key).exists()
+    }
+
+    fn path(&self, kind: &str, key: Key) -> PathBuf {
+        self.root.join(format!("{kind}-{}", key.name()))
+    }
+
     /// The artefact `kind` for `key`, built by `build` into an empty directory if it is not there yet.
     ///
     /// An artefact appears by one rename, complete or not at all. Builders take turns: one of these builds keeps a
