@@ -11,5 +11,6 @@
 mod contract {
     pub(crate) mod bench;
     mod faults;
+    pub(crate) mod real;
     mod rules;
 }

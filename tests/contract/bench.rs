@@ -4,9 +4,10 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::core::v1::{ConfigMap, Node, Pod};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use kube::runtime::wait::await_condition;
 use kube::{Api, Client};
 use node_upgrade_agent::clock::Clock;
 use node_upgrade_agent::cluster::{Cluster, NAMESPACE, Settings};
@@ -32,15 +33,19 @@ pub(crate) struct Bench {
     pub(crate) other: Cluster,
     /// An agent that believes to be on [`OTHER`] and has the credentials of [`OWN`].
     pub(crate) astray: Cluster,
+    /// Whether a disruption controller is at work; the bench plays it where none is.
+    pub(crate) controlled: bool,
 }
 
-fn settings(node: &str) -> Settings {
+/// What an agent on this node is told; where nothing is read from files, they need not be there.
+pub(crate) fn settings(node: &str) -> Settings {
     Settings {
         node: node.to_owned(),
         kubeconfig: PathBuf::new(),
         coordination_kubeconfig: PathBuf::new(),
         namespace: NAMESPACE.to_owned(),
         etcd_pki: PathBuf::from("/nonexistent"),
+        local_etcd: http::Uri::from_static("https://127.0.0.1:2379"),
         local_api_server: http::Uri::from_static("https://127.0.0.1:6443"),
     }
 }
@@ -59,7 +64,9 @@ impl Bench {
             own: agent(OWN, OWN),
             other: agent(OTHER, OTHER),
             astray: agent(OTHER, OWN),
+            controlled: false,
         };
+        bench.make_kubeadm_config().await;
         bench.make_node(OWN, &json!({})).await;
         bench.make_node(OTHER, &json!({})).await;
         (bench, server)
@@ -154,27 +161,62 @@ impl Bench {
         names
     }
 
-    /// A budget over the pods of [`Bench::make_pod`], as the disruption controller would keep it.
-    pub(crate) async fn make_budget(&self, name: &str, allowed: i32) {
-        let budgets: Api<PodDisruptionBudget> = Api::namespaced(self.admin.clone(), "default");
-        let spec = json!({"selector": {"matchLabels": {"app": "web"}}, "minAvailable": 1});
+    /// As kubeadm writes it.
+    async fn make_kubeadm_config(&self) {
+        let maps: Api<ConfigMap> = Api::namespaced(self.admin.clone(), "kube-system");
+        let data = json!({"ClusterConfiguration": "apiServer: {}\nkubernetesVersion: v1.36.3\n"});
+        let metadata = json!({"name": "kubeadm-config"});
+        let kind = "ConfigMap";
+        make(&maps, &json!({"apiVersion": "v1", "kind": kind, "metadata": metadata, "data": data})).await;
+    }
+
+    fn budgets(&self) -> Api<PodDisruptionBudget> {
+        Api::namespaced(self.admin.clone(), "default")
+    }
+
+    /// A budget that wants so many pods of [`Bench::make_pod`] Ready.
+    pub(crate) async fn make_budget(&self, name: &str, min_available: usize) {
+        let spec = json!({"selector": {"matchLabels": {"app": "web"}}, "minAvailable": min_available});
         let kind = "PodDisruptionBudget";
         make(
-            &budgets,
+            &self.budgets(),
             &json!({"apiVersion": "policy/v1", "kind": kind, "metadata": {"name": name}, "spec": spec}),
         )
         .await;
-        self.allow_disruptions(name, allowed).await;
+        self.settle_budget(name, min_available).await;
     }
 
-    pub(crate) async fn allow_disruptions(&self, budget: &str, allowed: i32) {
-        let budgets: Api<PodDisruptionBudget> = Api::namespaced(self.admin.clone(), "default");
-        let status = json!({
-            "observedGeneration": 1, "disruptionsAllowed": allowed, "currentHealthy": 1, "desiredHealthy": 1,
-            "expectedPods": 1,
-        });
-        let patch = Patch::Merge(json!({"status": status}));
-        budgets.patch_status(budget, &PatchParams::default(), &patch).await.unwrap();
+    /// From now on it wants so many.
+    pub(crate) async fn change_budget(&self, name: &str, min_available: usize) {
+        let patch = Patch::Merge(json!({"spec": {"minAvailable": min_available}}));
+        self.budgets().patch(name, &PatchParams::default(), &patch).await.unwrap();
+        self.settle_budget(name, min_available).await;
+    }
+
+    /// Until the disruption controller has counted.
+    async fn settle_budget(&self, name: &str, desired: usize) {
+        let budgets = self.budgets();
+        let generation = budgets.get(name).await.unwrap().metadata.generation;
+        let pods: Api<Pod> = Api::namespaced(self.admin.clone(), "default");
+        let healthy = pods.list(&ListParams::default().labels("app=web")).await.unwrap().items.len();
+        if !self.controlled {
+            let allowed = healthy.saturating_sub(desired);
+            let status = json!({
+                "observedGeneration": generation, "disruptionsAllowed": allowed, "currentHealthy": healthy,
+                "desiredHealthy": desired, "expectedPods": healthy,
+            });
+            let patch = Patch::Merge(json!({"status": status}));
+            budgets.patch_status(name, &PatchParams::default(), &patch).await.unwrap();
+        }
+        let counted = |budget: Option<&PodDisruptionBudget>| {
+            budget.and_then(|budget| budget.status.as_ref()).is_some_and(|status| {
+                status.observed_generation == generation
+                    && usize::try_from(status.current_healthy) == Ok(healthy)
+            })
+        };
+        let limit = std::time::Duration::from_secs(30);
+        let settled = tokio::time::timeout(limit, await_condition(budgets, name, counted)).await;
+        settled.unwrap_or_else(|_| panic!("no controller counts for budget {name}")).unwrap();
     }
 
     pub(crate) fn leases(&self) -> Api<Lease> {

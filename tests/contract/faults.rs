@@ -312,7 +312,7 @@ async fn a_drain_outlives_an_api_server_that_restarts() {
 async fn a_watch_that_shows_nothing_more_does_not_end_a_drain_and_does_not_hold_it_up() {
     let (bench, server) = Bench::fake().await;
     bench.make_pod("web", OWN, "ReplicaSet").await;
-    bench.make_budget("careful", 0).await;
+    bench.make_budget("careful", 1).await;
     let told = Told::default();
     let script = async {
         told.until(|facts| {

@@ -6,7 +6,7 @@ use upgrade_core::seen::Fact;
 
 use super::super::bench::{Bench, OTHER, OWN, Told};
 
-super::against_the_fake!(
+super::at_every_server!(
     what_may_go_is_evicted_and_what_belongs_here_stays,
     a_drain_waits_for_a_budget_and_names_it,
     a_drain_that_must_not_begin_evicts_nothing,
@@ -27,12 +27,12 @@ pub(crate) async fn what_may_go_is_evicted_and_what_belongs_here_stays(bench: &B
 
 pub(crate) async fn a_drain_waits_for_a_budget_and_names_it(bench: &Bench) {
     bench.make_pod("web", OWN, "ReplicaSet").await;
-    bench.make_budget("careful", 0).await;
+    bench.make_budget("careful", 1).await;
     let told = Told::default();
     let room = async {
         told.until(|facts| facts.iter().any(|fact| blocks(fact, "careful"))).await;
         assert_eq!(bench.pods().await, ["web"]);
-        bench.allow_disruptions("careful", 1).await;
+        bench.change_budget("careful", 0).await;
     };
     let (ended, ()) = tokio::join!(bench.own.drain(DrainOptions::default(), told.ear()), room);
     assert_eq!(progress(&ended).state, DrainState::Drained, "{ended:?}");
@@ -51,7 +51,7 @@ pub(crate) async fn a_drain_that_must_not_begin_evicts_nothing(bench: &Bench) {
 
 pub(crate) async fn a_drain_has_an_end(bench: &Bench) {
     bench.make_pod("web", OWN, "ReplicaSet").await;
-    bench.make_budget("careful", 0).await;
+    bench.make_budget("careful", 1).await;
     let options = DrainOptions { timeout: 1, ..DrainOptions::default() };
     let ended = bench.own.drain(options, |_| {}).await;
     let DrainState::GivenUp(trouble) = &progress(&ended).state else { panic!("{ended:?}") };
