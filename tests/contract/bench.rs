@@ -33,6 +33,10 @@ pub(crate) struct Bench {
     pub(crate) other: Cluster,
     /// An agent that believes to be on [`OTHER`] and has the credentials of [`OWN`].
     pub(crate) astray: Cluster,
+    /// The kubelet of [`OWN`].
+    pub(crate) kubelet: Client,
+    /// The coordination identity of [`OWN`].
+    pub(crate) agent: Client,
     /// Whether a disruption controller is at work; the bench plays it where none is.
     pub(crate) controlled: bool,
 }
@@ -64,6 +68,8 @@ impl Bench {
             own: agent(OWN, OWN),
             other: agent(OTHER, OTHER),
             astray: agent(OTHER, OWN),
+            kubelet: server.client(Who::Kubelet(OWN.to_owned())),
+            agent: server.client(Who::Agent(OWN.to_owned())),
             controlled: false,
         };
         bench.make_kubeadm_config().await;
@@ -117,10 +123,21 @@ impl Bench {
     }
 
     pub(crate) async fn make_pod_of(&self, metadata: &Value, node: &str, containers: &Value) {
+        self.make_pod_with_grace(metadata, node, containers, 0).await;
+    }
+
+    /// With a grace period the bench must play the kubelet that ends it.
+    pub(crate) async fn make_pod_with_grace(
+        &self,
+        metadata: &Value,
+        node: &str,
+        containers: &Value,
+        seconds: u32,
+    ) {
         let namespace = metadata["namespace"].as_str().unwrap_or("default").to_owned();
         let pods: Api<Pod> = Api::namespaced(self.admin.clone(), &namespace);
         let spec = json!({
-            "nodeName": node, "containers": containers, "terminationGracePeriodSeconds": 0,
+            "nodeName": node, "containers": containers, "terminationGracePeriodSeconds": seconds,
             "automountServiceAccountToken": false,
         });
         make(&pods, &json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec})).await;
@@ -142,6 +159,23 @@ impl Bench {
         pods.patch_status(name, &PatchParams::default(), &patch).await.unwrap();
     }
 
+    /// What its kubelet says of a pod.
+    pub(crate) async fn set_status(&self, name: &str, phase: &str, ready: bool) {
+        let pods: Api<Pod> = Api::namespaced(self.admin.clone(), "default");
+        let conditions = json!([{"type": "Ready", "status": if ready { "True" } else { "False" }}]);
+        let status = Patch::Merge(json!({"status": {"phase": phase, "conditions": conditions}}));
+        pods.patch_status(name, &PatchParams::default(), &status).await.unwrap();
+    }
+
+    /// Until somebody asked the pod to end.
+    pub(crate) async fn until_terminating(&self, name: &str) {
+        let pods: Api<Pod> = Api::namespaced(self.admin.clone(), "default");
+        let terminating = |pod: Option<&Pod>| pod.is_some_and(|pod| pod.metadata.deletion_timestamp.is_some());
+        let limit = std::time::Duration::from_secs(30);
+        tokio::time::timeout(limit, await_condition(pods, name, terminating)).await.unwrap().unwrap();
+    }
+
+    /// At once, as a kubelet does once its containers have ended.
     pub(crate) async fn delete_pod(&self, name: &str) {
         let pods: Api<Pod> = Api::namespaced(self.admin.clone(), "default");
         pods.delete(name, &DeleteParams::default().grace_period(0)).await.unwrap();
@@ -194,11 +228,12 @@ impl Bench {
     }
 
     /// Until the disruption controller has counted.
-    async fn settle_budget(&self, name: &str, desired: usize) {
+    pub(crate) async fn settle_budget(&self, name: &str, desired: usize) {
         let budgets = self.budgets();
         let generation = budgets.get(name).await.unwrap().metadata.generation;
         let pods: Api<Pod> = Api::namespaced(self.admin.clone(), "default");
-        let healthy = pods.list(&ListParams::default().labels("app=web")).await.unwrap().items.len();
+        let healthy = pods.list(&ListParams::default().labels("app=web")).await.unwrap();
+        let healthy = healthy.iter().filter(|pod| is_ready(pod)).count();
         if !self.controlled {
             let allowed = healthy.saturating_sub(desired);
             let status = json!({
@@ -234,6 +269,36 @@ impl Bench {
         });
         make(&self.leases(), &lease).await;
     }
+}
+
+fn is_ready(pod: &Pod) -> bool {
+    let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
+    conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
+}
+
+/// What a client was answered, as it comes over the wire.
+#[derive(Debug)]
+pub(crate) struct Wire {
+    pub(crate) code: u16,
+    pub(crate) body: Value,
+}
+
+impl Wire {
+    pub(crate) fn message(&self) -> &str {
+        self.body["message"].as_str().unwrap_or_default()
+    }
+}
+
+/// One request without any of the client's own understanding; `PATCH /api/…` is a merge patch.
+pub(crate) async fn ask(client: &Client, line: &str, body: &Value) -> Wire {
+    let (method, path) = line.split_once(' ').unwrap();
+    let kind = if method == "PATCH" { "application/merge-patch+json" } else { "application/json" };
+    let body = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
+    let request = http::Request::builder().method(method).uri(path).header("content-type", kind);
+    let answer = client.send(request.body(body.into()).unwrap()).await.unwrap();
+    let code = answer.status().as_u16();
+    let body = answer.into_body().collect_bytes().await.unwrap();
+    Wire { code, body: serde_json::from_slice(&body).unwrap_or_default() }
 }
 
 /// Creates an object.

@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use k8s_openapi::api::core::v1::{ConfigMap, Event, Node, Pod, ServiceAccount};
@@ -56,6 +56,8 @@ impl Real {
             own: Cluster::new(shared.settings(OWN, OWN), Clock::new()),
             other: Cluster::new(shared.settings(OTHER, OTHER), Clock::new()),
             astray: Cluster::new(shared.settings(OTHER, OWN), Clock::new()),
+            kubelet: client(&shared.credentials_of(OWN).kubelet).await,
+            agent: client(&shared.credentials_of(OWN).coordination).await,
             controlled: true,
         };
         bench.make_node(OWN, &json!({})).await;
@@ -90,9 +92,14 @@ impl Shared {
         Some(Self { admin: control_plane.kubeconfig(), control_plane, credentials })
     }
 
+    fn credentials_of(&self, node: &str) -> &Credentials {
+        let (_, credentials) = self.credentials.iter().find(|(name, _)| *name == node).unwrap();
+        credentials
+    }
+
     /// For an agent that believes to be on `node` and has the credentials of `owner`.
     fn settings(&self, node: &str, owner: &str) -> Settings {
-        let (_, credentials) = self.credentials.iter().find(|(name, _)| *name == owner).unwrap();
+        let credentials = self.credentials_of(owner);
         let port = self.control_plane.api_server_port();
         Settings {
             kubeconfig: credentials.kubelet.clone(),
@@ -105,7 +112,7 @@ impl Shared {
 }
 
 /// A client with the credential of a kubeconfig.
-pub(crate) async fn client(kubeconfig: &std::path::Path) -> Client {
+pub(crate) async fn client(kubeconfig: &Path) -> Client {
     let kubeconfig = Kubeconfig::read_from(kubeconfig).unwrap();
     let mut config =
         Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap();

@@ -1,5 +1,6 @@
 //! Rules that hold at every API server, the fake one and the real one.
 
+mod answers;
 mod drain;
 mod fleet;
 mod leases;

@@ -213,18 +213,27 @@ impl HostControlPlane {
     /// # Errors
     /// If kubeadm fails or the file cannot be written.
     pub fn user_kubeconfig(&self, group: &str, name: &str) -> Result<PathBuf> {
-        self.brief_kubeconfig(group, name, Duration::from_hours(24))
+        self.write_kubeconfig(self.kubeconfig_of(name), group, name, Duration::from_hours(24))
     }
 
-    /// The same, with a certificate that expires after so long.
+    /// The same in a file of its own, with a certificate that expires after so long.
     ///
     /// # Errors
     /// If kubeadm fails or the file cannot be written.
     pub fn brief_kubeconfig(&self, group: &str, name: &str, validity: Duration) -> Result<PathBuf> {
+        self.write_kubeconfig(self.kubeconfig_of(&format!("{name}.brief")), group, name, validity)
+    }
+
+    fn write_kubeconfig(
+        &self,
+        path: PathBuf,
+        group: &str,
+        name: &str,
+        validity: Duration,
+    ) -> Result<PathBuf> {
         let validity = format!("{}s", validity.as_secs());
         let user = ["kubeconfig", "user", "--org", group, "--client-name", name, "--validity-period", &validity];
         let text = self.kubeadm(&user)?;
-        let path = self.kubeconfig_of(name);
         fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600))
             .with_context(|| format!("cannot protect {}", path.display()))?;
