@@ -170,7 +170,8 @@ impl Bench {
     /// Until somebody asked the pod to end.
     pub(crate) async fn until_terminating(&self, name: &str) {
         let pods: Api<Pod> = Api::namespaced(self.admin.clone(), "default");
-        let terminating = |pod: Option<&Pod>| pod.is_some_and(|pod| pod.metadata.deletion_timestamp.is_some());
+        let terminating =
+            |pod: Option<&Pod>| pod.is_some_and(|pod| pod.metadata.deletion_timestamp.is_some());
         let limit = std::time::Duration::from_secs(30);
         tokio::time::timeout(limit, await_condition(pods, name, terminating)).await.unwrap().unwrap();
     }

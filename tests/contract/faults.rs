@@ -280,13 +280,20 @@ async fn a_pod_of_the_same_name_and_another_uid_is_not_evicted() {
             .boxed()
         }))
     }));
-    let ended = bench.own.drain(DrainOptions::default(), |_| {}).await;
+    let told = Told::default();
+    let ended = bench.own.drain(DrainOptions::default(), told.ear()).await;
     assert!(
         matches!(&ended.facts[..], [Fact::Drain(drained)] if drained.state == DrainState::Drained),
         "{ended:?}"
     );
     assert_eq!(bench.pods().await, ["web"]);
     assert_eq!(writes(&server, "/eviction"), 1);
+    let is_blocked = |fact: &Fact| matches!(fact, Fact::Drain(progress) if !progress.blocked.is_empty());
+    assert!(
+        !told.all().iter().any(is_blocked),
+        "another pod of its name holds no drain up: {:?}",
+        told.all()
+    );
 }
 
 #[tokio::test(start_paused = true)]

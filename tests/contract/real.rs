@@ -41,6 +41,7 @@ struct Credentials {
 pub(crate) struct Real {
     pub(crate) bench: Bench,
     pub(crate) control_plane: &'static HostControlPlane,
+    shared: &'static Shared,
     _turn: MutexGuard<'static, ()>,
 }
 
@@ -50,7 +51,7 @@ impl Real {
         let shared = SHARED.get_or_init(Shared::start).as_ref()?;
         let turn = TURN.lock().await;
         let admin = client(&shared.admin).await;
-        clear(&admin).await;
+        Box::pin(clear(&admin)).await;
         let bench = Bench {
             admin,
             own: Cluster::new(shared.settings(OWN, OWN), Clock::new()),
@@ -62,12 +63,12 @@ impl Real {
         };
         bench.make_node(OWN, &json!({})).await;
         bench.make_node(OTHER, &json!({})).await;
-        Some(Self { bench, control_plane: &shared.control_plane, _turn: turn })
+        Some(Self { bench, control_plane: &shared.control_plane, shared, _turn: turn })
     }
 
     /// What the agent of [`OWN`] is told here.
     pub(crate) fn settings(&self) -> Settings {
-        SHARED.get().and_then(Option::as_ref).unwrap().settings(OWN, OWN)
+        self.shared.settings(OWN, OWN)
     }
 }
 
@@ -78,7 +79,8 @@ impl Shared {
             let text = format!("left out: rules at the real API server; missing: {}", missing.join(", "));
             assert!(!lab::tools::must_be_there(), "{text}");
             // Past the capture of the test harness, which hides what tests that pass print.
-            writeln!(std::io::stderr(), "{text}").unwrap();
+            let mut terminal = std::io::stderr();
+            writeln!(terminal, "{text}").unwrap();
             return None;
         }
         let control_plane = HostControlPlane::start().unwrap();
@@ -114,8 +116,7 @@ impl Shared {
 /// A client with the credential of a kubeconfig.
 pub(crate) async fn client(kubeconfig: &Path) -> Client {
     let kubeconfig = Kubeconfig::read_from(kubeconfig).unwrap();
-    let mut config =
-        Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap();
+    let mut config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap();
     config.default_retry = false;
     Client::try_from(config).unwrap()
 }

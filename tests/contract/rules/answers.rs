@@ -75,7 +75,9 @@ pub(crate) async fn an_eviction_of_another_uid_is_a_conflict_that_says_so(bench:
     assert_eq!(answer.code, 429, "the budget is asked before the UID is compared: {answer:?}");
 }
 
-pub(crate) async fn an_eviction_under_two_budgets_is_an_error_of_the_server_by_its_words_alone(bench: &Bench) {
+pub(crate) async fn an_eviction_under_two_budgets_is_an_error_of_the_server_by_its_words_alone(
+    bench: &Bench,
+) {
     bench.make_pod("web", OWN, "ReplicaSet").await;
     bench.make_budget("one", 0).await;
     bench.make_budget("two", 0).await;
@@ -154,7 +156,11 @@ pub(crate) async fn a_kubelet_has_its_own_node_alone(bench: &Bench) {
         (format!("PATCH {NODES}/{OWN}"), note.clone(), 200),
         (format!("PATCH {NODES}/{OTHER}"), note.clone(), 403),
         (format!("PATCH {NODES}/{OWN}"), json!({"spec": {"unschedulable": true}}), 200),
-        (format!("PATCH {NODES}/{OWN}"), json!({"spec": {"taints": [{"key": "x", "effect": "NoSchedule"}]}}), 403),
+        (
+            format!("PATCH {NODES}/{OWN}"),
+            json!({"spec": {"taints": [{"key": "x", "effect": "NoSchedule"}]}}),
+            403,
+        ),
         (format!("DELETE {NODES}/{OWN}"), Value::Null, 403),
         (format!("GET {NODES}/{OWN}/status"), Value::Null, 403),
         ("GET /api/v1/pods".to_owned(), Value::Null, 403),
@@ -221,12 +227,18 @@ pub(crate) async fn writes_from_an_old_read_are_conflicts(bench: &Bench) {
     assert_eq!(refusal(&cordon(&["uid"]).await), (422, "Invalid"), "a UID alone is no precondition");
     bench.make_lease(&json!({"name": "slot-0"}), &json!({})).await;
     let mut lease = get(&bench.agent, &format!("{LEASES}/slot-0")).await.body;
-    let again = ask(&bench.agent, &format!("POST {LEASES}"), &json!({
-        "apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "slot-0"},
-    })).await;
+    let again = ask(
+        &bench.agent,
+        &format!("POST {LEASES}"),
+        &json!({
+            "apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "slot-0"},
+        }),
+    )
+    .await;
     assert_eq!(refusal(&again), (409, "AlreadyExists"), "{again:?}");
     for code in [200, 409] {
-        lease["spec"]["holderIdentity"] = if code == 200 { holder(OWN).to_string().into() } else { Value::Null };
+        lease["spec"]["holderIdentity"] =
+            if code == 200 { holder(OWN).to_string().into() } else { Value::Null };
         let answer = ask(&bench.agent, &format!("PUT {LEASES}/slot-0"), &lease).await;
         assert_eq!(answer.code, code, "{answer:?}");
     }

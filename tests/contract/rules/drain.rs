@@ -59,7 +59,8 @@ pub(crate) async fn a_budget_gives_way_as_replacements_become_ready(bench: &Benc
 }
 
 pub(crate) async fn a_drain_waits_until_evicted_pods_have_ended(bench: &Bench) {
-    let owner = json!({"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "a", "uid": "b", "controller": true});
+    let owner =
+        json!({"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "a", "uid": "b", "controller": true});
     let containers = json!([{"name": "main", "image": "registry.example/web:1"}]);
     let metadata = json!({"name": "slow", "ownerReferences": [owner]});
     bench.make_pod_with_grace(&metadata, OWN, &containers, 30).await;

@@ -232,7 +232,8 @@ impl HostControlPlane {
         validity: Duration,
     ) -> Result<PathBuf> {
         let validity = format!("{}s", validity.as_secs());
-        let user = ["kubeconfig", "user", "--org", group, "--client-name", name, "--validity-period", &validity];
+        let user =
+            ["kubeconfig", "user", "--org", group, "--client-name", name, "--validity-period", &validity];
         let text = self.kubeadm(&user)?;
         fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600))
