@@ -179,6 +179,7 @@ fn report(phase: Phase, reason: Reason, message: &str) -> Report {
         reason,
         message: message.to_owned(),
         drain: None,
+        notes: Vec::new(),
         slot: None,
         current: None,
     }
