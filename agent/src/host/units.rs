@@ -40,6 +40,7 @@ impl Host {
     async fn run_to_end(&self, unit: &str, tool: &Tool, lock_limit: Duration) -> Result<(), Failed> {
         check_name(unit)?;
         let line = command_line(tool, self.settings())?;
+        let start = Instant::now();
         loop {
             let doing = || format!("find out whether a tool runs before {unit} is started");
             let tools = self.systemd().tools().await.doing(doing)?;
@@ -59,6 +60,11 @@ impl Host {
             if self.start(unit, &line).await? {
                 return self.await_end(unit).await;
             }
+            // It exists after all: started a moment ago, or stopped by somebody and about to go.
+            if start.elapsed() > lock_limit + GOING_LIMIT {
+                return Err(Failed::new(format!("{unit} exists and neither runs nor has ended")));
+            }
+            sleep(PAUSE).await;
         }
     }
 
