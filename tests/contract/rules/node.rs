@@ -63,7 +63,7 @@ pub(crate) async fn only_the_own_node_can_be_written(bench: &Bench) {
         "{}",
         fault.message
     );
-    assert!(bench.astray.report(&report(Phase::Draining, Reason::Draining, "")).await.is_err());
+    assert!(bench.astray.report(&report(Phase::Draining, Reason::Progressing, "")).await.is_err());
     assert!(bench.astray.cordon().await.fault.is_some());
     assert_eq!(bench.node(OTHER).await, before);
 }
