@@ -37,17 +37,13 @@ impl Host {
         self.end(None, done).await
     }
 
-<<<<<<< HEAD
     /// Awaits the end of a unit of ours that runs. Ends with what is then seen.
     pub async fn await_tool(&self, unit: &str) -> Ended {
         let done = self.await_end(unit).await;
         self.end(None, done).await
     }
 
-    async fn run_to_end(&self, unit: &str, tool: &Tool) -> Result<(), Failed> {
-=======
     async fn run_to_end(&self, unit: &str, tool: &Tool, lock_limit: Duration) -> Result<(), Failed> {
->>>>>>> host
         check_name(unit)?;
         let line = command_line(tool, self.settings())?;
         let start = Instant::now();
