@@ -7,7 +7,7 @@ use std::process::{ExitCode, Stdio};
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
-use lab::{Artefacts, Cache, Cluster, HostControlPlane, HttpServer, Options};
+use lab::{Artefacts, Cache, Cluster, Demo, HostControlPlane, HttpServer, Options};
 use nix::sys::signal::{SigSet, Signal};
 
 /// Real kubeadm clusters of systemd-nspawn nodes on this machine.
@@ -58,6 +58,17 @@ enum Verb {
         /// All kept clusters, and what clusters of dead owners left.
         #[arg(long)]
         all: bool,
+    },
+    /// Boot a cluster, install the agent, and watch the cluster upgrade itself.
+    Demo {
+        #[command(flatten)]
+        which: Which,
+        /// The agent's program.
+        #[arg(long)]
+        agent: PathBuf,
+        /// Remove the cluster at the end, instead of leaving it to play on with.
+        #[arg(long)]
+        down: bool,
     },
     /// List running clusters and their nodes.
     Status,
@@ -169,6 +180,10 @@ fn run(verb: Verb) -> Result<ExitCode> {
         Verb::Up { which, size } => up(&which.name, &size)?,
         Verb::Down { all: true, .. } => lab::remove_all()?,
         Verb::Down { which, all: false } => Cluster::open(&which.name)?.down()?,
+        Verb::Demo { which, agent, down } => {
+            let good = Demo { name: which.name, agent, down }.run()?;
+            return Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        }
         Verb::Status => print!("{}", lab::status()?),
         Verb::Exec { which, node, argv } => return exec(&which.name, &node, &argv),
         Verb::Shell { which, node } => return exec(&which.name, &node, &["bash".into(), "-l".into()]),
