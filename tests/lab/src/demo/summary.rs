@@ -35,8 +35,11 @@ fn table(found: &[Outage]) -> Vec<String> {
 
 fn row(outage: &Outage) -> [String; 10] {
     let mut row = [const { String::new() }; 10];
-    let spent =
-        PHASES.map(|phase| outage.phases.iter().filter(|(known, _)| known == phase).map(|(_, s)| s).sum());
+    let spent = PHASES.map(|phase| {
+        let times = outage.phases.iter().filter(|(known, _)| known == phase).map(|(_, seconds)| seconds);
+        // Not sum(): of nothing that is minus zero, which would be shown.
+        times.fold(0.0, |sum, seconds| sum + seconds)
+    });
     let times = std::iter::once(outage.seconds()).chain(spent).map(|seconds: f64| format!("{seconds:.1} s"));
     let cells = std::iter::once(outage.node.clone()).chain(times);
     row.iter_mut().zip(cells).for_each(|(cell, value)| *cell = value);
