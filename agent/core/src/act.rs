@@ -146,6 +146,8 @@ pub enum Tool {
     InstallKubeadm {
         /// The package versions; only kubeadm's is installed.
         packages: Packages,
+        /// Whether it takes our own upgrade back: only then may the version go down (rule 5).
+        back: bool,
     },
     /// `apt-get install kubelet=… kubectl=…` from the private archive.
     InstallKubelet {

@@ -4,11 +4,14 @@ use crate::act::{Act, Tool};
 use crate::job::{Hop, Job, MAX_TRIES, Packages, Reason, Stage, Step, Trouble, Verdict, Way};
 use crate::seen::{HostSeen, ToolState};
 use crate::time::Unix;
+use crate::version::PackageVersion;
 
 use super::{Next, PROOF, Proof, Scene, lease_lost, verifying, wait};
 
 /// How old the look at the host may be from which a step is judged done.
 const HOST_AGE: u64 = 30_000;
+/// How old it may be where a tool is started.
+const START_AGE: u64 = 2_000;
 /// Seconds before a failed tool's second try; the third waits four times as long.
 const TOOL_PAUSE: u64 = 15;
 
@@ -28,12 +31,17 @@ pub(super) fn forward(scene: &Scene<'_>, job: &Job, step: &Step) -> Next {
     {
         return turn_back(scene, job, step, why);
     }
+    if let Some(passed) = passed_by(host, job, step) {
+        return passed_by_hand(scene, job, step, passed);
+    }
     let to = &job.hop.to;
     match step {
         Step::Staging if is_installed(host, "kubeadm", &to.kubeadm) => {
             past_gate(scene, job, step, Step::Applying)
         }
-        Step::Staging => run(scene, job, step, host, Tool::InstallKubeadm { packages: to.clone() }),
+        Step::Staging => {
+            run(scene, job, step, host, Tool::InstallKubeadm { packages: to.clone(), back: false })
+        }
         Step::Applying => applying(scene, job, step, host),
         Step::Installing if has_kubelet(host, to) => {
             scene.step(job, Step::Restarting { before: host.kubelet.invocation.clone() })
@@ -63,6 +71,10 @@ pub(super) fn back(scene: &Scene<'_>, job: &Job, step: &Step, why: &Trouble) -> 
     if is_installed(host, "kubeadm", &from.kubeadm) {
         return returning(why.clone());
     }
+    // Only what this job installed is taken back: anything else is somebody's own doing.
+    if !is_installed(host, "kubeadm", &job.hop.to.kubeadm) && !host.dpkg_interrupted && job.tries == 0 {
+        return returning(why.clone());
+    }
     if !job.hop.way_back || job.tries >= MAX_TRIES {
         let message = format!(
             "{}; kubeadm stays at its new version, because {} could not be put back",
@@ -70,10 +82,36 @@ pub(super) fn back(scene: &Scene<'_>, job: &Job, step: &Step, why: &Trouble) -> 
         );
         return returning(Trouble::new(why.reason, message));
     }
-    run(scene, job, step, host, Tool::InstallKubeadm { packages: from.clone() })
+    run(scene, job, step, host, Tool::InstallKubeadm { packages: from.clone(), back: true })
 }
 
-fn is_installed(host: &HostSeen, package: &str, version: &crate::version::PackageVersion) -> bool {
+/// The package of this step that somebody has taken past the target meanwhile.
+fn passed_by<'a>(host: &'a HostSeen, job: &Job, step: &Step) -> Option<&'a PackageVersion> {
+    let package = match step {
+        Step::Staging => "kubeadm",
+        Step::Installing => "kubelet",
+        Step::Applying | Step::Restarting { .. } | Step::Verifying => return None,
+    };
+    host.version(package)
+        .filter(|version| version.kubernetes().is_some_and(|version| version > job.hop.target))
+}
+
+/// Rule 5: nothing is taken back that somebody else installed.
+fn passed_by_hand(scene: &Scene<'_>, job: &Job, step: &Step, version: &PackageVersion) -> Next {
+    let message = format!(
+        "somebody installed {version}, which is past the target {}, in the middle of the upgrade: set the target to \
+         that version, or put the packages back",
+        job.hop.target
+    );
+    let why = Trouble::new(Reason::PreflightFailed, message);
+    if can_turn_back(job, step) {
+        turn_back(scene, job, step, why)
+    } else {
+        scene.enter(job, Stage::Degraded { step: step.clone(), why })
+    }
+}
+
+fn is_installed(host: &HostSeen, package: &str, version: &PackageVersion) -> bool {
     host.packages.get(package).is_some_and(|seen| seen.configured && seen.version == *version)
 }
 
@@ -144,7 +182,12 @@ fn run(scene: &Scene<'_>, job: &Job, step: &Step, host: &HostSeen, tool: Tool) -
             let message = format!("{} failed; waiting before it is tried again", tool.word());
             return wait(Reason::ToolFailed, message, Some(scene.moment(job.not_before)));
         }
-        Some(ToolState::Running) | None => return Next::Do(Act::Run { unit, tool }),
+        // What is installed is looked at once more: people install packages too.
+        Some(ToolState::Running) | None => {
+            return scene
+                .host(Some(job), START_AGE)
+                .map_or_else(|look| look, |_| Next::Do(Act::Run { unit, tool }));
+        }
     };
     let tries = job.tries + 1;
     if tries < MAX_TRIES || matches!(job.stage, Stage::Changing { way: Way::Back(_), .. }) {

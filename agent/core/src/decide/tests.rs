@@ -357,7 +357,7 @@ fn an_interrupted_dpkg_is_repaired_before_apt_runs_again() {
 fn a_tool_that_fails_thrice_backs_out_before_the_point_of_no_return_and_degrades_after_it() {
     let mut seen = cordoned(seen(), false);
     for (step, tool, degrades) in [
-        (Step::Staging, Tool::InstallKubeadm { packages: packages("1.36.3-1.1") }, false),
+        (Step::Staging, Tool::InstallKubeadm { packages: packages("1.36.3-1.1"), back: false }, false),
         (Step::Installing, Tool::InstallKubelet { packages: packages("1.36.3-1.1") }, true),
     ] {
         let job = Job { tries: 2, ..job(changing(step), Verb::NodeWorker) };
