@@ -79,13 +79,13 @@ impl Board {
             self.last.as_ref().and_then(|last| last.nodes.iter().find(|known| known.name == node.name))
         };
         let changed = |node: &&NodeView| before(node).is_none_or(|before| tale(before) != tale(node));
-        let mut text =
-            if self.silent { format!("{at}  the API server answers again\n") } else { String::new() };
-        for node in fleet.nodes.iter().filter(changed) {
+        let back = self.silent && self.last.is_some();
+        let back = back.then(|| format!("{at}  the API server answers again\n"));
+        let news = fleet.nodes.iter().filter(changed).map(|node| {
             let [version, phase, message] = tale(node);
-            text.push_str(&format!("{at}  {:<8} {version}  {phase:<12} {message}\n", node.name));
-        }
-        text
+            format!("{at}  {:<8} {version}  {phase:<12} {message}\n", node.name)
+        });
+        back.into_iter().chain(news).collect()
     }
 }
 

@@ -55,7 +55,9 @@ impl Fleet {
         let mut nodes: Vec<NodeView> = of_kind("Node").map(node).collect();
         nodes.sort_by_key(|node| (!node.control_plane, node.name.clone()));
         let leases = of_kind("Lease").filter(ours).map(|lease| {
-            let holder = Some(text(lease, "/spec/holderIdentity")).filter(|holder| !holder.is_empty());
+            let holder = text(lease, "/spec/holderIdentity");
+            // Node name, Node UID and job: the first is what people want to know.
+            let holder = holder.split('/').next().filter(|node| !node.is_empty()).map(str::to_owned);
             (text(lease, "/metadata/name"), holder)
         });
         let tutorial = of_kind("Deployment").find(|item| text(item, "/metadata/name") == "hello");
@@ -133,7 +135,7 @@ pub(super) mod tests {
 
     #[test]
     fn an_answer_is_read() {
-        let fleet = Fleet::parse(&answer("draining", "v1.36.2", Some("worker1")));
+        let fleet = Fleet::parse(&answer("draining", "v1.36.2", Some("worker1/uid/job")));
         let [node] = fleet.nodes.as_slice() else { panic!("{fleet:?}") };
         assert_eq!(
             (node.pods_left, node.since, node.schedulable, node.ready),

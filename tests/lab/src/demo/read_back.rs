@@ -107,7 +107,7 @@ fn leases(fleet: &Fleet) -> Finding {
     let saw: Vec<String> = fleet
         .leases
         .iter()
-        .map(|(name, holder)| format!("{name} {}", holder.as_deref().map_or("free", |holder| holder)))
+        .map(|(name, holder)| format!("{name} {}", holder.as_deref().unwrap_or("free")))
         .collect();
     let free = fleet.leases.iter().all(|(_, holder)| holder.is_none());
     Finding::new("Leases", saw.join(", "), free && !fleet.leases.is_empty())
