@@ -138,8 +138,10 @@ impl Agent {
         match ended.fault {
             None => {
                 self.faults.remove(word);
-                if matches!(running.act, Act::Release { .. }) {
-                    self.seen.gave_back = Some(now.mono);
+                match running.act {
+                    Act::Release { .. } => self.seen.gave_back = Some(now.mono),
+                    Act::Cordon => self.seen.cordon_lifted = false,
+                    _ => {}
                 }
             }
             Some(fault) if fault.class == FaultClass::Transient => {

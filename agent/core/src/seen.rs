@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::cordon::found_cordoned;
 use crate::drain::Progress;
 use crate::job::{Holder, JobId, LeaseName};
 use crate::policy::Policy;
@@ -34,6 +35,8 @@ pub struct Seen {
     pub local: Option<LocalControlPlane>,
     /// The fleet's policy; defaults until one was seen.
     pub policy: Policy,
+    /// Whether somebody was seen to lift our cordon while its note stood: what stands since then is not ours.
+    pub cordon_lifted: bool,
     /// When a Lease was last given back because it was not this node's turn after all.
     pub gave_back: Option<Mono>,
 }
@@ -68,6 +71,8 @@ impl Seen {
     pub fn take(&mut self, fact: Fact, at: Mono) {
         match fact {
             Fact::Node(node) => {
+                let noted = node.as_ref().filter(|node| found_cordoned(node).is_some());
+                self.cordon_lifted = noted.is_some_and(|node| self.cordon_lifted || !node.unschedulable);
                 self.node = node;
                 self.node_at = at;
             }

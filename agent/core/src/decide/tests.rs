@@ -261,6 +261,19 @@ fn somebody_who_uncordons_after_staging_began_is_left_alone() {
 }
 
 #[test]
+fn a_cordon_that_somebody_made_after_lifting_ours_is_left_to_them() {
+    let mut seen = cordoned(seen(), false);
+    let mut lifted = seen.node.clone().unwrap();
+    lifted.unschedulable = false;
+    let theirs = seen.node.clone();
+    seen.take(crate::seen::Fact::Node(Some(lifted)), NOW.mono);
+    seen.take(crate::seen::Fact::Node(theirs), NOW.mono);
+    for stage in [changing(Step::Installing), Stage::Returning(Verdict::Done)] {
+        assert_eq!(act(next(&worker(stage), &seen)), Act::Disown);
+    }
+}
+
+#[test]
 fn the_host_is_changed_only_once_a_fresh_list_showed_the_node_drained() {
     let mut seen = cordoned(seen(), false);
     let drain =
