@@ -66,7 +66,7 @@ impl Demo {
             cluster.down()?;
             crate::progress(&format!("the cluster {} is removed", self.name));
         } else {
-            self.say_what_is_left(&cluster);
+            println!("\n{}", cluster.how_to());
         }
         outcome
     }
@@ -82,24 +82,6 @@ impl Demo {
         unless(interrupted)?;
         cluster.keep(&std::env::current_exe().context("cannot find the lab's own program")?)?;
         Cluster::open(&self.name)
-    }
-
-    fn say_what_is_left(&self, cluster: &Cluster) {
-        let lab =
-            std::env::current_exe().map_or_else(|_| "lab".to_owned(), |path| path.display().to_string());
-        let option = if self.name == "lab" { String::new() } else { format!(" --name {}", self.name) };
-        println!(
-            "\nThe cluster {} is still running. To play on:\n  \
-               export KUBECONFIG={} PATH={}:$PATH   # for kubectl\n  \
-               kubectl describe node worker1\n  \
-               {lab} exec{option} worker1 -- node-upgrade-agent status\n  \
-               {lab} exec{option} worker1 -- journalctl -u node-upgrade-agent -o verbose\n  \
-               {lab} shell{option} worker1\n\
-             To remove it: {lab} down{option}",
-            self.name,
-            cluster.kubeconfig().display(),
-            cluster.kubectl_program().with_file_name("").display(),
-        );
     }
 }
 

@@ -72,6 +72,13 @@ enum Verb {
     },
     /// List running clusters and their nodes.
     Status,
+    /// Say how to reach a running cluster.
+    HowTo {
+        #[command(flatten)]
+        which: Which,
+    },
+    /// Say what this machine lacks to boot clusters; fails if it lacks something.
+    Check,
     /// Run a command on a node.
     Exec {
         #[command(flatten)]
@@ -185,6 +192,8 @@ fn run(verb: Verb) -> Result<ExitCode> {
             return Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
         Verb::Status => print!("{}", lab::status()?),
+        Verb::HowTo { which } => println!("{}", Cluster::open(&which.name)?.how_to()),
+        Verb::Check => return Ok(check()),
         Verb::Exec { which, node, argv } => return exec(&which.name, &node, &argv),
         Verb::Shell { which, node } => return exec(&which.name, &node, &["bash".into(), "-l".into()]),
         Verb::Kubectl { which, argv } => {
@@ -222,6 +231,16 @@ fn run(verb: Verb) -> Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn check() -> ExitCode {
+    let lacks = lab::lacks();
+    if lacks.is_empty() {
+        return ExitCode::SUCCESS;
+    }
+    println!("This machine lacks, to boot clusters:");
+    lacks.iter().for_each(|what| println!("  {what}"));
+    ExitCode::FAILURE
 }
 
 fn up(name: &str, size: &Size) -> Result<()> {
