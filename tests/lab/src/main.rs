@@ -239,7 +239,9 @@ fn check() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     println!("This machine lacks, to boot clusters:");
-    lacks.iter().for_each(|what| println!("  {what}"));
+    for what in lacks {
+        println!("  {what}");
+    }
     ExitCode::FAILURE
 }
 
