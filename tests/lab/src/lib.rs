@@ -6,6 +6,7 @@
 
 mod agent;
 pub mod audit;
+mod bench;
 mod build;
 mod cache;
 mod cgroup;
@@ -32,6 +33,7 @@ use std::fmt::Write;
 use anyhow::Result;
 
 pub use agent::DEFAULT_AGENT_CONFIG;
+pub use bench::Bench;
 pub use build::{Artefacts, Programs};
 pub use cache::Cache;
 pub use cluster::{Cluster, Options};
