@@ -50,9 +50,13 @@ fn replan(scene: &Scene<'_>, job: &Job, target: crate::version::Version, why: &T
         return Next::Do(Act::Preflight { target });
     };
     match preflight::judge(findings, &scene.request.skip) {
-        preflight::Verdict::Go { hop, .. } => {
+        preflight::Verdict::Go { hop, skipped } => {
             let verb = job.hop.verb;
-            let planned = Job { hop: crate::job::Hop { verb, ..*hop }, ..job.clone() };
+            let planned = Job {
+                hop: crate::job::Hop { verb, ..*hop },
+                skipped: skipped.into_iter().collect(),
+                ..job.clone()
+            };
             scene.enter(&planned, Stage::Changing { step: Step::Staging, way: Way::Forward })
         }
         preflight::Verdict::Refuse { message, .. } => {

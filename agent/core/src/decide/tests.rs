@@ -60,6 +60,7 @@ fn job(stage: Stage, verb: Verb) -> Job {
         runs: 7,
         entered: NOW.unix,
         not_before: Unix(0),
+        skipped: [].into(),
         retry: None,
         since: NOW.unix,
     }
