@@ -21,7 +21,8 @@ pub async fn run(world: &World, target: Version) -> Result<Findings, Fault> {
     let hop = if findings.iter().any(|finding| matches!(finding.outcome, Outcome::Pending(_))) {
         None
     } else {
-        let verb = verb(control_plane, world.cluster.kubeadm_config_version().await?, target);
+        // Which control-plane node applies is decided with the Lease in hand; here only the kind matters.
+        let verb = if control_plane { Verb::Apply } else { Verb::NodeWorker };
         let HostPreflight { findings: on_host, from, to, way_back } =
             world.host.preflight(target, verb).await?;
         findings.extend(on_host);
@@ -29,16 +30,6 @@ pub async fn run(world: &World, target: Version) -> Result<Findings, Fault> {
     };
     sort(&mut findings);
     Ok(Findings { target, at: world.clock.now().mono, hop, findings })
-}
-
-/// The first control-plane node of a version runs `apply`, which writes kubeadm-config; the others run `node`
-/// (design rule 3). Asked once, before anything is changed: afterwards the answer would be wrong.
-fn verb(control_plane: bool, kubeadm_config: Option<Version>, target: Version) -> Verb {
-    match control_plane {
-        false => Verb::NodeWorker,
-        true if kubeadm_config == Some(target) => Verb::NodeControlPlane,
-        true => Verb::Apply,
-    }
 }
 
 /// In the order people read them: [`Check::ALL`].

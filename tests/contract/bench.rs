@@ -229,27 +229,42 @@ impl Told {
         self.facts.lock().unwrap().clone()
     }
 
-    pub(crate) fn last_node(&self) -> Option<Option<NodeSeen>> {
-        self.all().into_iter().rev().find_map(|fact| match fact {
-            Fact::Node(node) => Some(node),
+    /// The newest Node told, if that was one.
+    pub(crate) fn last_node(&self) -> Option<NodeSeen> {
+        let newest = self.all().into_iter().rev().find(|fact| matches!(fact, Fact::Node(_)));
+        match newest {
+            Some(Fact::Node(node)) => node,
             _ => None,
-        })
+        }
     }
 
     /// Waits until what was told so far is as wanted.
     pub(crate) async fn until(&self, wanted: impl Fn(&[Fact]) -> bool) {
+        self.until_within(120, wanted).await;
+    }
+
+    async fn until_within(&self, seconds: u64, wanted: impl Fn(&[Fact]) -> bool) {
         let waiting = async {
             while !wanted(&self.all()) {
                 self.more.notified().await;
             }
         };
-        let limit = std::time::Duration::from_secs(120);
+        let limit = std::time::Duration::from_secs(seconds);
         tokio::time::timeout(limit, waiting).await.unwrap_or_else(|_| panic!("only told {:?}", self.all()));
     }
 
     /// Waits until the newest Node told is as wanted.
     pub(crate) async fn until_node(&self, wanted: impl Fn(Option<&NodeSeen>) -> bool) {
-        self.until(|_| self.last_node().is_some_and(|node| wanted(node.as_ref()))).await;
+        self.until_node_within(120, wanted).await;
+    }
+
+    /// The same, for so many seconds.
+    pub(crate) async fn until_node_within(&self, seconds: u64, wanted: impl Fn(Option<&NodeSeen>) -> bool) {
+        let newest = |facts: &[Fact]| match facts.iter().rev().find(|fact| matches!(fact, Fact::Node(_))) {
+            Some(Fact::Node(node)) => wanted(node.as_ref()),
+            _ => false,
+        };
+        self.until_within(seconds, newest).await;
     }
 }
 

@@ -9,7 +9,7 @@ use upgrade_core::cordon::found_cordoned;
 use upgrade_core::drain::{DrainOptions, DrainState};
 use upgrade_core::job::LeaseName;
 use upgrade_core::request;
-use upgrade_core::seen::{Fact, LeaseSeen};
+use upgrade_core::seen::{Fact, LeaseSeen, NodeSeen};
 use upgrade_core::version::Version;
 use upgrade_tests::api::Api;
 use upgrade_tests::api::faults::{Effect, Fault};
@@ -184,8 +184,8 @@ async fn a_lagging_watch_does_not_take_our_own_write_back() {
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn an_api_server_restored_from_a_backup_is_believed() {
+/// Restores the API server under a quiet watch, and returns after how many seconds the watch told what came then.
+async fn told_after_a_restore(reads: bool) -> u64 {
     let (bench, server) = Bench::fake().await;
     for number in 0..50 {
         bench.patch_node(OTHER, &json!({"metadata": {"annotations": {"x": number.to_string()}}})).await;
@@ -197,24 +197,44 @@ async fn an_api_server_restored_from_a_backup_is_believed() {
             .await;
         server.restore_from_backup();
         bench.patch_node(OWN, &json!({"metadata": {"annotations": {request::RETRY: "after"}}})).await;
-        told.until_node(|node| node.is_some_and(|node| node.annotations.contains_key(request::RETRY))).await;
+        if reads {
+            bench.own.read_node().await.unwrap();
+        }
+        let wanted = |node: Option<&NodeSeen>| {
+            node.and_then(|node| node.annotations.get(request::RETRY)).is_some_and(|value| value == "after")
+        };
+        told.until_node_within(3600, wanted).await;
         bench.patch_node(OWN, &json!({"metadata": {"annotations": {request::RETRY: "later"}}})).await;
         told.until_node(|node| {
             node.and_then(|node| node.annotations.get(request::RETRY)).is_some_and(|value| value == "later")
         })
         .await;
     };
+    let begun = tokio::time::Instant::now();
     tokio::select! {
         () = bench.own.watch_node(told.ear()) => {}
         () = script => {}
     }
+    begun.elapsed().as_secs()
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_api_server_restored_from_a_backup_is_believed_within_the_hour() {
+    let seconds = told_after_a_restore(false).await;
+    assert!(seconds > 300, "the fake server was expected to stay silent, as the real one does");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_direct_read_of_a_restored_api_server_begins_the_watch_anew() {
+    let seconds = told_after_a_restore(true).await;
+    assert!(seconds < 60, "{seconds} s");
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_idle_hour_costs_at_most_fifteen_requests() {
     let (bench, server) = Bench::fake().await;
     let before = server.requests().len();
-    let hour = std::time::Duration::from_secs(3600);
+    let hour = std::time::Duration::from_hours(1);
     assert!(tokio::time::timeout(hour, bench.own.watch_node(|_| {})).await.is_err());
     let spent = server.requests().len() - before;
     assert!((2..=15).contains(&spent), "{spent} requests");

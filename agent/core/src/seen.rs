@@ -319,6 +319,8 @@ pub struct FleetNode {
     pub ignored: bool,
     /// Whether its agent reports it degraded.
     pub degraded: bool,
+    /// Whether its agent's cordon stands: it is in the middle of an upgrade, with or without its Lease.
+    pub in_hand: bool,
     /// Its target, where one is given and can be read.
     pub target: Option<Version>,
     /// The version its agent last verified.
@@ -358,6 +360,8 @@ pub struct FleetSeen {
     pub leases: Vec<FleetLease>,
     /// The control plane's static pods.
     pub pods: Vec<ControlPlanePod>,
+    /// The version kubeadm-config names: what `kubeadm upgrade apply` last wrote.
+    pub kubeadm_config: Option<Version>,
 }
 
 /// What a waiting agent sees: Leases, and the Nodes of the control plane.

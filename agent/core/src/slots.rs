@@ -72,6 +72,14 @@ pub fn standing(
             if let Some(lease) = others().next() {
                 return Standing::KeepAndWait(waits(in_use(lease)));
             }
+            if let Some(node) =
+                fleet.nodes.iter().find(|node| node.in_hand && node.name != who.node && !node.ignored)
+            {
+                return Standing::KeepAndWait(waits(format!(
+                    "{} is in the middle of its upgrade",
+                    node.name
+                )));
+            }
             control_plane_is_whole(who.node, fleet, local)
         }
         LeaseName::Slot(number) => others()
@@ -131,7 +139,7 @@ fn over_budget(me: &str, slot: u32, fleet: &FleetSeen) -> Option<Trouble> {
         .nodes
         .iter()
         .filter(|node| node.name != me && !node.ignored && !holds_slot(node))
-        .filter(|node| !node.ready || node.degraded)
+        .filter(|node| !node.ready || node.degraded || node.in_hand)
         .map(|node| node.name.as_str())
         .collect();
     let left = SLOTS.saturating_sub(u32::try_from(down.len()).unwrap_or(u32::MAX));

@@ -24,6 +24,10 @@ use super::error::Error;
 pub(super) const DEADLINE: Duration = Duration::from_secs(10);
 /// How many seconds the API server keeps a quiet watch open: an idle hour costs thirteen requests.
 pub(super) const WATCH_SECONDS: u32 = 290;
+/// After so long a watch is begun anew with a fresh list: an API server restored from a backup stays silent to who
+/// watches from a version that it has not reached again, and a watch alone would never notice. A multiple of
+/// [`WATCH_SECONDS`], so that an idle hour still costs no more than fifteen requests.
+pub(super) const WATCH_LIFE: Duration = Duration::from_secs(12 * WATCH_SECONDS as u64);
 /// Objects per page of a list: what is kept of each is small, so this bounds the memory of one list.
 pub(super) const PAGE: u32 = 50;
 /// The name every certificate of a kubeadm API server carries, whatever address it is reached under.

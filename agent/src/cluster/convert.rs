@@ -88,6 +88,7 @@ pub(super) fn fleet_node(node: Node) -> FleetNode {
         unschedulable: node.spec.and_then(|spec| spec.unschedulable).unwrap_or_default(),
         control_plane,
         ignored: request::is_on(&notes, request::IGNORE),
+        in_hand: notes.contains_key(request::FOUND_CORDONED),
         degraded: notes.get(request::PHASE).is_some_and(|phase| phase == Phase::Degraded.word()),
         target: version(request::TARGET),
         current: version(request::CURRENT),

@@ -5,11 +5,12 @@ use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::api::ListParams;
 use kube::runtime::watcher;
 use kube::{Api, Client};
+use tokio::time::timeout;
 use upgrade_core::act::Ended;
 use upgrade_core::seen::{Fact, FleetLease, FleetNode, FleetSeen, TurnSeen};
 
 use super::Cluster;
-use super::client::watch;
+use super::client::{WATCH_LIFE, watch};
 use super::convert::{CONTROL_PLANE_LABEL, control_plane_pod, fleet_lease, fleet_node};
 use super::error::{Error, ended};
 use super::known::Known;
@@ -40,12 +41,17 @@ impl Cluster {
         let tier = all.labels(CONTROL_PLANE_PODS);
         let pods =
             shared.list("listing control-plane pods", pods, &tier, |pod| control_plane_pod(&pod)).await?;
-        Ok(FleetSeen { at, nodes, leases, pods })
+        let kubeadm_config = self.kubeadm_config_version().await?;
+        Ok(FleetSeen { at, nodes, leases, pods, kubeadm_config })
     }
 
     /// Watches Leases and control-plane Nodes, telling [`Fact::Turn`] at each change that matters, until an error.
     pub async fn await_turn(&self, tell: impl Fn(Fact)) -> Ended {
-        Ended::badly(self.follow_turn(&tell).await.into())
+        loop {
+            if let Ok(error) = timeout(WATCH_LIFE, self.follow_turn(&tell)).await {
+                return Ended::badly(error.into());
+            }
+        }
     }
 
     /// Until something goes wrong.

@@ -2,10 +2,10 @@
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Api;
-use upgrade_core::act::Fault;
 use upgrade_core::version::Version;
 
 use super::Cluster;
+use super::error::Error;
 
 /// kubeadm's ConfigMap in kube-system.
 const NAME: &str = "kubeadm-config";
@@ -14,16 +14,16 @@ const KEY: &str = "ClusterConfiguration";
 const FIELD: &str = "kubernetesVersion:";
 
 impl Cluster {
-    /// The version `kubeadm upgrade apply` last wrote; none if it names no release.
+    /// The version `kubeadm upgrade apply` last wrote; none if it is absent or names no release.
     ///
     /// # Errors
     /// When the ConfigMap cannot be read.
-    pub async fn kubeadm_config_version(&self) -> Result<Option<Version>, Fault> {
+    pub(super) async fn kubeadm_config_version(&self) -> Result<Option<Version>, Error> {
         let doing = "reading ConfigMap kube-system/kubeadm-config";
         let read =
-            |client| async move { Api::<ConfigMap>::namespaced(client, "kube-system").get(NAME).await };
+            |client| async move { Api::<ConfigMap>::namespaced(client, "kube-system").get_opt(NAME).await };
         let map = self.inner.own.call(doing, read).await?;
-        Ok(map.data.as_ref().and_then(|data| data.get(KEY)).and_then(|text| named(text)))
+        Ok(map.as_ref().and_then(|map| map.data.as_ref()?.get(KEY)).and_then(|text| named(text)))
     }
 }
 

@@ -7,6 +7,7 @@ use kube::api::{Patch, PatchParams};
 use kube::runtime::watcher::{self, Event};
 use kube::{Api, Client};
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 use upgrade_core::act::{Ended, Fault};
 use upgrade_core::cordon::{self, CordonPatch};
 use upgrade_core::request;
@@ -14,7 +15,7 @@ use upgrade_core::seen::{Fact, NodeSeen};
 use upgrade_core::version::Version;
 
 use super::Cluster;
-use super::client::{Pause, watch};
+use super::client::{Pause, WATCH_LIFE, watch};
 use super::convert::node_seen;
 use super::error::{Error, ended};
 
@@ -24,37 +25,38 @@ const TRIES: u32 = 5;
 /// The newest resourceVersion the own Node is known to have from our own writes: what a lagging watch still shows of
 /// older ones is dropped. The API calls resourceVersions opaque; where one is not a number nothing is dropped.
 #[derive(Debug, Default)]
-pub(super) struct Mark(AtomicU64);
+pub(super) struct Mark {
+    version: AtomicU64,
+    /// A direct read found the API server restored: the watch must begin anew.
+    restored: Notify,
+}
 
 impl Mark {
     /// As of now; to be taken before a read is sent.
     fn before(&self) -> u64 {
-        self.0.load(Ordering::SeqCst)
+        self.version.load(Ordering::SeqCst)
     }
 
     /// One of our writes was answered with this version.
     pub(super) fn wrote(&self, version: &str) {
         if let Ok(version) = version.parse() {
-            self.0.fetch_max(version, Ordering::SeqCst);
+            self.version.fetch_max(version, Ordering::SeqCst);
         }
     }
 
     /// Whether a watch event is older than what we wrote.
     fn outdates(&self, version: &str) -> bool {
-        version.parse::<u64>().is_ok_and(|version| version < self.0.load(Ordering::SeqCst))
+        version.parse::<u64>().is_ok_and(|version| version < self.version.load(Ordering::SeqCst))
     }
 
-    /// A consistent read that was sent when the mark stood at `before` returned this version. A smaller one than
-    /// before can only mean that the API server was restored from an older state, so that is believed; one that is
-    /// merely older than a write made meanwhile is not.
-    fn believes(&self, before: u64, version: &str) -> bool {
-        match version.parse::<u64>() {
-            Ok(version) if version < before => {
-                self.0.store(version, Ordering::SeqCst);
-                true
-            }
-            _ => !self.outdates(version),
+    /// Whether a consistent read that was sent when the mark stood at `before` and returned this version shows an API
+    /// server restored from an older state, because the version is a smaller one. The mark then follows it.
+    fn is_restored(&self, before: u64, version: &str) -> bool {
+        let older = version.parse::<u64>().ok().filter(|version| *version < before);
+        if let Some(version) = older {
+            self.version.store(version, Ordering::SeqCst);
         }
+        older.is_some()
     }
 }
 
@@ -67,9 +69,16 @@ impl Cluster {
     pub async fn watch_node(&self, tell: impl Fn(Fact)) {
         let mut pause = Pause::default();
         loop {
-            let error = self.follow_node(&tell, &mut pause).await;
-            tracing::warn!(node = self.node_name(), "{}; the watch is begun again", error.chain());
-            pause.wait().await;
+            tokio::select! {
+                error = self.follow_node(&tell, &mut pause) => {
+                    tracing::warn!(node = self.node_name(), "{}; the watch is begun again", error.chain());
+                    pause.wait().await;
+                }
+                () = tokio::time::sleep(WATCH_LIFE) => {}
+                () = self.inner.mark.restored.notified() => {
+                    tracing::warn!(node = self.node_name(), "the API server shows an older state than before");
+                }
+            }
         }
     }
 
@@ -94,7 +103,11 @@ impl Cluster {
                 Event::InitApply(node) => {
                     found = true;
                     let node = node_seen(node);
-                    if self.inner.mark.believes(before, &node.resource_version) {
+                    let mark = &self.inner.mark;
+                    // A list that is merely older than a write made meanwhile is no news.
+                    if mark.is_restored(before, &node.resource_version)
+                        || !mark.outdates(&node.resource_version)
+                    {
                         tell(Fact::Node(Some(node)));
                     }
                 }
@@ -127,8 +140,9 @@ impl Cluster {
         let name = self.node_name().to_owned();
         let node =
             self.inner.own.call(&doing, |client| async move { nodes(client).get_opt(&name).await }).await?;
-        if let Some(version) = node.as_ref().and_then(|node| node.metadata.resource_version.as_ref()) {
-            self.inner.mark.believes(before, version);
+        let version = node.as_ref().and_then(|node| node.metadata.resource_version.as_deref());
+        if version.is_some_and(|version| self.inner.mark.is_restored(before, version)) {
+            self.inner.mark.restored.notify_one();
         }
         Ok(node)
     }
@@ -219,8 +233,8 @@ mod tests {
         assert!(mark.outdates("49") && !mark.outdates("50") && !mark.outdates("51"));
         let before = mark.before();
         mark.wrote("60");
-        assert!(!mark.believes(before, "55"), "this list was answered before our last write");
-        assert!(mark.believes(mark.before(), "20"), "this one was sent after it");
+        assert!(!mark.is_restored(before, "55") && mark.outdates("55"), "answered before our last write");
+        assert!(mark.is_restored(mark.before(), "20"), "sent after it");
         assert!(!mark.outdates("21"));
         assert!(!mark.outdates("opaque"));
     }

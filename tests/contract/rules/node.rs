@@ -37,7 +37,7 @@ pub(crate) async fn a_cordon_is_noted_in_the_same_write_and_taken_back_whole(ben
     let unschedulable =
         |spec: Option<k8s_openapi::api::core::v1::NodeSpec>| spec.and_then(|spec| spec.unschedulable);
     assert_eq!(unschedulable(after.spec), unschedulable(before.spec));
-    assert!(after.metadata.annotations.unwrap_or_default().get(request::FOUND_CORDONED).is_none());
+    assert!(after.metadata.annotations.is_none_or(|notes| !notes.contains_key(request::FOUND_CORDONED)));
 }
 
 pub(crate) async fn cordoning_again_writes_nothing(bench: &Bench) {
@@ -97,7 +97,7 @@ pub(crate) async fn a_node_created_anew_is_told_as_another_one(bench: &Bench) {
     let told = Told::default();
     let script = async {
         told.until_node(|node| node.is_some()).await;
-        let first = told.last_node().flatten().unwrap().uid;
+        let first = told.last_node().unwrap().uid;
         bench.delete_node(OWN).await;
         told.until_node(|node| node.is_none()).await;
         bench.make_node(OWN, &json!({})).await;

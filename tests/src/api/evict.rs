@@ -42,7 +42,7 @@ pub(super) fn evict(store: &mut Store, who: &Who, call: &Call) -> Result<Answer,
         let mut going = pod;
         going["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:30Z".into();
         going["metadata"]["deletionGracePeriodSeconds"] = grace.into();
-        store.update(key(call), going);
+        store.update(&key(call), going);
     }
     Ok(Answer::created(json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"})))
 }
@@ -79,7 +79,7 @@ fn spend_budget(store: &mut Store, pod: &Value) -> Result<(), Answer> {
         return Err(blocked(&words, 0));
     }
     status["disruptionsAllowed"] = (allowed - 1).into();
-    store.update(key, budget);
+    store.update(&key, budget);
     Ok(())
 }
 

@@ -22,8 +22,11 @@ pub enum Effect {
     /// The request takes effect, and no answer ever comes.
     LoseAnswer,
     /// Somebody is quicker: this happens first, then the request is served.
-    First(Box<dyn FnOnce(&Client) -> BoxFuture<'static, ()> + Send>),
+    First(Deed),
 }
+
+/// What somebody who is quicker does, with an administrator's client.
+pub type Deed = Box<dyn FnOnce(&Client) -> BoxFuture<'static, ()> + Send>;
 
 impl Fault {
     /// Once, at the next request whose line (`PATCH /api/v1/nodes/n1?…`) holds all of `parts`.

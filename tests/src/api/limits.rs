@@ -33,15 +33,15 @@ fn kubelet_may(node: &str, call: &Call, store: &Store) -> bool {
     let selects = |wanted: &str| call.query.get("fieldSelector").is_some_and(|fields| fields == wanted);
     match (call.resource.as_str(), &call.method, call.subresource.as_deref()) {
         ("nodes", &Method::GET, None) if named.is_none() => selects(&format!("metadata.name={node}")),
-        ("nodes", &Method::GET | &Method::PATCH | &Method::PUT, None) => named == Some(node),
-        ("nodes", &Method::PATCH | &Method::PUT, Some("status")) => named == Some(node),
+        ("nodes", &Method::GET | &Method::PATCH | &Method::PUT, None)
+        | ("nodes", &Method::PATCH | &Method::PUT, Some("status"))
+        | ("csinodes", &Method::GET, None) => named == Some(node),
         ("pods", &Method::GET, None) if named.is_none() => selects(&format!("spec.nodeName={node}")),
         // A pod that is gone is forbidden, not absent.
         ("pods", &Method::GET, None) => {
             store.get(&key(call)).is_some_and(|pod| pod["spec"]["nodeName"] == *node)
         }
         ("pods", &Method::POST, Some("eviction")) | ("events", &Method::POST, None) => true,
-        ("csinodes", &Method::GET, None) => named == Some(node),
         _ => false,
     }
 }

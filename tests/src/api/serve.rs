@@ -61,7 +61,7 @@ fn create(store: &mut Store, who: &Who, call: &Call) -> Result<Answer, Answer> {
     };
     limits::admit(who, call, None, &call.body)?;
     let key = (call.resource.clone(), call.namespace.clone().unwrap_or_default(), name);
-    store.create(key, call.body.clone()).map(Answer::created)
+    store.create(&key, call.body.clone()).map(Answer::created)
 }
 
 fn replace(store: &mut Store, who: &Who, call: &Call) -> Result<Answer, Answer> {
@@ -109,5 +109,5 @@ fn write(
         after["metadata"][kept] = before["metadata"][kept].clone();
     }
     limits::admit(who, call, Some(before), &after)?;
-    Ok(Answer::ok(store.update(key(call), after)))
+    Ok(Answer::ok(store.update(&key(call), after)))
 }

@@ -51,8 +51,8 @@ impl Store {
         self.history.iter().find(|change| change.version > version && wanted(change))
     }
 
-    pub(super) fn create(&mut self, key: Key, mut object: Value) -> Result<Value, Answer> {
-        if self.objects.contains_key(&key) {
+    pub(super) fn create(&mut self, key: &Key, mut object: Value) -> Result<Value, Answer> {
+        if self.objects.contains_key(key) {
             let message = format!("{} {:?} already exists", key.0, key.2);
             return Err(Answer::error(409, "AlreadyExists", &message));
         }
@@ -69,8 +69,8 @@ impl Store {
     }
 
     /// Writes what was changed, if anything was.
-    pub(super) fn update(&mut self, key: Key, object: Value) -> Value {
-        if self.objects.get(&key) == Some(&object) { object } else { self.put(key, object) }
+    pub(super) fn update(&mut self, key: &Key, object: Value) -> Value {
+        if self.objects.get(key) == Some(&object) { object } else { self.put(key, object) }
     }
 
     pub(super) fn delete(&mut self, key: &Key) -> Option<Value> {
@@ -82,11 +82,11 @@ impl Store {
         Some(before)
     }
 
-    fn put(&mut self, key: Key, mut object: Value) -> Value {
+    fn put(&mut self, key: &Key, mut object: Value) -> Value {
         self.version += 1;
         object["metadata"]["resourceVersion"] = self.version.to_string().into();
         let before = self.objects.insert(key.clone(), object.clone());
-        self.record(&key, before, Some(object.clone()));
+        self.record(key, before, Some(object.clone()));
         object
     }
 

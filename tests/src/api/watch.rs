@@ -27,6 +27,7 @@ enum Step {
     /// Show this, then end.
     Last(Value),
     Cut,
+    End,
     Wait,
 }
 
@@ -63,6 +64,7 @@ impl Watch {
                     self.over = true;
                     return Some((Err("connection reset by peer".into()), self));
                 }
+                Step::End => self.over = true,
                 Step::Wait => tokio::select! {
                     _ = changed.changed() => {}
                     () = sleep_until(self.end) => self.over = true,
@@ -74,7 +76,8 @@ impl Watch {
 
     fn step(&mut self, state: &State) -> Step {
         if state.epoch != self.epoch {
-            return Step::Cut;
+            // A server that restarts from a backup closes its connections in order, and nobody is told of an error.
+            return if self.version > state.store.version() { Step::End } else { Step::Cut };
         }
         if self.version < state.store.oldest() {
             let gone = answer::status(410, "Expired", "too old resource version", &json!({}));

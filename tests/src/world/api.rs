@@ -79,6 +79,7 @@ impl Api {
             unschedulable: node.unschedulable,
             control_plane: node.control_plane,
             ignored: is_on(&node.annotations, IGNORE),
+            in_hand: node.annotations.contains_key(FOUND_CORDONED),
             degraded: node.annotations.get(PHASE).is_some_and(|phase| phase == "degraded"),
             target: node.annotations.get(TARGET).and_then(|text| text.parse().ok()),
             current: node.annotations.get(CURRENT).and_then(|text| text.parse().ok()),
@@ -312,7 +313,13 @@ impl World {
             ready: machine.host.powered,
         });
         let nodes = self.api.fleet_nodes().collect();
-        FleetSeen { at, nodes, leases: self.api.fleet_leases(), pods: pods.chain(etcd).collect() }
+        FleetSeen {
+            at,
+            nodes,
+            leases: self.api.fleet_leases(),
+            pods: pods.chain(etcd).collect(),
+            kubeadm_config: Some(self.api.kubeadm_config),
+        }
     }
 
     /// The host's clock.

@@ -8,7 +8,7 @@ use upgrade_core::preflight::{Check, Finding, Findings, Outcome};
 use upgrade_core::seen::{Fact, Ready};
 use upgrade_core::time::Mono;
 use upgrade_core::verify::daemon_sets;
-use upgrade_core::version::{PackageVersion, Version, reachable};
+use upgrade_core::version::{Version, reachable};
 
 use super::World;
 use super::host::package;
@@ -50,17 +50,8 @@ impl World {
             kubelet: installed("kubelet")?,
             kubectl: installed("kubectl"),
         };
-        let newer = |name: &str| -> Option<PackageVersion> {
-            let ahead = host.version(name).is_some_and(|version| version > target);
-            if ahead { installed(name) } else { Some(new.clone()) }
-        };
-        let to =
-            Packages { kubeadm: newer("kubeadm")?, kubelet: newer("kubelet")?, kubectl: newer("kubectl") };
-        let verb = match (host.control_plane, self.api.kubeadm_config < target) {
-            (false, _) => Verb::NodeWorker,
-            (true, true) => Verb::Apply,
-            (true, false) => Verb::NodeControlPlane,
-        };
+        let to = Packages { kubeadm: new.clone(), kubelet: new.clone(), kubectl: Some(new) };
+        let verb = if host.control_plane { Verb::Apply } else { Verb::NodeWorker };
         let daemon_sets = daemon_sets(&self.pods_of(node, Mono(0)).pods);
         Some(Hop { from, to, verb, target, way_back: true, daemon_sets, csi_drivers: BTreeSet::new() })
     }

@@ -4,6 +4,7 @@ use crate::act::{Act, Tool};
 use crate::job::{Hop, Job, MAX_TRIES, Packages, Reason, Stage, Step, Trouble, Verdict, Way};
 use crate::seen::{HostSeen, ToolState};
 use crate::time::Unix;
+use crate::version::PackageVersion;
 
 use super::{Next, PROOF, Proof, Scene, lease_lost, verifying, wait};
 
@@ -27,6 +28,9 @@ pub(super) fn forward(scene: &Scene<'_>, job: &Job, step: &Step) -> Next {
         && let Some(why) = scene.cancelled(job)
     {
         return turn_back(scene, job, step, why);
+    }
+    if let Some(passed) = passed_by(host, job, step) {
+        return passed_by_hand(scene, job, step, passed);
     }
     let to = &job.hop.to;
     match step {
@@ -63,6 +67,10 @@ pub(super) fn back(scene: &Scene<'_>, job: &Job, step: &Step, why: &Trouble) -> 
     if is_installed(host, "kubeadm", &from.kubeadm) {
         return returning(why.clone());
     }
+    // Only what this job installed is taken back: anything else is somebody's own doing.
+    if !is_installed(host, "kubeadm", &job.hop.to.kubeadm) && !host.dpkg_interrupted && job.tries == 0 {
+        return returning(why.clone());
+    }
     if !job.hop.way_back || job.tries >= MAX_TRIES {
         let message = format!(
             "{}; kubeadm stays at its new version, because {} could not be put back",
@@ -73,7 +81,33 @@ pub(super) fn back(scene: &Scene<'_>, job: &Job, step: &Step, why: &Trouble) -> 
     run(scene, job, step, host, Tool::InstallKubeadm { packages: from.clone() })
 }
 
-fn is_installed(host: &HostSeen, package: &str, version: &crate::version::PackageVersion) -> bool {
+/// The package of this step that somebody has taken past the target meanwhile.
+fn passed_by<'a>(host: &'a HostSeen, job: &Job, step: &Step) -> Option<&'a PackageVersion> {
+    let package = match step {
+        Step::Staging => "kubeadm",
+        Step::Installing => "kubelet",
+        Step::Applying | Step::Restarting { .. } | Step::Verifying => return None,
+    };
+    host.version(package)
+        .filter(|version| version.kubernetes().is_some_and(|version| version > job.hop.target))
+}
+
+/// Rule 5: nothing is taken back that somebody else installed.
+fn passed_by_hand(scene: &Scene<'_>, job: &Job, step: &Step, version: &PackageVersion) -> Next {
+    let message = format!(
+        "somebody installed {version}, which is past the target {}, in the middle of the upgrade: set the target to \
+         that version, or put the packages back",
+        job.hop.target
+    );
+    let why = Trouble::new(Reason::PreflightFailed, message);
+    if can_turn_back(job, step) {
+        turn_back(scene, job, step, why)
+    } else {
+        scene.enter(job, Stage::Degraded { step: step.clone(), why })
+    }
+}
+
+fn is_installed(host: &HostSeen, package: &str, version: &PackageVersion) -> bool {
     host.packages.get(package).is_some_and(|seen| seen.configured && seen.version == *version)
 }
 

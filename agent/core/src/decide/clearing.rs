@@ -3,10 +3,11 @@
 use crate::act::Act;
 use crate::cordon::is_cordoned_by_us;
 use crate::drain::DrainState;
-use crate::job::{Job, Memory, Reason, Stage, Step, Trouble, Verdict};
-use crate::seen::{LeaseSeen, Seen};
+use crate::job::{Hop, Job, Memory, Reason, Stage, Step, Trouble, Verb, Verdict};
+use crate::seen::{FleetSeen, LeaseSeen, Seen};
 use crate::slots::{self, Standing};
 use crate::time::{Mono, Unix};
+use crate::version::Version;
 
 use super::idle::candidate;
 use super::{Next, PROOF, PROOF_WHILE_DRAINING, Proof, Scene, lease_lost, renew};
@@ -72,7 +73,9 @@ fn may_cordon(scene: &Scene<'_>, job: &Job, claimed: Mono, disturbed: Option<Uni
     };
     match slots::standing(candidate(scene, job.lease, &job.hop), &job.holder, fleet, local) {
         Standing::Holds if disturbed.is_none() => {
-            scene.enter(job, Stage::Clearing { disturbed: Some(scene.now.unix) })
+            let verb = verb(job.hop.verb, fleet, job.hop.target);
+            let decided = Job { hop: Hop { verb, ..job.hop.clone() }, ..job.clone() };
+            scene.enter(&decided, Stage::Clearing { disturbed: Some(scene.now.unix) })
         }
         Standing::Holds => match scene.proof(job, PROOF) {
             Proof::Ours => Next::Do(Act::Cordon),
@@ -81,6 +84,19 @@ fn may_cordon(scene: &Scene<'_>, job: &Job, claimed: Mono, disturbed: Option<Uni
         },
         Standing::KeepAndWait(why) => Next::Wait { why, until: Some(fleet.at.plus(FLEET_AGE + 1)) },
         Standing::GiveBack(why) => back_out(scene, job, why),
+    }
+}
+
+/// The first control-plane node of a version runs `apply`, which writes kubeadm-config; the others run `node`
+/// (rule 3). Decided once, with the control plane's Lease in hand and before anything is touched: earlier another
+/// node may still be first, later the answer would be wrong.
+fn verb(planned: Verb, fleet: &FleetSeen, target: Version) -> Verb {
+    match planned {
+        Verb::NodeWorker => Verb::NodeWorker,
+        Verb::Apply | Verb::NodeControlPlane if fleet.kubeadm_config == Some(target) => {
+            Verb::NodeControlPlane
+        }
+        Verb::Apply | Verb::NodeControlPlane => Verb::Apply,
     }
 }
 

@@ -6,6 +6,7 @@ use crate::act::Act;
 use crate::cordon::found_cordoned;
 use crate::job::{
     Holder, Hop, Job, JobId, LeaseName, Memory, Packages, Reason, Refusal, Stage, Step, Trouble, Verb,
+    Verdict,
 };
 use crate::preflight::{self, Check, Findings};
 use crate::request::CURRENT;
@@ -13,7 +14,7 @@ use crate::seen::{FleetSeen, HostSeen, Ready};
 use crate::slots::{self, Candidate};
 use crate::time::Unix;
 use crate::verify::static_pods_version;
-use crate::version::{Version, reachable};
+use crate::version::{PackageVersion, Version, reachable};
 
 use super::{Next, Scene, wait};
 
@@ -123,8 +124,25 @@ fn prepare(scene: &Scene<'_>, target: Version) -> Next {
             wait(Reason::PreflightPending, message, Some(findings.at.plus(PENDING_PAUSE + 1)))
         }
         preflight::Verdict::NotYet(_) => Next::Do(Act::Preflight { target }),
-        preflight::Verdict::Go { hop, .. } => take_turn(scene, *hop),
+        preflight::Verdict::Go { hop, .. } => match past_target(&hop) {
+            Some(why) => refuse(scene, why),
+            None => take_turn(scene, *hop),
+        },
     }
+}
+
+/// Rule 5: packages that somebody has taken past the target are not taken back.
+fn past_target(hop: &Hop) -> Option<Trouble> {
+    let installed = [("kubeadm", &hop.from.kubeadm), ("kubelet", &hop.from.kubelet)];
+    let past = |version: &PackageVersion| version.kubernetes().is_some_and(|version| version > hop.target);
+    let (name, version) = installed.into_iter().find(|(_, version)| past(version))?;
+    let message = format!(
+        "{}: {name} {version} is installed, which is past the target {}: set the target to that version, or put the \
+         package back",
+        Check::Reachable,
+        hop.target
+    );
+    Some(Trouble::new(Reason::PreflightFailed, message))
 }
 
 /// Findings for this target that still say something.
@@ -223,11 +241,16 @@ fn orphan(scene: &Scene<'_>, host: &HostSeen, lease: LeaseName, holder: Holder) 
     let message = "the journal was lost in the middle of an upgrade: check the node, then set a new value of the \
                    annotation node-upgrade-agent/retry, or bring the node to its target by hand";
     let why = Trouble::new(Reason::JournalLost, message);
+    // Without our cordon nothing is disturbed: either it was not yet, or not any more.
+    let stage = match found_cordoned(scene.node) {
+        Some(_) => Stage::Degraded { step: Step::Installing, why },
+        None => Stage::Returning(Verdict::BackedOut(why)),
+    };
     Some(Job {
         holder,
         lease,
         hop,
-        stage: Stage::Degraded { step: Step::Installing, why },
+        stage,
         tries: 0,
         runs: 0,
         entered: scene.now.unix,

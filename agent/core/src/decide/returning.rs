@@ -5,12 +5,14 @@ use std::collections::BTreeSet;
 use crate::act::{Act, Tool};
 use crate::cordon::found_cordoned;
 use crate::job::{Backoff, Job, MAX_RETREATS, Memory, Reason, Refusal, Stage, Step, Trouble, Verdict};
-use crate::seen::{LeaseSeen, Ready, ToolState};
+use crate::seen::{HostSeen, LeaseSeen, NodeSeen, Ready, ToolState};
 use crate::time::Unix;
 use crate::version::PackageVersion;
 
 use super::{Next, Scene, wait};
 
+/// How often what is not pushed to us is looked at, in milliseconds.
+const PACE: u64 = 1_000;
 /// Seconds to leave a node alone after its first retreat; doubled with each further one.
 const FIRST_BACKOFF: u64 = 300;
 /// Seconds to leave a node alone whose Lease somebody took away.
@@ -42,19 +44,37 @@ pub(super) fn decide(scene: &Scene<'_>, job: &Job, verdict: &Verdict) -> Next {
 
 /// Only a node whose kubelet is Ready at a version we chose goes back into service (rule 9).
 fn uncordon(scene: &Scene<'_>, job: &Job, found_cordoned: bool) -> Next {
-    let node = scene.node;
-    let chosen =
-        [&job.hop.from.kubelet, &job.hop.to.kubelet].into_iter().filter_map(PackageVersion::kubernetes);
-    let serves = node.ready == Ready::True && chosen.into_iter().any(|version| node.kubelet == Some(version));
-    if serves || found_cordoned || !node.unschedulable {
+    if found_cordoned || !scene.node.unschedulable {
         return Next::Do(Act::Uncordon);
     }
-    let message = "kubelet is not Ready at a version this upgrade chose, so the node stays cordoned: \
-                   look at journalctl -u kubelet";
+    let host = match scene.host(Some(job), PACE) {
+        Ok(host) => host,
+        Err(look) => return look,
+    };
+    let Some(lack) = service_lacks(scene.node, host, job) else { return Next::Do(Act::Uncordon) };
+    if !scene.is_fresh(scene.seen.node_at, PACE) {
+        return Next::Do(Act::LookAtNode);
+    }
+    let message = format!("{lack}, so the node stays cordoned: look at journalctl -u kubelet");
     if scene.now.unix.since(job.entered) < scene.settings.verify_timeout {
-        return wait(Reason::NotReady, message, Some(scene.in_millis(1_000)));
+        return wait(Reason::NotReady, message, Some(scene.in_millis(PACE)));
     }
     scene.enter(job, Stage::Degraded { step: Step::Verifying, why: Trouble::new(Reason::NotReady, message) })
+}
+
+/// What keeps the node out of service. A Ready from before kubelet's last start says nothing of it: after a power
+/// cut the Node stays Ready for a while.
+fn service_lacks(node: &NodeSeen, host: &HostSeen, job: &Job) -> Option<&'static str> {
+    let chosen = [&job.hop.from.kubelet, &job.hop.to.kubelet].map(PackageVersion::kubernetes);
+    if node.ready != Ready::True {
+        Some("the Node is not Ready")
+    } else if node.kubelet.is_none() || !chosen.contains(&node.kubelet) {
+        Some("kubelet does not run a version this upgrade chose")
+    } else if !host.kubelet.active || node.heartbeat < host.kubelet.since {
+        Some("kubelet has not said that it is Ready since it was started")
+    } else {
+        None
+    }
 }
 
 /// The memory once a job is over.

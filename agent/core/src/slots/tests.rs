@@ -35,6 +35,7 @@ fn fleet() -> FleetSeen {
         nodes: vec![node("cp1", true), node("w1", false), node("w2", false)],
         leases: vec![lease(LeaseName::Slot(0), Some("w1"))],
         pods: vec![server("cp1", "kube-apiserver", TARGET), server("cp1", "etcd", TARGET)],
+        kubeadm_config: Some(OLD),
     }
 }
 
@@ -67,6 +68,16 @@ fn a_node_that_is_down_uses_up_the_budget_unless_people_ignore_it() {
     gives_back(&worker_stands(&fleet), "used by w2");
     fleet.nodes[2].ignored = true;
     assert_eq!(worker_stands(&fleet), Standing::Holds);
+}
+
+#[test]
+fn a_node_in_the_middle_of_its_upgrade_counts_even_if_somebody_freed_its_lease() {
+    let mut fleet = fleet();
+    fleet.nodes[2].in_hand = true;
+    gives_back(&worker_stands(&fleet), "used by w2");
+    fleet.leases = vec![lease(LeaseName::ControlPlane, Some("cp1"))];
+    let kept = standing(plane(), &holder("cp1"), &fleet, None);
+    assert!(matches!(kept, Standing::KeepAndWait(why) if why.message.contains("w2")));
 }
 
 #[test]
