@@ -74,6 +74,9 @@ pub fn status(node: &NodeSeen, now: Unix, json: bool) -> String {
     line(&mut text, &format!("lease     {}", report.slot.unwrap_or_else(dash)));
     line(&mut text, &format!("reason    {}", report.reason));
     line(&mut text, &format!("message   {}", report.message));
+    for note in report.notes {
+        line(&mut text, &format!("note      {note}"));
+    }
     if let Some(drain) = report.drain {
         line(&mut text, &format!("drain     {} pods left", drain.pods_left));
         for blocked in drain.blocked {

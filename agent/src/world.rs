@@ -78,6 +78,7 @@ impl World {
             Act::Release { lease, holder } => cluster.release(lease, &holder).await,
             Act::Cordon => cluster.cordon().await,
             Act::Uncordon => cluster.uncordon().await,
+            Act::Disown => cluster.disown().await,
             Act::Drain { options, until } => cluster.drain(self.rest_of(&options, until), tell).await,
             Act::Run { unit, tool } => host.run(&unit, &tool).await,
             Act::Await { unit } => host.await_tool(&unit).await,

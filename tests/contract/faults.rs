@@ -244,7 +244,7 @@ async fn an_idle_hour_costs_at_most_fifteen_requests() {
 async fn a_report_that_changes_no_condition_writes_none() {
     let (bench, server) = Bench::fake().await;
     let text = json!({
-        "phase": "draining", "since": 0, "attempts": 0, "reason": "Draining", "message": "3 pods left",
+        "phase": "draining", "since": 0, "attempts": 0, "reason": "Progressing", "message": "3 pods left",
     });
     let mut report: upgrade_core::report::Report = serde_json::from_value(text).unwrap();
     bench.own.report(&report).await.unwrap();

@@ -60,6 +60,8 @@ pub enum Act {
     Cordon,
     /// Take our cordon back: [`crate::cordon::uncordon`]. Ends with [`Fact::Node`].
     Uncordon,
+    /// Drop our note of the cordon and leave the rest: [`crate::cordon::disown`]. Ends with [`Fact::Node`].
+    Disown,
     /// Evict what the rules say until nothing is left, telling [`Fact::Drain`]; ends when drained or given up.
     Drain {
         /// The rules of this drain.
@@ -126,6 +128,7 @@ impl Act {
             Self::Release { .. } => "release",
             Self::Cordon => "cordon",
             Self::Uncordon => "uncordon",
+            Self::Disown => "disown",
             Self::Drain { .. } => "drain",
             Self::Run { .. } => "run",
             Self::Await { .. } => "await",
@@ -146,6 +149,8 @@ pub enum Tool {
     InstallKubeadm {
         /// The package versions; only kubeadm's is installed.
         packages: Packages,
+        /// Whether it takes our own upgrade back: only then may the version go down (rule 5).
+        back: bool,
     },
     /// `apt-get install kubelet=… kubectl=…` from the private archive.
     InstallKubelet {

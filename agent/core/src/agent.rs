@@ -126,6 +126,10 @@ impl Agent {
             self.seen.lease = None;
             self.seen.drain = None;
         }
+        // What was found before a job says nothing of the host after it.
+        if self.memory.job.is_some() && memory.job.is_none() {
+            self.seen.preflight = None;
+        }
         self.memory = *memory;
     }
 
@@ -138,8 +142,14 @@ impl Agent {
         match ended.fault {
             None => {
                 self.faults.remove(word);
-                if matches!(running.act, Act::Release { .. }) {
-                    self.seen.gave_back = Some(now.mono);
+                match running.act {
+                    Act::Release { .. } => self.seen.gave_back = Some(now.mono),
+                    Act::Cordon => {
+                        self.seen.cordon_lifted = false;
+                        self.seen.cordon_version =
+                            self.seen.node.as_ref().map(|node| node.resource_version.clone());
+                    }
+                    _ => {}
                 }
             }
             Some(fault) if fault.class == FaultClass::Transient => {

@@ -40,6 +40,12 @@ pub fn uncordon(node: &NodeSeen) -> Option<CordonPatch> {
         .map(|theirs| CordonPatch { unschedulable: theirs && node.unschedulable, found_cordoned: None })
 }
 
+/// The patch that drops our note and leaves the cordon as it stands: somebody lifted ours, so whatever stands now is
+/// theirs.
+pub fn disown(node: &NodeSeen) -> Option<CordonPatch> {
+    found_cordoned(node).map(|_| CordonPatch { unschedulable: node.unschedulable, found_cordoned: None })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -76,6 +82,15 @@ mod tests {
         let again = apply(&lifted, cordon(&lifted));
         assert_eq!(apply(&again, uncordon(&again)), node(false, None));
         assert_eq!(apply(&lifted, uncordon(&lifted)), node(false, None));
+    }
+
+    #[test]
+    fn a_cordon_made_after_ours_was_lifted_stays() {
+        for unschedulable in [false, true] {
+            let seen = node(unschedulable, Some(false));
+            assert_eq!(apply(&seen, disown(&seen)), node(unschedulable, None));
+        }
+        assert_eq!(disown(&node(true, None)), None);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::act::Act;
 use crate::drain::DrainOptions;
 use crate::job::{Job, Memory, Reason, Stage, Step, Trouble, Way};
 use crate::request::Request;
-use crate::seen::{HostSeen, LeaseSeen, NodeSeen, Seen};
+use crate::seen::{HostSeen, LeaseSeen, NodeSeen, Seen, ToolState};
 use crate::time::{Mono, Now, Unix};
 
 /// What this host's configuration adds to the rules.
@@ -60,6 +60,9 @@ pub fn decide(settings: &Settings, memory: &Memory, seen: &Seen, now: Now) -> Ne
     let Some(job) = &memory.job else {
         return idle::decide(&scene);
     };
+    if scene.seen.cordon_lifted && !matches!(job.stage, Stage::Clearing { .. }) && !runs_a_tool(seen) {
+        return Next::Do(Act::Disown);
+    }
     match &job.stage {
         Stage::Clearing { disturbed } => clearing::decide(&scene, job, *disturbed),
         Stage::Changing { step, way: Way::Forward } => changing::forward(&scene, job, step),
@@ -67,6 +70,11 @@ pub fn decide(settings: &Settings, memory: &Memory, seen: &Seen, now: Now) -> Ne
         Stage::Returning(verdict) => returning::decide(&scene, job, verdict),
         Stage::Degraded { step, why } => degraded::decide(&scene, job, step, why),
     }
+}
+
+/// A tool is awaited before anything else is done.
+fn runs_a_tool(seen: &Seen) -> bool {
+    seen.host.as_ref().is_some_and(|host| host.tools.values().any(|state| *state == ToolState::Running))
 }
 
 /// What one decision is taken from.

@@ -5,6 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::preflight::Check;
 use crate::time::Unix;
 use crate::version::{PackageVersion, Version};
 
@@ -46,6 +47,8 @@ pub struct Job {
     pub entered: Unix,
     /// The tool of the present step is not tried again before this time, on this host's own clock.
     pub not_before: Unix,
+    /// Failed checks that `skip-checks` asked to pass over; reported as long as the job goes on.
+    pub skipped: BTreeSet<Check>,
     /// The value of `retry` this job has already answered.
     pub retry: Option<String>,
     /// When it was taken up.
@@ -271,8 +274,6 @@ pub enum Reason {
     Paused,
     /// On the way.
     Progressing,
-    /// The node is being drained.
-    Draining,
     /// Evictions are refused by disruption budgets.
     DrainBlocked,
     /// The drain did not end in its time.
@@ -295,6 +296,31 @@ pub enum Reason {
     BackingOff,
     /// Something outside did not answer; tried again.
     Retrying,
+}
+
+impl Reason {
+    /// Every reason.
+    pub const ALL: [Self; 19] = [
+        Self::Idle,
+        Self::InvalidTarget,
+        Self::PreflightFailed,
+        Self::PreflightPending,
+        Self::WaitingForTurn,
+        Self::BudgetExhausted,
+        Self::Paused,
+        Self::Progressing,
+        Self::DrainBlocked,
+        Self::DrainTimedOut,
+        Self::DrainGivenUp,
+        Self::Cancelled,
+        Self::LeaseLost,
+        Self::ToolFailed,
+        Self::NotVerified,
+        Self::NotReady,
+        Self::JournalLost,
+        Self::BackingOff,
+        Self::Retrying,
+    ];
 }
 
 impl fmt::Display for Reason {

@@ -125,6 +125,9 @@ pub struct Report {
     /// The drain, while there is one.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub drain: Option<DrainReport>,
+    /// What people asked for that deserves a second look: checks passed over, words that name no check.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub notes: Vec<String>,
     /// The Lease held or waited for.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub slot: Option<String>,
@@ -170,9 +173,17 @@ pub fn derive(memory: &Memory, seen: &Seen, next: &Next, setback: Option<&str>) 
         reason: why.reason,
         message: message(phase, why.message, drain.as_ref()),
         drain,
+        notes: notes(job, &Request::read(&node.annotations)),
         slot: job.map(|job| job.lease.to_string()),
         current: node.annotations.get(CURRENT).and_then(|text| text.parse().ok()),
     })
+}
+
+fn notes(job: Option<&Job>, request: &Request) -> Vec<String> {
+    let skipped = job.into_iter().flat_map(|job| &job.skipped);
+    let skipped = skipped.map(|check| format!("{check} failed and is passed over, as skip-checks asks"));
+    let unknown = request.unknown_skips.iter().map(|word| format!("skip-checks: {word:?} names no check"));
+    skipped.chain(unknown).collect()
 }
 
 /// The phase a memory and a decision stand for.
@@ -201,7 +212,7 @@ pub fn phase(memory: &Memory, seen: &Seen, next: &Next) -> Phase {
 
 /// A Lease that is given back because it is another node's turn is no retreat: nothing was touched.
 fn gives_way(reason: Reason) -> bool {
-    matches!(reason, Reason::WaitingForTurn | Reason::BudgetExhausted)
+    matches!(reason, Reason::WaitingForTurn | Reason::BudgetExhausted | Reason::PreflightPending)
 }
 
 fn idle_phase(memory: &Memory, seen: &Seen, next: &Next) -> Phase {

@@ -157,6 +157,11 @@ impl Cluster {
         ended(self.mark_schedulable("uncordoning", cordon::uncordon).await)
     }
 
+    /// Drops our note of the cordon and leaves the cordon itself as it stands: [`cordon::disown`].
+    pub async fn disown(&self) -> Ended {
+        ended(self.mark_schedulable("dropping the cordon's note of", cordon::disown).await)
+    }
+
     async fn mark_schedulable(
         &self,
         verb: &str,

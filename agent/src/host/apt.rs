@@ -62,31 +62,26 @@ fn private(settings: &Settings) -> Vec<String> {
     .collect()
 }
 
-/// What every transaction has in common, simulated or not: exact versions, ours to hold and to take back, nothing
+/// What every transaction has in common, simulated or not: exact versions, ours to hold, nothing
 /// removed, nothing more than asked for.
 fn transaction(settings: &Settings, wanted: &[Wanted<'_>], more: &[&str]) -> Vec<String> {
     let mut args = private(settings);
     args.extend(more.iter().map(|&arg| arg.to_owned()));
     args.extend(
-        [
-            "-y",
-            "--allow-change-held-packages",
-            "--allow-downgrades",
-            "--no-remove",
-            "--no-install-recommends",
-            "install",
-        ]
-        .map(str::to_owned),
+        ["-y", "--allow-change-held-packages", "--no-remove", "--no-install-recommends", "install"]
+            .map(str::to_owned),
     );
     args.extend(wanted.iter().map(|(name, version)| format!("{name}={version}")));
     args
 }
 
-/// Arguments that install from our archives alone.
-pub(super) fn install(settings: &Settings, wanted: &[Wanted<'_>]) -> Vec<String> {
+/// Arguments that install from our archives alone; going `back` may lower versions.
+pub(super) fn install(settings: &Settings, wanted: &[Wanted<'_>], back: bool) -> Vec<String> {
     let [confdef, confold] = CONFFILES.map(|force| format!("Dpkg::Options::={force}"));
     let lock = "DPkg::Lock::Timeout=300";
-    transaction(settings, wanted, &["-o", &confdef, "-o", &confold, "-o", lock, "--no-download"])
+    let mut more = vec!["-o", &confdef, "-o", &confold, "-o", lock, "--no-download"];
+    more.extend(back.then_some("--allow-downgrades"));
+    transaction(settings, wanted, &more)
 }
 
 /// Arguments that finish what an interrupted dpkg left.
@@ -101,7 +96,7 @@ pub(super) fn simulate(settings: &Settings, wanted: &[Wanted<'_>]) -> Vec<String
 
 /// Arguments that fill our archives. Nothing but them is written, so no lock of the host is taken.
 pub(super) fn download(settings: &Settings, wanted: &[Wanted<'_>], reinstall: bool) -> Vec<String> {
-    let no_locks = ["-o", "Debug::NoLocking=true", "--download-only"];
+    let no_locks = ["-o", "Debug::NoLocking=true", "--download-only", "--allow-downgrades"];
     let mut args = transaction(settings, wanted, &no_locks);
     if reinstall {
         // Without it apt does not fetch what is installed already.

@@ -32,6 +32,17 @@ pub(super) fn preflight(verb: Verb, target: Version, config: Option<&Path>) -> V
     }
 }
 
+/// Where kubeadm writes what it would have written, instead of below /etc/kubernetes
+/// (`cmd/kubeadm/app/constants/constants.go`).
+pub(super) const DRY_RUN_DIRECTORY: &str = "KUBEADM_UPGRADE_DRYRUN_DIR";
+
+/// Arguments of the upgrade itself that change nothing.
+pub(super) fn dry_run(verb: Verb, target: Version, config: Option<&Path>) -> Vec<String> {
+    let mut args = upgrade(verb, target, config);
+    args.push("--dry-run".to_owned());
+    args
+}
+
 /// An `UpgradeConfiguration` may be given together with a version and `--yes`, and with little else
 /// (kubeadm's `ValidateMixedArguments`).
 fn with_config(args: &[&str], config: Option<&Path>) -> Vec<String> {
@@ -55,22 +66,19 @@ const PASSING: [&str; 9] = [
     "etcdserver: leader changed",
 ];
 
-/// What follows from the preflight phase.
-pub(super) fn judge(output: &Output) -> Outcome {
+/// What follows from its preflight phase or its dry run, which `what` names.
+pub(super) fn judge(what: &str, output: &Output) -> Outcome {
     if output.succeeded() {
-        return Outcome::Passed("kubeadm's own preflight passed".to_owned());
+        return Outcome::Passed("kubeadm's own preflight and its dry run passed".to_owned());
     }
     let said = format!("{}\n{}", output.stdout, output.stderr);
     let errors: Vec<&str> = said.lines().map(str::trim).filter(|line| line.starts_with("[ERROR ")).collect();
     if !errors.is_empty() {
         let told = "put the check's name below ignorePreflightErrors of the UpgradeConfiguration file to pass over it";
-        return Outcome::Failed(format!("kubeadm's preflight found: {}; {told}", errors.join(" ")));
+        return Outcome::Failed(format!("kubeadm's {what} found: {}; {told}", errors.join(" ")));
     }
-    let text = format!(
-        "kubeadm's preflight ended with status {}: {}",
-        output.status,
-        last_lines(&said, 4).join(" / ")
-    );
+    let text =
+        format!("kubeadm's {what} ended with status {}: {}", output.status, last_lines(&said, 4).join(" / "));
     if PASSING.iter().any(|sign| said.contains(sign)) {
         Outcome::Pending(text)
     } else {
@@ -101,6 +109,7 @@ mod tests {
         );
         assert_eq!(preflight(Verb::NodeWorker, target, None), ["upgrade", "node", "phase", "preflight"]);
         assert_eq!(upgrade(Verb::NodeControlPlane, target, None), ["upgrade", "node"]);
+        assert_eq!(dry_run(Verb::NodeWorker, target, None), ["upgrade", "node", "--dry-run"]);
     }
 
     #[test]
@@ -109,7 +118,7 @@ mod tests {
                     \t[ERROR SystemVerification]: missing required cgroups: cpu\n\
                     [preflight] If you know what you are doing, you can make a check non-fatal with \
                     `--ignore-preflight-errors=...`\n";
-        let Outcome::Failed(text) = judge(&output(1, said)) else { panic!("not failed") };
+        let Outcome::Failed(text) = judge("preflight", &output(1, said)) else { panic!("not failed") };
         assert!(text.contains("[ERROR SystemVerification]: missing required cgroups: cpu"), "{text}");
     }
 
@@ -117,7 +126,7 @@ mod tests {
     fn an_api_server_that_is_away_is_waited_for() {
         let said =
             "error: Get \"https://10.0.0.1:6443/api\": dial tcp 10.0.0.1:6443: connect: connection refused\n";
-        assert!(matches!(judge(&output(1, said)), Outcome::Pending(_)));
-        assert!(matches!(judge(&output(1, "error: unknown flag: --x\n")), Outcome::Failed(_)));
+        assert!(matches!(judge("preflight", &output(1, said)), Outcome::Pending(_)));
+        assert!(matches!(judge("preflight", &output(1, "error: unknown flag: --x\n")), Outcome::Failed(_)));
     }
 }

@@ -220,9 +220,18 @@ impl Host {
     }
 
     async fn kubeadm(&self, unpacked: &Path, target: Version, verb: Verb) -> Result<Outcome, Failed> {
-        let args = kubeadm::preflight(verb, target, self.settings().kubeadm_config.as_deref());
-        let output = process::run(&unpacked.join("usr/bin/kubeadm"), &args, KUBEADM_LIMIT).await?;
-        Ok(kubeadm::judge(&output))
+        let (program, config) = (unpacked.join("usr/bin/kubeadm"), self.settings().kubeadm_config.as_deref());
+        let phase = process::run(&program, &kubeadm::preflight(verb, target, config), KUBEADM_LIMIT).await?;
+        let outcome = kubeadm::judge("preflight", &phase);
+        if !phase.succeeded() {
+            return Ok(outcome);
+        }
+        let written = unpacked.join("dry-run");
+        fs::create_dir_all(&written).doing(|| format!("create {}", written.display()))?;
+        let args = kubeadm::dry_run(verb, target, config);
+        let place = [(kubeadm::DRY_RUN_DIRECTORY, written.as_path())];
+        let dry = process::run_with(&program, &args, &place, KUBEADM_LIMIT).await?;
+        Ok(kubeadm::judge("dry run", &dry))
     }
 }
 

@@ -53,11 +53,25 @@ pub(super) async fn run<A: AsRef<OsStr>>(
     args: &[A],
     deadline: Duration,
 ) -> Result<Output, Failed> {
+    run_with(program, args, &[], deadline).await
+}
+
+/// The same with more of an environment than [`ENVIRONMENT`].
+///
+/// # Errors
+/// As of [`run`].
+pub(super) async fn run_with<A: AsRef<OsStr>>(
+    program: &Path,
+    args: &[A],
+    more: &[(&str, &Path)],
+    deadline: Duration,
+) -> Result<Output, Failed> {
     let doing = || format!("run {}", Invocation(program, args));
     let child = tokio::process::Command::new(program)
         .args(args)
         .env_clear()
         .envs(ENVIRONMENT)
+        .envs(more.iter().copied())
         .current_dir("/")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

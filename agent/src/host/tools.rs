@@ -42,13 +42,13 @@ pub(super) fn command_line(tool: &Tool, settings: &Settings) -> Result<CommandLi
         grace: APT_GRACE,
         locks_dpkg: true,
     };
-    let install = |wanted: &[apt::Wanted<'_>]| {
+    let install = |wanted: &[apt::Wanted<'_>], back: bool| {
         let what = wanted.iter().map(|(name, version)| format!("{name} {version}")).collect::<Vec<_>>();
-        apt(apt::APT_GET, apt::install(settings, wanted), format!("install {}", what.join(", ")))
+        apt(apt::APT_GET, apt::install(settings, wanted, back), format!("install {}", what.join(", ")))
     };
     Ok(match tool {
-        Tool::InstallKubeadm { packages } => install(&[("kubeadm", &packages.kubeadm)]),
-        Tool::InstallKubelet { packages } => install(&apt::kubelet(packages)),
+        Tool::InstallKubeadm { packages, back } => install(&[("kubeadm", &packages.kubeadm)], *back),
+        Tool::InstallKubelet { packages } => install(&apt::kubelet(packages), false),
         Tool::RepairDpkg => apt(apt::DPKG, apt::repair(), "finish an interrupted dpkg".to_owned()),
         Tool::Hold { packages } => {
             let mut args = vec!["hold".to_owned()];
@@ -107,7 +107,7 @@ mod tests {
 
     #[test]
     fn staging_installs_kubeadm_alone_and_from_our_own_archive() {
-        let line = line(&Tool::InstallKubeadm { packages: packages(true) });
+        let line = line(&Tool::InstallKubeadm { packages: packages(true), back: false });
         assert_eq!(line.program, "/usr/bin/apt-get");
         assert_eq!(line.args.last().unwrap(), "kubeadm=1.36.3-1.1");
         assert!(!line.args.iter().any(|arg| arg.starts_with("kubelet")));
@@ -119,6 +119,14 @@ mod tests {
             "Dpkg::Options::=--force-confold",
         ] {
             assert!(line.args.iter().any(|arg| arg == wanted), "{wanted} in {:?}", line.args);
+        }
+    }
+
+    #[test]
+    fn a_version_goes_down_only_where_our_own_upgrade_is_taken_back() {
+        for (back, expected) in [(false, false), (true, true)] {
+            let line = line(&Tool::InstallKubeadm { packages: packages(true), back });
+            assert_eq!(line.args.iter().any(|arg| arg == "--allow-downgrades"), expected, "{:?}", line.args);
         }
     }
 

@@ -33,7 +33,7 @@ impl Host {
     /// runs, that one is awaited first. Ends with what is then seen, the tool's exit status in it; a tool that failed is
     /// no fault of this act.
     pub async fn run(&self, unit: &str, tool: &Tool) -> Ended {
-        let done = self.run_to_end(unit, tool).await;
+        let done = self.run_to_end(unit, tool, dpkg::LOCK_LIMIT).await;
         self.end(None, done).await
     }
 
@@ -43,9 +43,10 @@ impl Host {
         self.end(None, done).await
     }
 
-    async fn run_to_end(&self, unit: &str, tool: &Tool) -> Result<(), Failed> {
+    async fn run_to_end(&self, unit: &str, tool: &Tool, lock_limit: Duration) -> Result<(), Failed> {
         check_name(unit)?;
         let line = command_line(tool, self.settings())?;
+        let start = Instant::now();
         loop {
             let doing = || format!("find out whether a tool runs before {unit} is started");
             let tools = self.systemd().tools().await.doing(doing)?;
@@ -60,11 +61,16 @@ impl Host {
                 continue;
             }
             if line.locks_dpkg {
-                self.await_dpkg_lock().await?;
+                self.await_dpkg_lock(lock_limit).await?;
             }
             if self.start(unit, &line).await? {
                 return self.await_end(unit).await;
             }
+            // It exists after all: started a moment ago, or stopped by somebody and about to go.
+            if start.elapsed() > lock_limit + GOING_LIMIT {
+                return Err(Failed::new(format!("{unit} exists and neither runs nor has ended")));
+            }
+            sleep(PAUSE).await;
         }
     }
 
@@ -117,15 +123,14 @@ impl Host {
 
     /// Waits, with a limit, until no other package manager works: `dpkg --configure` and `apt-mark` would fail at
     /// once, and a lock held by unattended-upgrades is no failure of ours.
-    async fn await_dpkg_lock(&self) -> Result<(), Failed> {
+    async fn await_dpkg_lock(&self, limit: Duration) -> Result<(), Failed> {
         let start = Instant::now();
         while let Some(pid) = self.blocking(dpkg::lock_holder).await? {
-            if start.elapsed() > dpkg::LOCK_LIMIT {
+            if start.elapsed() >= limit {
                 let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
                 return Err(Failed::new(format!(
-                    "dpkg's lock is held by process {pid} ({}) for more than {:?}; waiting on",
-                    name.trim(),
-                    dpkg::LOCK_LIMIT
+                    "dpkg's lock is held by process {pid} ({}) for longer than {limit:?}",
+                    name.trim()
                 )));
             }
             sleep(PAUSE).await;

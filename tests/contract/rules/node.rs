@@ -63,7 +63,7 @@ pub(crate) async fn only_the_own_node_can_be_written(bench: &Bench) {
         "{}",
         fault.message
     );
-    assert!(bench.astray.report(&report(Phase::Draining, Reason::Draining, "")).await.is_err());
+    assert!(bench.astray.report(&report(Phase::Draining, Reason::Progressing, "")).await.is_err());
     assert!(bench.astray.cordon().await.fault.is_some());
     assert_eq!(bench.node(OTHER).await, before);
 }
@@ -179,6 +179,7 @@ fn report(phase: Phase, reason: Reason, message: &str) -> Report {
         reason,
         message: message.to_owned(),
         drain: None,
+        notes: Vec::new(),
         slot: None,
         current: None,
     }

@@ -5,10 +5,14 @@
 //! What differs from real machines, and why, stands in `tests/lab/README.md`.
 
 mod agent;
+pub mod audit;
+mod bench;
 mod build;
 mod cache;
 mod cgroup;
 mod cluster;
+mod demo;
+mod guide;
 mod host_control_plane;
 mod http_server;
 mod instance;
@@ -29,9 +33,12 @@ use std::fmt::Write;
 use anyhow::Result;
 
 pub use agent::DEFAULT_AGENT_CONFIG;
+pub use bench::Bench;
 pub use build::{Artefacts, Programs};
 pub use cache::Cache;
 pub use cluster::{Cluster, Options};
+pub use demo::Demo;
+pub use guide::lacks;
 pub use host_control_plane::HostControlPlane;
 pub use http_server::{HttpServer, set_rate};
 pub use kubeadm::UPGRADE_CONFIG;

@@ -4,10 +4,11 @@ use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{ExitCode, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
-use lab::{Artefacts, Cache, Cluster, HostControlPlane, HttpServer, Options};
+use lab::{Artefacts, Bench, Cache, Cluster, Demo, HostControlPlane, HttpServer, Options};
 use nix::sys::signal::{SigSet, Signal};
 
 /// Real kubeadm clusters of systemd-nspawn nodes on this machine.
@@ -59,8 +60,41 @@ enum Verb {
         #[arg(long)]
         all: bool,
     },
+    /// Boot a cluster, install the agent, and watch the cluster upgrade itself.
+    Demo {
+        #[command(flatten)]
+        which: Which,
+        /// The agent's program.
+        #[arg(long)]
+        agent: PathBuf,
+        /// Remove the cluster at the end, instead of leaving it to play on with.
+        #[arg(long)]
+        down: bool,
+    },
+    /// Measure the agent beside the upgrade by hand, and print the figures as Markdown.
+    Bench {
+        /// Name of the cluster.
+        #[arg(long, default_value = "bench")]
+        name: String,
+        /// The agent's program, as it is shipped.
+        #[arg(long)]
+        agent: PathBuf,
+        /// Seconds of the idle period; the watch's renewal every five minutes wants several of them.
+        #[arg(long, default_value_t = 1200)]
+        idle: u64,
+        /// Upgrades of a worker by each.
+        #[arg(long, default_value_t = 4)]
+        rounds: u32,
+    },
     /// List running clusters and their nodes.
     Status,
+    /// Say how to reach a running cluster.
+    HowTo {
+        #[command(flatten)]
+        which: Which,
+    },
+    /// Say what this machine lacks to boot clusters; fails if it lacks something.
+    Check,
     /// Run a command on a node.
     Exec {
         #[command(flatten)]
@@ -169,7 +203,17 @@ fn run(verb: Verb) -> Result<ExitCode> {
         Verb::Up { which, size } => up(&which.name, &size)?,
         Verb::Down { all: true, .. } => lab::remove_all()?,
         Verb::Down { which, all: false } => Cluster::open(&which.name)?.down()?,
+        Verb::Demo { which, agent, down } => {
+            let good = Demo { name: which.name, agent, down }.run()?;
+            return Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        }
+        Verb::Bench { name, agent, idle, rounds } => {
+            let lab = own_program()?;
+            Bench { name, agent, lab, idle: Duration::from_secs(idle), rounds }.run()?;
+        }
         Verb::Status => print!("{}", lab::status()?),
+        Verb::HowTo { which } => println!("{}", Cluster::open(&which.name)?.how_to()),
+        Verb::Check => return Ok(check()),
         Verb::Exec { which, node, argv } => return exec(&which.name, &node, &argv),
         Verb::Shell { which, node } => return exec(&which.name, &node, &["bash".into(), "-l".into()]),
         Verb::Kubectl { which, argv } => {
@@ -209,8 +253,24 @@ fn run(verb: Verb) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+fn own_program() -> Result<PathBuf> {
+    std::env::current_exe().context("cannot find the lab's own program")
+}
+
+fn check() -> ExitCode {
+    let lacks = lab::lacks();
+    if lacks.is_empty() {
+        return ExitCode::SUCCESS;
+    }
+    println!("This machine lacks, to boot clusters:");
+    for what in lacks {
+        println!("  {what}");
+    }
+    ExitCode::FAILURE
+}
+
 fn up(name: &str, size: &Size) -> Result<()> {
-    let program = std::env::current_exe().context("cannot find the lab's own program")?;
+    let program = own_program()?;
     let cluster = Cluster::boot(&Options {
         name: Some(name.to_owned()),
         control_planes: size.control_planes,

@@ -41,6 +41,10 @@ fn kubelet_may(node: &str, call: &Call, store: &Store) -> bool {
         ("pods", &Method::GET, None) => {
             store.get(&key(call)).is_some_and(|pod| pod["spec"]["nodeName"] == *node)
         }
+        // kubeadm lets every node read its own configuration.
+        ("configmaps", &Method::GET, None) => {
+            call.namespace.as_deref() == Some("kube-system") && named == Some("kubeadm-config")
+        }
         ("pods", &Method::POST, Some("eviction")) | ("events", &Method::POST, None) => true,
         _ => false,
     }

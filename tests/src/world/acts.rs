@@ -67,11 +67,15 @@ impl World {
             Act::LookAtPods => return Ended::well(vec![Fact::Pods(self.pods_of(node, at))]),
             Act::LookAtFleet => return Ended::well(vec![Fact::Fleet(self.fleet(at))]),
             Act::LookAtControlPlane => return Ended::well(vec![Fact::Local(self.local(node, at))]),
-            Act::Cordon | Act::Uncordon => {
+            Act::Cordon | Act::Uncordon | Act::Disown => {
                 let Some(seen) = self.api.nodes.get(node) else {
                     return transient("the Node does not exist");
                 };
-                let patch = if *act == Act::Cordon { cordon::cordon(seen) } else { cordon::uncordon(seen) };
+                let patch = match act {
+                    Act::Cordon => cordon::cordon(seen),
+                    Act::Disown => cordon::disown(seen),
+                    _ => cordon::uncordon(seen),
+                };
                 if let Some(patch) = patch {
                     self.patch_cordon(node, patch);
                 }

@@ -156,10 +156,19 @@ impl Host {
         work
     }
 
+    fn is_past(&self, name: &str, version: &PackageVersion) -> bool {
+        self.version(name).zip(version.kubernetes()).is_some_and(|(installed, wanted)| installed > wanted)
+    }
+
     /// What the real tools refuse.
     fn refuses(&self, tool: &Tool, kubeadm_config: Version) -> bool {
         match tool {
-            Tool::InstallKubeadm { .. } | Tool::InstallKubelet { .. } => self.dpkg_interrupted,
+            Tool::InstallKubeadm { packages, back } => {
+                self.dpkg_interrupted || (!back && self.is_past("kubeadm", &packages.kubeadm))
+            }
+            Tool::InstallKubelet { packages } => {
+                self.dpkg_interrupted || self.is_past("kubelet", &packages.kubelet)
+            }
             Tool::Kubeadm { verb, target } => {
                 let upload_missing = *verb == Verb::NodeControlPlane && kubeadm_config != *target;
                 self.version("kubeadm") < Some(*target) || upload_missing
@@ -174,7 +183,7 @@ fn work(tool: &Tool) -> Vec<(u64, Work)> {
     let unpack =
         |name: &str, version: &PackageVersion| (1_500, Work::Unpack(name.to_owned(), version.clone()));
     match tool {
-        Tool::InstallKubeadm { packages } => {
+        Tool::InstallKubeadm { packages, .. } => {
             vec![unpack("kubeadm", &packages.kubeadm), (2_000, Work::Configure)]
         }
         Tool::InstallKubelet { packages } => {

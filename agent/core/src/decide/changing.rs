@@ -10,6 +10,8 @@ use super::{Next, PROOF, Proof, Scene, lease_lost, verifying, wait};
 
 /// How old the look at the host may be from which a step is judged done.
 const HOST_AGE: u64 = 30_000;
+/// How old it may be where a tool is started.
+const START_AGE: u64 = 2_000;
 /// Seconds before a failed tool's second try; the third waits four times as long.
 const TOOL_PAUSE: u64 = 15;
 
@@ -37,7 +39,9 @@ pub(super) fn forward(scene: &Scene<'_>, job: &Job, step: &Step) -> Next {
         Step::Staging if is_installed(host, "kubeadm", &to.kubeadm) => {
             past_gate(scene, job, step, Step::Applying)
         }
-        Step::Staging => run(scene, job, step, host, Tool::InstallKubeadm { packages: to.clone() }),
+        Step::Staging => {
+            run(scene, job, step, host, Tool::InstallKubeadm { packages: to.clone(), back: false })
+        }
         Step::Applying => applying(scene, job, step, host),
         Step::Installing if has_kubelet(host, to) => {
             scene.step(job, Step::Restarting { before: host.kubelet.invocation.clone() })
@@ -78,7 +82,7 @@ pub(super) fn back(scene: &Scene<'_>, job: &Job, step: &Step, why: &Trouble) -> 
         );
         return returning(Trouble::new(why.reason, message));
     }
-    run(scene, job, step, host, Tool::InstallKubeadm { packages: from.clone() })
+    run(scene, job, step, host, Tool::InstallKubeadm { packages: from.clone(), back: true })
 }
 
 /// The package of this step that somebody has taken past the target meanwhile.
@@ -178,7 +182,12 @@ fn run(scene: &Scene<'_>, job: &Job, step: &Step, host: &HostSeen, tool: Tool) -
             let message = format!("{} failed; waiting before it is tried again", tool.word());
             return wait(Reason::ToolFailed, message, Some(scene.moment(job.not_before)));
         }
-        Some(ToolState::Running) | None => return Next::Do(Act::Run { unit, tool }),
+        // What is installed is looked at once more: people install packages too.
+        Some(ToolState::Running) | None => {
+            return scene
+                .host(Some(job), START_AGE)
+                .map_or_else(|look| look, |_| Next::Do(Act::Run { unit, tool }));
+        }
     };
     let tries = job.tries + 1;
     if tries < MAX_TRIES || matches!(job.stage, Stage::Changing { way: Way::Back(_), .. }) {

@@ -14,6 +14,10 @@ const PACE: u64 = 30_000;
 const HEARTBEAT: u64 = 60_000;
 
 pub(super) fn decide(scene: &Scene<'_>, job: &Job, step: &Step, why: &Trouble) -> Next {
+    // First of all the mark, which halts other claims.
+    if let Proof::Ask(renew) = scene.proof(job, HEARTBEAT) {
+        return renew;
+    }
     if scene.request.retry.is_some() && scene.request.retry != job.retry {
         let again = Job { retry: scene.request.retry.clone(), ..job.clone() };
         return scene.step(&again, again_from(step));
@@ -27,9 +31,6 @@ pub(super) fn decide(scene: &Scene<'_>, job: &Job, step: &Step, why: &Trouble) -
             Lacks::Look(next) => return next,
             Lacks::This(_) => {}
         }
-    }
-    if let Proof::Ask(renew) = scene.proof(job, HEARTBEAT) {
-        return renew;
     }
     Next::Wait { why: why.clone(), until: Some(scene.in_millis(PACE)) }
 }
@@ -49,9 +50,13 @@ fn replan(scene: &Scene<'_>, job: &Job, target: crate::version::Version, why: &T
         return Next::Do(Act::Preflight { target });
     };
     match preflight::judge(findings, &scene.request.skip) {
-        preflight::Verdict::Go { hop, .. } => {
+        preflight::Verdict::Go { hop, skipped } => {
             let verb = job.hop.verb;
-            let planned = Job { hop: crate::job::Hop { verb, ..*hop }, ..job.clone() };
+            let planned = Job {
+                hop: crate::job::Hop { verb, ..*hop },
+                skipped: skipped.into_iter().collect(),
+                ..job.clone()
+            };
             scene.enter(&planned, Stage::Changing { step: Step::Staging, way: Way::Forward })
         }
         preflight::Verdict::Refuse { message, .. } => {

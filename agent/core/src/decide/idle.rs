@@ -124,9 +124,9 @@ fn prepare(scene: &Scene<'_>, target: Version) -> Next {
             wait(Reason::PreflightPending, message, Some(findings.at.plus(PENDING_PAUSE + 1)))
         }
         preflight::Verdict::NotYet(_) => Next::Do(Act::Preflight { target }),
-        preflight::Verdict::Go { hop, .. } => match past_target(&hop) {
+        preflight::Verdict::Go { hop, skipped } => match past_target(&hop) {
             Some(why) => refuse(scene, why),
-            None => take_turn(scene, *hop),
+            None => take_turn(scene, *hop, skipped),
         },
     }
 }
@@ -151,7 +151,7 @@ fn usable<'a>(scene: &'a Scene<'_>, target: Version) -> Option<&'a Findings> {
     (findings.target == target && scene.is_fresh(findings.at, FINDINGS_AGE)).then_some(findings)
 }
 
-fn take_turn(scene: &Scene<'_>, hop: Hop) -> Next {
+fn take_turn(scene: &Scene<'_>, hop: Hop, skipped: Vec<Check>) -> Next {
     if let Some(at) = scene.seen.gave_back.filter(|at| scene.is_fresh(*at, GAVE_BACK_PAUSE)) {
         let until = Some(at.plus(GAVE_BACK_PAUSE + 1));
         return wait(Reason::WaitingForTurn, "gave the Lease back; waiting before the next claim", until);
@@ -181,6 +181,7 @@ fn take_turn(scene: &Scene<'_>, hop: Hop) -> Next {
         runs: 0,
         entered: since,
         not_before: Unix::default(),
+        skipped: skipped.into_iter().collect(),
         retry: scene.request.retry.clone(),
         since,
     };
@@ -255,6 +256,7 @@ fn orphan(scene: &Scene<'_>, host: &HostSeen, lease: LeaseName, holder: Holder) 
         runs: 0,
         entered: scene.now.unix,
         not_before: Unix::default(),
+        skipped: BTreeSet::new(),
         retry: scene.request.retry.clone(),
         since: scene.now.unix,
     })

@@ -65,7 +65,8 @@ fn uncordon(scene: &Scene<'_>, job: &Job, found_cordoned: bool) -> Next {
 /// What keeps the node out of service. A Ready from before kubelet's last start says nothing of it: after a power
 /// cut the Node stays Ready for a while.
 fn service_lacks(node: &NodeSeen, host: &HostSeen, job: &Job) -> Option<&'static str> {
-    let chosen = [&job.hop.from.kubelet, &job.hop.to.kubelet].map(PackageVersion::kubernetes);
+    let [from, to] = [&job.hop.from.kubelet, &job.hop.to.kubelet].map(PackageVersion::kubernetes);
+    let chosen = [from, to, Some(job.hop.target)];
     if node.ready != Ready::True {
         Some("the Node is not Ready")
     } else if node.kubelet.is_none() || !chosen.contains(&node.kubelet) {
@@ -85,7 +86,7 @@ fn ended(scene: &Scene<'_>, job: &Job, verdict: &Verdict) -> Memory {
     };
     match why.reason {
         Reason::DrainBlocked | Reason::DrainTimedOut => retreated(scene, job, why, over),
-        Reason::ToolFailed => {
+        Reason::ToolFailed | Reason::PreflightFailed => {
             Memory { refused: Some(refusal(scene, job, why.clone())), backoff: None, ..over }
         }
         Reason::LeaseLost => {

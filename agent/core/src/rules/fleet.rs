@@ -53,6 +53,8 @@ pub(super) struct Node {
     pub(super) ready: Option<Since<(bool, Version)>>,
     pub(super) ready_before: Option<Since<(bool, Version)>>,
     pub(super) restarted: Option<usize>,
+    /// When somebody else last installed something.
+    pub(super) by_hand: Option<usize>,
     pub(super) api_server: Option<Since<Version>>,
     pub(super) cordon: Option<Cordon>,
     pub(super) uncordoned: Option<Since<Who>>,
@@ -278,6 +280,7 @@ fn take_host(node: &mut Node, index: usize, what: &What) {
         }
         What::PackageInstalled { package, version, by } => {
             node.installed.insert(package.clone(), version.clone());
+            node.by_hand = Some(index).filter(|_| *by == Who::Person).or(node.by_hand);
             if let Some(tenure) = &mut node.tenure {
                 match by {
                     Who::Agent(_) => tenure.changed.insert(package.clone()),

@@ -32,7 +32,8 @@ fn ready_for_service(judged: &Judged<'_>) -> Option<Violation> {
     let Some(ready) = node.ready else {
         return broken("it was never seen Ready".to_owned(), None);
     };
-    if node.restarted.is_some_and(|restarted| restarted > ready.by) {
+    let by_hand = node.by_hand.is_some_and(|by_hand| judged.unnoticed(by_hand));
+    if node.restarted.is_some_and(|restarted| restarted > ready.by) && !by_hand {
         return broken(
             "its kubelet was restarted and has not said since that it is Ready".to_owned(),
             node.restarted,

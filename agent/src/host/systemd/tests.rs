@@ -50,7 +50,6 @@ struct State {
     connections: Vec<Connection>,
     /// Units that end by themselves as soon as they are started, with this status.
     ends_at_once: Option<i32>,
-    most_running: usize,
 }
 
 /// A systemd of our own.
@@ -70,7 +69,6 @@ impl Fake {
             properties: Vec::new(),
             connections: Vec::new(),
             ends_at_once: None,
-            most_running: 0,
         };
         Self { state: Arc::new(StdMutex::new(state)), called: Arc::default() }
     }
@@ -107,10 +105,6 @@ impl Fake {
         self.calls().iter().filter(|call| *call == "Subscribe").count()
     }
 
-    pub(in crate::host) fn most_running(&self) -> usize {
-        self.state().most_running
-    }
-
     pub(in crate::host) fn property<T: TryFrom<OwnedVariant>>(&self, name: &str) -> Option<T> {
         let state = self.state();
         let (_, value) = state.properties.iter().find(|(key, _)| key == name)?;
@@ -125,11 +119,11 @@ impl Fake {
         self.state().ends_at_once = Some(status);
     }
 
-    /// Waits until this has been called.
-    pub(in crate::host) async fn await_call(&self, call: &str) {
+    /// Waits until the calls made so far are these.
+    pub(in crate::host) async fn await_calls(&self, these: impl Fn(&[String]) -> bool) {
         loop {
             let called = self.called.notified();
-            if self.calls().iter().any(|made| made == call) {
+            if these(&self.calls()) {
                 return;
             }
             called.await;
@@ -225,6 +219,7 @@ impl Manager {
 
     fn list_units_by_patterns(&self, states: Vec<&str>, patterns: Vec<&str>) -> Vec<UnitRow> {
         assert!(states.is_empty());
+        self.note("ListUnitsByPatterns");
         assert_eq!(patterns, ["node-upgrade-agent-tool-*.service"]);
         let state = self.fake.state();
         let ours = state.units.iter().filter(|(name, _)| name.starts_with(UNIT_PREFIX));
@@ -256,8 +251,6 @@ impl Manager {
         }
         state.units.insert(name, unit);
         state.properties = properties;
-        let running = state.units.values().filter(|unit| unit.active == "activating").count();
-        state.most_running = state.most_running.max(running);
         Ok(path("job/7"))
     }
 

@@ -1,0 +1,95 @@
+# `make` alone lists what there is. Everything works with any CARGO_TARGET_DIR.
+
+CARGO_TARGET_DIR ?= target
+override CARGO_TARGET_DIR := $(abspath $(CARGO_TARGET_DIR))
+export CARGO_TARGET_DIR
+
+CARGO ?= cargo
+# The program that is shipped, and that demo, lab, bench and the cluster tests install on their nodes.
+AGENT ?= $(CARGO_TARGET_DIR)/release/node-upgrade-agent
+LAB   := $(CARGO_TARGET_DIR)/debug/lab
+# Name of the cluster that demo, lab and lab-down mean: another one runs beside the first.
+NAME  ?= lab
+
+# One selection of packages for all that is not shipped: cargo builds a dependency anew for each set of features
+# that a selection asks for.
+TEST := $(CARGO) test --workspace
+
+.PHONY: help
+help: ## List the targets.
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS='	' read -r target text; do \
+		printf '  make %-10s %s\n' "$$target" "$$text"; done
+
+.PHONY: tools
+tools: ## Install the host programs that are missing for the lab, by apt, saying what each is for.
+	@tests/lab/install-tools.sh
+
+.PHONY: build
+build: ## Build the agent as it is shipped.
+	$(CARGO) build --release --package node-upgrade-agent
+ifneq ($(AGENT),$(CARGO_TARGET_DIR)/release/node-upgrade-agent)
+	@test -x "$(AGENT)" || { echo "AGENT=$(AGENT) does not exist"; exit 1; }
+endif
+
+.PHONY: lab-program
+lab-program:
+	@$(CARGO) build --quiet --workspace --bin lab
+
+.PHONY: demo
+demo: tools build lab-program ## Boot a cluster of three nodes and watch it upgrade itself; it stays, to play on with.
+	@$(LAB) demo --name $(NAME) --agent $(AGENT)
+
+.PHONY: lab
+lab: tools build lab-program ## Boot a cluster with agents installed, leave it running and say how to reach it.
+	@$(LAB) up --name $(NAME)
+	@$(LAB) deploy-tutorial --name $(NAME)
+	@$(LAB) install-agent --name $(NAME) $(AGENT)
+	@$(LAB) how-to --name $(NAME)
+
+.PHONY: lab-down
+lab-down: lab-program ## Remove the cluster of `make demo` or `make lab`.
+	@$(LAB) down --name $(NAME)
+
+.PHONY: check
+check: ## Format, lints, unit tests and a short simulation: no root, no Go, under a minute when warm.
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	$(TEST) --lib --bins --test simulation
+
+.PHONY: test
+test: check lab-program ## Everything that .ci/run wants: check, contract suites, and the scenarios on real nodes.
+	@$(MAKE) --no-print-directory real-tests
+
+.PHONY: test-all
+test-all: check lab-program ## The same with the slow scenarios and a long simulation.
+	SIM_SEEDS=10000 $(TEST) --release --test simulation
+	@$(MAKE) --no-print-directory real-tests SLOW=1
+
+# What needs the lab. Without it the contract suite still runs against the fake API server.
+.PHONY: real-tests
+real-tests:
+	@if $(LAB) check; then \
+		$(MAKE) --no-print-directory contract-tests cluster-tests; \
+	else \
+		$(TEST) --test contract && \
+		echo "Left out, for want of the above: the contract suite at a real API server, the lab's own tests," && \
+		echo "the scenarios on real nodes. As root, \`make tools\` installs what is missing." && \
+		test "$$CI" != true; \
+	fi
+
+.PHONY: contract-tests
+contract-tests:
+	$(TEST) --test contract -- --include-ignored
+
+# Both the lab's own tests and the scenarios are called cluster. --ignored: the lab's ask for being asked.
+.PHONY: cluster-tests
+cluster-tests: build
+	NODE_UPGRADE_AGENT_BINARY=$(AGENT) $(TEST) --test cluster -- $(if $(SLOW),--include-ignored,--ignored)
+
+.PHONY: bench
+bench: tools build lab-program ## Measure what docs/performance.md says; a quarter of an hour.
+	@$(LAB) bench --agent $(AGENT)
+
+.PHONY: clean
+clean: ## Remove what cargo built. The lab's cache stays: it is shared by all checkouts.
+	$(CARGO) clean

@@ -1,0 +1,86 @@
+//! Documents and code say the same: every word of the contract stands in the page that explains it.
+
+#![expect(clippy::panic, reason = "a document that is missing fails its test")]
+
+use std::path::Path;
+
+use upgrade_core::policy::Policy;
+use upgrade_core::preflight::Check;
+use upgrade_core::report::Phase;
+use upgrade_core::request;
+
+fn document(path: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path);
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// The words in code quotes that begin the rows of the table below this heading.
+fn rows(page: &str, heading: &str) -> Vec<String> {
+    let section = page.split(heading).nth(1).unwrap_or_else(|| panic!("no heading {heading}"));
+    let section = section.split("\n## ").next().unwrap_or_default();
+    let first = |line: &str| line.strip_prefix("| `")?.split('`').next().map(str::to_owned);
+    section.lines().filter_map(first).collect()
+}
+
+fn sorted(words: impl IntoIterator<Item = impl Into<String>>) -> Vec<String> {
+    let mut words: Vec<String> = words.into_iter().map(Into::into).collect();
+    words.sort();
+    words
+}
+
+#[test]
+fn every_annotation_is_explained() {
+    let keys = [
+        request::TARGET,
+        request::RETRY,
+        request::SKIP_CHECKS,
+        request::IGNORE,
+        request::CURRENT,
+        request::PHASE,
+        request::STATUS,
+        request::FOUND_CORDONED,
+    ];
+    assert_eq!(sorted(rows(&document("docs/usage.md"), "## Asking for an upgrade")), sorted(keys));
+}
+
+#[test]
+fn every_check_is_explained_and_says_whether_it_can_be_skipped() {
+    let page = document("docs/usage.md");
+    let checks = Check::ALL.map(Check::word);
+    assert_eq!(sorted(rows(&page, "## Checks before anything is touched")), sorted(checks));
+    for check in Check::ALL {
+        let row = page.lines().find(|line| line.starts_with(&format!("| `{check}`"))).unwrap();
+        assert_eq!(row.contains("Cannot be skipped"), !check.may_be_skipped(), "{row}");
+    }
+}
+
+#[test]
+fn every_reason_is_explained() {
+    use upgrade_core::job::Reason;
+    let documented = rows(&document("docs/usage.md"), "## Reasons");
+    let known = Reason::ALL.map(|reason| reason.to_string());
+    assert_eq!(sorted(documented), sorted(known));
+}
+
+#[test]
+fn every_policy_key_is_explained_at_its_default() {
+    let page = document("docs/usage.md");
+    let keys = rows(&page, "## Policy for the whole fleet");
+    let default = |key: &String| {
+        let row = page.lines().find(|line| line.starts_with(&format!("| `{key}`"))).unwrap();
+        (key.clone(), row.split('`').nth(3).unwrap().to_owned())
+    };
+    let documented = keys.iter().map(default).collect();
+    assert_eq!(Policy::read(&documented), Ok(Policy::default()));
+    assert_eq!(keys.len(), 3);
+}
+
+#[test]
+fn the_diagram_shows_every_phase_that_is_built() {
+    let page = document("docs/architecture.md");
+    let diagram = page.split("```mermaid").nth(1).unwrap().split("```").next().unwrap();
+    let words: Vec<&str> = diagram.split([' ', ':', '\n']).collect();
+    for phase in Phase::ALL.into_iter().filter(|phase| *phase != Phase::RollingBack) {
+        assert!(words.contains(&phase.word()), "{phase} is not in the diagram");
+    }
+}

@@ -1,0 +1,106 @@
+//! The figures of `docs/performance.md`, measured: `lab bench`. Separate from tests, for they judge and this only tells.
+
+mod idle;
+mod machine;
+mod node;
+mod outage;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use self::idle::Idle;
+use self::outage::{By, Upgrade};
+use crate::cluster::{Cluster, Options};
+use crate::{DEFAULT_AGENT_CONFIG, versions};
+
+/// Bytes per second of a slow package mirror.
+const SLOW: u64 = 5_000_000;
+
+/// What to measure, and how long.
+#[derive(Debug, Clone)]
+pub struct Bench {
+    /// Name of the cluster.
+    pub name: String,
+    /// The agent's program, as it is shipped.
+    pub agent: PathBuf,
+    /// The lab's own program, through which the script by hand reaches nodes.
+    pub lab: PathBuf,
+    /// Length of the idle period.
+    pub idle: Duration,
+    /// Upgrades of a worker by each, with a local repository; half as many with a slow one.
+    pub rounds: u32,
+}
+
+impl Bench {
+    /// Measures everything and prints it as Markdown; says on standard error how it goes.
+    ///
+    /// # Errors
+    /// If the cluster does not come up or an upgrade does not end as it must: then there are no figures to print.
+    pub fn run(&self) -> Result<()> {
+        let size = fs::metadata(&self.agent)
+            .with_context(|| format!("the agent's program {} cannot be measured", self.agent.display()))?
+            .len();
+        println!("{}\n", machine::facts()?);
+        println!("Binary: {:.2} MB ({size} bytes)\n", megabytes(size));
+        let options = Options { name: Some(self.name.clone()), ..Options::default() };
+        let cluster = Cluster::boot(&options)?;
+        cluster.deploy_tutorial()?;
+        cluster.install_agent(&self.agent, DEFAULT_AGENT_CONFIG)?;
+        let before = Idle::measure(&cluster, self.idle)?;
+        println!("Idle, before any upgrade:\n\n{before}");
+        self.outages(&cluster)?;
+        let after = Idle::measure(&cluster, self.idle / 4)?;
+        println!("Idle, after these upgrades:\n\n{after}");
+        cluster.down()
+    }
+
+    fn outages(&self, cluster: &Cluster) -> Result<()> {
+        let lab = Lab { cluster, program: &self.lab };
+        // The control plane goes first, for workers may not be newer.
+        let control_plane = [lab.upgrade("cp1", By::Agent)?, {
+            lab.take_back("cp1")?;
+            lab.upgrade("cp1", By::Hand)?
+        }];
+        println!("Control plane, local repository:\n\n{}", outage::table(&control_plane));
+        let local = lab.alternate(self.rounds)?;
+        println!("Workers, local repository:\n\n{}", outage::table(&local));
+        cluster.repository().set_rate(Some(SLOW))?;
+        let slow = lab.alternate(self.rounds.div_ceil(2))?;
+        println!("Workers, repository limited to {:.0} MB/s:\n\n{}", megabytes(SLOW), outage::table(&slow));
+        cluster.repository().set_rate(None)
+    }
+}
+
+/// The cluster that is upgraded over and over.
+struct Lab<'a> {
+    cluster: &'a Cluster,
+    program: &'a Path,
+}
+
+impl Lab<'_> {
+    /// Both workers, each by both, so that neither way has the better node nor the better moment.
+    fn alternate(&self, rounds: u32) -> Result<Vec<Upgrade>> {
+        let mut upgrades = Vec::new();
+        for round in 0..rounds {
+            for (number, worker) in ["worker1", "worker2"].into_iter().enumerate() {
+                let by = if (round as usize + number).is_multiple_of(2) { By::Hand } else { By::Agent };
+                if self.version(worker)? != versions::KUBERNETES_OLD {
+                    self.take_back(worker)?;
+                }
+                let upgrade = self.upgrade(worker, by)?;
+                crate::progress(&format!("{worker} by {by}: {:.1} s", upgrade.outage.seconds()));
+                upgrades.push(upgrade);
+            }
+        }
+        Ok(upgrades)
+    }
+}
+
+/// Megabytes as disks and networks count them.
+#[expect(clippy::cast_precision_loss, reason = "shown with two digits")]
+fn megabytes(bytes: u64) -> f64 {
+    bytes as f64 / 1e6
+}

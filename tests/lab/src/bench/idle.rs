@@ -1,0 +1,153 @@
+//! What an agent costs that has nothing to do.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs;
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::machine::value;
+use crate::cluster::Cluster;
+use crate::node::Node;
+
+const UNIT: &str = "node-upgrade-agent.service";
+
+/// After its start or an upgrade an agent has things to finish.
+const SETTLE: Duration = Duration::from_secs(30);
+
+/// The costs of an idle period, node by node.
+pub(super) struct Idle {
+    seconds: f64,
+    nodes: Vec<Costs>,
+    /// Requests of all agents by verb and resource.
+    requests: BTreeMap<String, usize>,
+}
+
+struct Costs {
+    node: String,
+    /// Resident memory in KiB at the period's end, and the part of it that is not the program's file.
+    resident: u64,
+    anonymous: u64,
+    /// Nanoseconds of processor time in the period.
+    cpu: u64,
+    requests: usize,
+}
+
+impl Idle {
+    /// Waits for `period` and says what it cost.
+    ///
+    /// # Errors
+    /// If a node or the audit log cannot be read.
+    pub(super) fn measure(cluster: &Cluster, period: Duration) -> Result<Self> {
+        thread::sleep(SETTLE);
+        crate::progress(&format!("measuring {} s of idleness", period.as_secs()));
+        let cpu =
+            |node: &Node| -> Result<u64> { property(node, "CPUUsageNSec")?.parse().context("no number") };
+        let before = cluster.nodes().iter().map(cpu).collect::<Result<Vec<_>>>()?;
+        let (begin, start) = (Timestamp::now(), Instant::now());
+        thread::sleep(period);
+        let seconds = start.elapsed().as_secs_f64();
+        let requests = requests(&cluster.audit_log()?, begin, Timestamp::now())?;
+        let mut nodes = Vec::new();
+        for (node, before) in cluster.nodes().iter().zip(before) {
+            let (resident, anonymous) = memory(node)?;
+            nodes.push(Costs {
+                node: node.name().to_owned(),
+                resident,
+                anonymous,
+                cpu: cpu(node)?.saturating_sub(before),
+                requests: requests.iter().filter(|(asker, _)| asker == node.name()).count(),
+            });
+        }
+        let mut kinds = BTreeMap::new();
+        for (_, kind) in requests {
+            *kinds.entry(kind).or_insert(0) += 1;
+        }
+        Ok(Self { seconds, nodes, requests: kinds })
+    }
+}
+
+impl fmt::Display for Idle {
+    #[expect(clippy::cast_precision_loss, reason = "shown with two digits")]
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let hours = self.seconds / 3600.0;
+        writeln!(f, "| node | RSS MiB | of it anonymous | CPU s/h | requests | requests/h |")?;
+        writeln!(f, "|---|---|---|---|---|---|")?;
+        for costs in &self.nodes {
+            writeln!(
+                f,
+                "| {} | {:.1} | {:.1} | {:.2} | {} | {:.1} |",
+                costs.node,
+                costs.resident as f64 / 1024.0,
+                costs.anonymous as f64 / 1024.0,
+                costs.cpu as f64 / 1e9 / hours,
+                costs.requests,
+                costs.requests as f64 / hours
+            )?;
+        }
+        writeln!(f, "\nCounted over {:.0} s. Requests of all agents:", self.seconds)?;
+        self.requests.iter().try_for_each(|(kind, count)| writeln!(f, "- {count} × {kind}"))
+    }
+}
+
+/// A property of the agent's unit.
+fn property(node: &Node, name: &str) -> Result<String> {
+    let answer = node.run(&["systemctl", "show", "--property", name, "--value", UNIT])?;
+    Ok(answer.trim().to_owned())
+}
+
+/// Resident memory of the agent in KiB: all, and what is not backed by a file.
+fn memory(node: &Node) -> Result<(u64, u64)> {
+    let pid = property(node, "MainPID")?;
+    let status = node.run(&["cat", &format!("/proc/{pid}/status")])?;
+    let kib = |key: &str| {
+        let field = value(&status, key).and_then(|value| value.split_whitespace().next());
+        let number = field.and_then(|number| number.parse().ok());
+        number.with_context(|| format!("/proc/{pid}/status has no {key}"))
+    };
+    Ok((kib("VmRSS")?, kib("RssAnon")?))
+}
+
+/// The agents' requests in a period: the node and what was asked. A watch counts once, when it is begun.
+fn requests(log: &Path, begin: Timestamp, end: Timestamp) -> Result<Vec<(String, String)>> {
+    let text = fs::read_to_string(log).with_context(|| format!("cannot read {}", log.display()))?;
+    let mut seen = BTreeMap::new();
+    for event in text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()) {
+        let field = |path: &str| event.pointer(path).and_then(Value::as_str).unwrap_or_default();
+        let at: Option<Timestamp> = field("/requestReceivedTimestamp").parse().ok();
+        if at.is_none_or(|at| at < begin || at > end) {
+            continue;
+        }
+        let Some(node) = agent(field("/user/username"), field("/userAgent")) else { continue };
+        let kind =
+            format!("{} {}", field("/verb"), field("/requestURI").split('?').next().unwrap_or_default());
+        seen.insert(field("/auditID").to_owned(), (node.to_owned(), kind));
+    }
+    Ok(seen.into_values().collect())
+}
+
+/// The node whose agent asked. kubelet and kubeadm use the same credential, but say who they are.
+fn agent<'a>(user: &'a str, user_agent: &str) -> Option<&'a str> {
+    let other = ["kubelet/", "kubeadm/", "kubectl/"].iter().any(|name| user_agent.starts_with(name));
+    let node = user.strip_prefix("system:node:").filter(|_| !other);
+    node.or_else(|| user.strip_prefix("node-upgrade-agent:"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_agents_requests_are_told_from_kubelets_with_the_same_credential() {
+        assert_eq!(agent("system:node:a", "kubelet/v1.36.2 (linux/amd64)"), None);
+        assert_eq!(agent("system:node:a", ""), Some("a"));
+        assert_eq!(agent("system:node:a", "node-upgrade-agent/0.1.0"), Some("a"));
+        assert_eq!(agent("node-upgrade-agent:a", ""), Some("a"));
+        assert_eq!(agent("kubernetes-admin", "kubectl/v1.36.2"), None);
+    }
+}
