@@ -22,17 +22,21 @@ impl Scenario {
         Self { name, play, slow: false }
     }
 
-    /// One that runs only when asked for with `--slow`.
+    /// One that `--ignored` leaves out.
     pub(crate) const fn slow(name: &'static str, play: fn(&Fleet) -> Result<()>) -> Self {
         Self { slow: true, ..Self::new(name, play) }
     }
 }
 
-/// What is asked for on the command line; options of libtest that make no sense here are passed over.
+/// What is asked for on the command line, in libtest's words; its other options are passed over.
 #[derive(Default)]
 struct Wanted {
+    /// Scenarios are run by name, ...
     words: Vec<String>,
-    slow: bool,
+    /// ... or those that are not slow, ...
+    most: bool,
+    /// ... or all; if nothing is asked for, none.
+    all: bool,
     list: bool,
 }
 
@@ -41,7 +45,8 @@ impl Wanted {
         let mut wanted = Self::default();
         for argument in std::env::args().skip(1) {
             match argument.as_str() {
-                "--slow" | "--include-ignored" => wanted.slow = true,
+                "--ignored" => wanted.most = true,
+                "--include-ignored" => wanted.all = true,
                 "--list" => wanted.list = true,
                 option if option.starts_with('-') => {}
                 word => wanted.words.push(word.to_owned()),
@@ -52,7 +57,7 @@ impl Wanted {
 
     fn has(&self, scenario: &Scenario) -> bool {
         let named = self.words.iter().any(|word| scenario.name.contains(word.as_str()));
-        if self.words.is_empty() { self.slow || !scenario.slow } else { named }
+        named || (self.words.is_empty() && (self.list || self.all || (self.most && !scenario.slow)))
     }
 }
 
@@ -65,6 +70,7 @@ pub(crate) fn run(scenarios: &[Scenario]) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     if chosen.is_empty() {
+        println!("{} scenarios ignored: they boot a cluster and take minutes; see tests/cluster.rs", scenarios.len());
         return ExitCode::SUCCESS;
     }
     let missing = missing();

@@ -127,7 +127,10 @@ impl Agent {
             self.seen.drain = None;
         }
         // What was found before a job says nothing of the host after it.
-        if self.memory.job.is_some() && memory.job.is_none() {
+        let over = self.memory.job.is_some() && memory.job.is_none();
+        // A refusal is answered by a person who changed something: whoever asks again is told how it is then.
+        let refused = memory.refused.is_some() && memory.refused != self.memory.refused;
+        if over || refused {
             self.seen.preflight = None;
         }
         self.memory = *memory;
