@@ -126,6 +126,10 @@ impl Agent {
             self.seen.lease = None;
             self.seen.drain = None;
         }
+        // What was found before a job says nothing of the host after it.
+        if self.memory.job.is_some() && memory.job.is_none() {
+            self.seen.preflight = None;
+        }
         self.memory = *memory;
     }
 
@@ -140,7 +144,11 @@ impl Agent {
                 self.faults.remove(word);
                 match running.act {
                     Act::Release { .. } => self.seen.gave_back = Some(now.mono),
-                    Act::Cordon => self.seen.cordon_lifted = false,
+                    Act::Cordon => {
+                        self.seen.cordon_lifted = false;
+                        self.seen.cordon_version =
+                            self.seen.node.as_ref().map(|node| node.resource_version.clone());
+                    }
                     _ => {}
                 }
             }

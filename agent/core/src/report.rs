@@ -212,7 +212,7 @@ pub fn phase(memory: &Memory, seen: &Seen, next: &Next) -> Phase {
 
 /// A Lease that is given back because it is another node's turn is no retreat: nothing was touched.
 fn gives_way(reason: Reason) -> bool {
-    matches!(reason, Reason::WaitingForTurn | Reason::BudgetExhausted)
+    matches!(reason, Reason::WaitingForTurn | Reason::BudgetExhausted | Reason::PreflightPending)
 }
 
 fn idle_phase(memory: &Memory, seen: &Seen, next: &Next) -> Phase {

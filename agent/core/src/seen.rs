@@ -35,6 +35,8 @@ pub struct Seen {
     pub local: Option<LocalControlPlane>,
     /// The fleet's policy; defaults until one was seen.
     pub policy: Policy,
+    /// The resourceVersion our last cordon made: a lagging watch may still show the Node before it.
+    pub cordon_version: Option<String>,
     /// Whether somebody was seen to lift our cordon while its note stood: what stands since then is not ours.
     pub cordon_lifted: bool,
     /// When a Lease was last given back because it was not this node's turn after all.
@@ -72,7 +74,7 @@ impl Seen {
         match fact {
             Fact::Node(node) => {
                 let noted = node.as_ref().filter(|node| found_cordoned(node).is_some());
-                self.cordon_lifted = noted.is_some_and(|node| self.cordon_lifted || !node.unschedulable);
+                self.cordon_lifted = noted.is_some_and(|node| self.cordon_lifted || self.is_lifted(node));
                 self.node = node;
                 self.node_at = at;
             }
@@ -86,6 +88,14 @@ impl Seen {
             Fact::Local(local) => self.local = Some(local),
             Fact::Policy(policy) => self.policy = policy,
         }
+    }
+
+    /// Whether this Node, seen with our note, shows that somebody lifted our cordon.
+    fn is_lifted(&self, node: &NodeSeen) -> bool {
+        let number = |version: &str| version.parse::<u64>().ok();
+        let ours = self.cordon_version.as_deref().and_then(number);
+        let before_ours = number(&node.resource_version).zip(ours).is_some_and(|(seen, ours)| seen < ours);
+        !node.unschedulable && !before_ours
     }
 }
 

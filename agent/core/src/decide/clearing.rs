@@ -60,7 +60,7 @@ fn may_cordon(scene: &Scene<'_>, job: &Job, claimed: Mono, disturbed: Option<Uni
         && !host.dpkg_interrupted;
     if !as_found {
         let message = "packages changed, or dpkg was interrupted, between preflight and cordon";
-        return back_out(scene, job, Trouble::new(Reason::PreflightFailed, message));
+        return back_out(scene, job, Trouble::new(Reason::PreflightPending, message));
     }
     let local = scene.seen.local.as_ref().filter(|local| scene.is_fresh(local.at, FLEET_AGE));
     if job.hop.verb.is_control_plane() && local.is_none() {
@@ -73,6 +73,9 @@ fn may_cordon(scene: &Scene<'_>, job: &Job, claimed: Mono, disturbed: Option<Uni
     };
     match slots::standing(candidate(scene, job.lease, &job.hop), &job.holder, fleet, local) {
         Standing::Holds if disturbed.is_none() => {
+            if let Some(why) = cluster_is_past(fleet, job) {
+                return back_out(scene, job, why);
+            }
             let verb = verb(job.hop.verb, fleet, job.hop.target);
             let decided = Job { hop: Hop { verb, ..job.hop.clone() }, ..job.clone() };
             scene.enter(&decided, Stage::Clearing { disturbed: Some(scene.now.unix) })
@@ -85,6 +88,18 @@ fn may_cordon(scene: &Scene<'_>, job: &Job, claimed: Mono, disturbed: Option<Uni
         Standing::KeepAndWait(why) => Next::Wait { why, until: Some(fleet.at.plus(FLEET_AGE + 1)) },
         Standing::GiveBack(why) => back_out(scene, job, why),
     }
+}
+
+/// kubeadm-config past a control plane's target: `apply` would take it back, and `node` would go past the target.
+fn cluster_is_past(fleet: &FleetSeen, job: &Job) -> Option<Trouble> {
+    let (named, target) = (fleet.kubeadm_config?, job.hop.target);
+    (job.hop.verb.is_control_plane() && named > target).then(|| {
+        let message = format!(
+            "ConfigMap kube-system/kubeadm-config names {named}, which another control-plane node has applied: set the \
+             target {target} of this node to {named}"
+        );
+        Trouble::new(Reason::PreflightFailed, message)
+    })
 }
 
 /// The first control-plane node of a version runs `apply`, which writes kubeadm-config; the others run `node`

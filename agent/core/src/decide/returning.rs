@@ -86,7 +86,7 @@ fn ended(scene: &Scene<'_>, job: &Job, verdict: &Verdict) -> Memory {
     };
     match why.reason {
         Reason::DrainBlocked | Reason::DrainTimedOut => retreated(scene, job, why, over),
-        Reason::ToolFailed => {
+        Reason::ToolFailed | Reason::PreflightFailed => {
             Memory { refused: Some(refusal(scene, job, why.clone())), backoff: None, ..over }
         }
         Reason::LeaseLost => {

@@ -228,6 +228,46 @@ fn a_lease_that_does_not_hold_is_given_back_without_touching_the_node() {
 }
 
 #[test]
+fn the_verb_is_decided_with_the_lease_in_hand_and_a_cluster_past_the_target_refuses() {
+    for (named, expected) in
+        [(OLD, Some(Verb::Apply)), (NEW, Some(Verb::NodeControlPlane)), (Version::new(1, 36, 4), None)]
+    {
+        let memory = remembering(job(Stage::Clearing { disturbed: None }, Verb::Apply));
+        let mut seen = seen();
+        let other = FleetNode { name: "w2".into(), ready: true, ..FleetNode::default() };
+        seen.local = Some(crate::seen::LocalControlPlane { at: NOW.mono, ..Default::default() });
+        let fleet = FleetSeen {
+            at: NOW.mono,
+            nodes: vec![other],
+            kubeadm_config: Some(named),
+            ..FleetSeen::default()
+        };
+        seen.fleet = Some(fleet);
+        let Next::Remember(decided) = next(&memory, &seen) else { panic!("nothing is remembered") };
+        let job = decided.job.unwrap();
+        match expected {
+            Some(verb) => {
+                assert_eq!((job.hop.verb, job.stage), (verb, Stage::Clearing { disturbed: Some(NOW.unix) }));
+            }
+            None => assert!(
+                matches!(job.stage, Stage::Returning(Verdict::BackedOut(why)) if why.message.contains("v1.36.4"))
+            ),
+        }
+    }
+}
+
+#[test]
+fn a_watch_that_lags_behind_our_cordon_does_not_look_like_somebody_who_lifted_it() {
+    let mut seen = Seen { cordon_version: Some("20".into()), ..cordoned(seen(), false) };
+    let before =
+        NodeSeen { unschedulable: false, resource_version: "19".into(), ..seen.node.clone().unwrap() };
+    seen.take(crate::seen::Fact::Node(Some(before.clone())), NOW.mono);
+    assert!(!seen.cordon_lifted);
+    seen.take(crate::seen::Fact::Node(Some(NodeSeen { resource_version: "21".into(), ..before })), NOW.mono);
+    assert!(seen.cordon_lifted);
+}
+
+#[test]
 fn a_late_answer_about_another_jobs_lease_proves_nothing() {
     let memory = worker(Stage::Clearing { disturbed: None });
     let mut seen = seen();
