@@ -141,6 +141,15 @@ impl Lab<'_> {
     }
 }
 
+/// kubeadm goes back only when forced, and takes that from its file alone once it has one.
+fn take_control_plane_back(node: &Node) -> Result<()> {
+    const FORCED: &str = "/etc/kubernetes/kubeadm-take-back.yaml";
+    let config = String::from_utf8(node.read_file(UPGRADE_CONFIG)?).context("kubeadm's file is no text")?;
+    node.write_file(FORCED, config.replace("\napply:\n", "\napply:\n  forceUpgrade: true\n"), 0o644)?;
+    let version = format!("v{}", versions::KUBERNETES_OLD);
+    node.run(&["kubeadm", "upgrade", "apply", &version, "-y", "--config", FORCED]).map(drop)
+}
+
 /// Seconds of each step that a script told as `step TIME NAME`.
 fn steps(told: &str) -> Vec<(String, f64)> {
     let steps: Vec<(f64, &str)> = told
