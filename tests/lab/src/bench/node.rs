@@ -121,17 +121,7 @@ impl Lab<'_> {
         install.extend(wanted.iter().map(String::as_str));
         node.run(&install)?;
         if name == "cp1" {
-            let version = format!("v{old}");
-            node.run(&[
-                "kubeadm",
-                "upgrade",
-                "apply",
-                &version,
-                "-y",
-                "--force",
-                "--config",
-                UPGRADE_CONFIG,
-            ])?;
+            take_control_plane_back(node)?;
         }
         node.run(&["apt-mark", "hold", "kubeadm", "kubelet", "kubectl"])?;
         node.run(&["systemctl", "daemon-reload"])?;
