@@ -62,7 +62,7 @@ async fn every_refused_flag_is_told_at_once() {
 
 #[tokio::test]
 async fn what_kubeadm_takes_out_itself_is_forgiven_where_and_when_it_does() {
-    let pause = "--pod-infra-container-image=registry.k8s.io/pause:3.10";
+    let pause = "--pod-infra-container-image=registry.example/pause:3.10";
     let seen = outcome(pause, "", pause, "1.35.4").await;
     assert!(matches!(seen, Outcome::Passed(_)), "{seen:?}");
     let text = failure(outcome(pause, "", pause, "1.36.3").await);
