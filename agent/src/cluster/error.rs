@@ -1,6 +1,5 @@
 //! What can go wrong on the way to the API server, and what it means to the rules.
 
-use std::error::Error as StdError;
 use std::path::PathBuf;
 
 use crate::chain::chain;
