@@ -1,6 +1,5 @@
 //! Flags, and stand-ins for kubelets that refuse them in the words of pflag.
 
-use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 use super::*;
@@ -19,9 +18,12 @@ echo Kubernetes v1.36.3
 "#;
 
 fn kubelet(machine: &Machine) -> PathBuf {
-    machine.write("/usr/bin/kubelet", KUBELET);
-    let path = machine.path("/usr/bin/kubelet");
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    machine.write("/usr/bin/kubelet.text", KUBELET);
+    let (text, path) = (machine.path("/usr/bin/kubelet.text"), machine.path("/usr/bin/kubelet"));
+    // Another process writes the program: one that this process had open for writing while another test forked could
+    // not be executed (ETXTBSY).
+    let installed = std::process::Command::new("install").args(["-m", "755"]).args([&text, &path]).status();
+    assert!(installed.unwrap().success());
     path
 }
 
