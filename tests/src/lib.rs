@@ -1,7 +1,9 @@
 //! What the tests share.
 //!
 //! - [`api`]: the fake API server, a service under the real client, with faults and lag.
+//! - [`history`]: what really happened in a lab, for the oracle.
 //! - [`world`]: the simulator, an in-memory world over the production rules.
 
 pub mod api;
+pub mod history;
 pub mod world;

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use upgrade_core::act::Tool;
+use upgrade_core::job::Verb;
 
 use super::fault::Failed;
 use super::{Settings, apt, kubeadm};
@@ -59,7 +60,12 @@ pub(super) fn command_line(tool: &Tool, settings: &Settings) -> Result<CommandLi
         Tool::Kubeadm { verb, target } => CommandLine {
             program: kubeadm::PROGRAM,
             args: kubeadm::upgrade(*verb, *target, settings.kubeadm_config.as_deref()),
-            description: format!("node-upgrade-agent: kubeadm upgrade to {target}"),
+            description: match verb {
+                Verb::Apply => format!("node-upgrade-agent: kubeadm upgrade apply to {target}"),
+                Verb::NodeControlPlane | Verb::NodeWorker => {
+                    format!("node-upgrade-agent: kubeadm upgrade node to {target}")
+                }
+            },
             limit: None,
             grace: KUBEADM_GRACE,
             locks_dpkg: false,
@@ -83,7 +89,7 @@ fn package_name(name: &str) -> Result<String, Failed> {
 mod tests {
     use std::collections::BTreeSet;
 
-    use upgrade_core::job::{Packages, Verb};
+    use upgrade_core::job::Packages;
 
     use super::*;
 

@@ -1,0 +1,68 @@
+//! Scenarios on real nodes: each is a rule, played through on a cluster that all of them share.
+//!
+//! `cargo test -p upgrade-tests --test cluster -- --ignored` runs them, `--include-ignored` the slow ones too; they
+//! need root, and the agent's program (`NODE_UPGRADE_AGENT_BINARY`, or what cargo built last). With words instead,
+//! those run whose names contain one of them.
+//! With `UPGRADE_TEST_CLUSTER=NAME` a cluster that `lab up --name NAME` left running is used instead of a new one.
+
+#[path = "cluster/demo.rs"]
+mod demo;
+#[path = "cluster/drain.rs"]
+mod drain;
+#[path = "cluster/fleet.rs"]
+mod fleet;
+#[path = "cluster/hold.rs"]
+mod hold;
+#[path = "cluster/kill.rs"]
+mod kill;
+#[path = "cluster/power.rs"]
+mod power;
+#[path = "cluster/refuse.rs"]
+mod refuse;
+#[path = "cluster/runner.rs"]
+mod runner;
+
+use std::process::ExitCode;
+
+use runner::Scenario;
+
+/// In the order in which they run: the first one upgrades the control plane, which all others need.
+const SCENARIOS: &[Scenario] = &[
+    Scenario::new(
+        "annotated nodes upgrade themselves control plane first and alone then workers one at a time",
+        demo::three_nodes,
+    ),
+    Scenario::new(
+        "a target the repository does not have is refused before any cordon and the reason names what it has",
+        refuse::unknown_target,
+    ),
+    Scenario::new(
+        "a kubelet flag the target no longer knows is refused before any cordon and the reason names flag and file",
+        refuse::obsolete_flag,
+    ),
+    Scenario::new(
+        "a drain that a disruption budget blocks waits and names pod and budget and goes on when it is relaxed",
+        drain::blocked_for_a_while,
+    ),
+    Scenario::new(
+        "a target removed during the drain puts the node back into service at its old version",
+        drain::cancelled,
+    ),
+    Scenario::new("pods that a drain moved do not come back after the uncordon", drain::pods_stay_moved),
+    Scenario::new(
+        "an agent killed in every phase that lasts ends done and no tool of its runs twice",
+        kill::in_every_phase,
+    ),
+    Scenario::new(
+        "a worker whose power is cut while dpkg configures repairs it and ends done",
+        power::cut_while_configuring,
+    ),
+    Scenario::slow(
+        "a worker whose power is cut while dpkg unpacks repairs it and ends done",
+        power::cut_while_unpacking,
+    ),
+];
+
+fn main() -> ExitCode {
+    runner::run(SCENARIOS)
+}

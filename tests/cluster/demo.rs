@@ -1,0 +1,51 @@
+//! The demo's upgrade.
+
+use anyhow::{Result, ensure};
+use upgrade_core::job::{LeaseName, Verb};
+use upgrade_core::request::TARGET;
+use upgrade_core::rules::{End, Event, What};
+
+use crate::fleet::{Fleet, count, new};
+
+pub(crate) fn three_nodes(fleet: &Fleet) -> Result<()> {
+    let target = format!("{TARGET}={}", new());
+    fleet.kubectl(&["annotate", "node", "cp1", "worker1", "worker2", &target])?;
+    for node in ["cp1", "worker1", "worker2"] {
+        fleet.wait_done(node, &new())?;
+    }
+    let holders = fleet.holders()?;
+    ensure!(holders.trim().is_empty(), "Leases are held: {holders}");
+    let pods = fleet.pods_by_node("hello")?;
+    ensure!(pods.len() == 10, "ten web servers should run: {pods:?}");
+    in_turn(&fleet.events()?)?;
+    fleet.judge(&[("cp1", End::Done), ("worker1", End::Done), ("worker2", End::Done)])
+}
+
+/// The oracle says that nobody disturbed anybody; this says that everybody had a turn, and which.
+fn in_turn(events: &[Event]) -> Result<()> {
+    let turns: Vec<_> = events
+        .iter()
+        .filter_map(|event| match &event.what {
+            What::LeaseTaken { lease } => Some((event.node.as_str(), *lease, true)),
+            What::LeaseReleased { lease, .. } => Some((event.node.as_str(), *lease, false)),
+            _ => None,
+        })
+        .collect();
+    let whole = |pair: &[(&str, LeaseName, bool)]| matches!(pair, [(a, taken, true), (b, given, false)] if a == b && taken == given);
+    ensure!(turns.chunks(2).all(whole), "turns overlap: {turns:?}");
+    ensure!(turns.len() == 6, "three nodes have one turn each: {turns:?}");
+    ensure!(turns.first() == Some(&("cp1", LeaseName::ControlPlane, true)), "cp1 is not first: {turns:?}");
+    for (node, verb) in [("cp1", Verb::Apply), ("worker1", Verb::NodeWorker), ("worker2", Verb::NodeWorker)] {
+        let ran =
+            |what: &What| matches!(what, What::ToolStarted { kubeadm: Some((ran, _)), .. } if *ran == verb);
+        ensure!(count(events, node, ran) == 1, "{node} should have run kubeadm once, as {verb:?}");
+        ensure!(
+            count(events, node, |what| *what == What::KubeletRestarted) > 0,
+            "kubelet of {node} still runs"
+        );
+    }
+    let api_server =
+        |what: &What| matches!(what, What::ApiServer { version } if version.to_string() == new());
+    ensure!(count(events, "cp1", api_server) == 1, "the new API server was not seen");
+    Ok(())
+}

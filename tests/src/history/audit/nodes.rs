@@ -1,0 +1,116 @@
+//! Writes to Nodes: targets, cordons, reports, and what kubelets say.
+
+use anyhow::Result;
+use serde_json::Value;
+use upgrade_core::report::Phase;
+use upgrade_core::request::{CURRENT, PHASE, RETRY, SKIP_CHECKS, TARGET};
+use upgrade_core::rules::{What, Who};
+use upgrade_core::version::Version;
+
+use super::{Story, Write};
+
+const CONTROL_PLANE: &str = "node-role.kubernetes.io/control-plane";
+
+/// A Node as far as histories care.
+#[derive(Debug, Clone, Default)]
+pub(super) struct State {
+    exists: bool,
+    control_plane: bool,
+    unschedulable: bool,
+    target: Option<Version>,
+    asked: (Option<String>, Option<String>),
+    phase: Option<Phase>,
+    current: Option<Version>,
+    ready: Option<(bool, Version)>,
+    /// Who sent a write of the cordon that may or may not have been made.
+    unsure: Option<Who>,
+}
+
+impl State {
+    fn of(node: &Value) -> Self {
+        let annotations = &node["metadata"]["annotations"];
+        let note = |key: &str| annotations.get(key).and_then(Value::as_str);
+        let version = |key: &str| note(key).and_then(|text| text.trim().parse().ok());
+        let conditions = node["status"]["conditions"].as_array();
+        let ready = conditions.into_iter().flatten().find(|condition| condition["type"] == "Ready");
+        let kubelet =
+            node["status"]["nodeInfo"]["kubeletVersion"].as_str().and_then(|text| text.parse().ok());
+        Self {
+            exists: true,
+            control_plane: node["metadata"]["labels"].get(CONTROL_PLANE).is_some(),
+            unschedulable: node["spec"]["unschedulable"] == true,
+            target: version(TARGET),
+            asked: (note(RETRY).map(str::to_owned), note(SKIP_CHECKS).map(str::to_owned)),
+            phase: note(PHASE).and_then(|word| Phase::ALL.into_iter().find(|phase| phase.word() == word)),
+            current: version(CURRENT),
+            ready: ready.zip(kubelet).map(|(ready, kubelet)| (ready["status"] == "True", kubelet)),
+            unsure: None,
+        }
+    }
+}
+
+impl Story {
+    pub(super) fn take_node(&mut self, write: &Write) -> Result<()> {
+        let node = &write.object.name;
+        let object = &write.record.response_object;
+        let name = object["metadata"]["name"].as_str().filter(|_| node.is_empty()).unwrap_or(node).to_owned();
+        let was = self.nodes.entry(name.clone()).or_default().clone();
+        let cordons = write.record.request_object["spec"].get("unschedulable").is_some();
+        if !write.succeeded() {
+            if cordons
+                && write.is_lost()
+                && let Some(state) = self.nodes.get_mut(&name)
+            {
+                state.unsure = Some(write.user());
+            }
+            return Ok(());
+        }
+        if write.record.verb == "delete" {
+            self.nodes.remove(&name);
+            self.tell(write.at, &name, What::Deleted);
+            return Ok(());
+        }
+        let is = State::of(object);
+        // A change of the cordon by a write that did not ask for it was made by one whose answer was lost.
+        let by = match was.unsure.clone() {
+            Some(unsure) if !cordons => unsure,
+            _ => write.user(),
+        };
+        self.compare(write, &name, &was, &is, by);
+        self.nodes.insert(name, is);
+        Ok(())
+    }
+
+    fn compare(&mut self, write: &Write, name: &str, was: &State, is: &State, by: Who) {
+        let mut tell = |what| self.tell(write.at, name, what);
+        if !was.exists || was.control_plane != is.control_plane {
+            tell(What::Joined { control_plane: is.control_plane });
+        }
+        if was.target != is.target {
+            tell(What::TargetSet(is.target));
+        }
+        if was.asked != is.asked {
+            tell(What::Asked);
+        }
+        if let Some((ready, kubelet)) = is.ready
+            && (was.ready != is.ready || is_heartbeat(write))
+        {
+            tell(What::Ready { ready, kubelet });
+        }
+        if was.unschedulable != is.unschedulable {
+            tell(if is.unschedulable { What::Cordoned { by } } else { What::Uncordoned { by } });
+        }
+        if let Some(version) = is.current.filter(|_| was.current != is.current) {
+            tell(What::CurrentWritten { version });
+        }
+        if let Some(phase) = is.phase.filter(|_| was.phase != is.phase) {
+            tell(What::Reported { phase });
+        }
+    }
+}
+
+/// Whether the write says anew whether the node is Ready.
+fn is_heartbeat(write: &Write) -> bool {
+    let conditions = write.record.request_object["status"]["conditions"].as_array();
+    conditions.into_iter().flatten().any(|condition| condition["type"] == "Ready")
+}

@@ -1,0 +1,112 @@
+//! Writes to pods: where they are bound, that they are evicted, when they are gone, which API server runs.
+
+use std::collections::BTreeMap;
+
+use anyhow::Result;
+use serde_json::Value;
+use upgrade_core::image;
+use upgrade_core::rules::What;
+use upgrade_core::version::Version;
+
+use super::{Story, Write};
+
+/// Pods by UID.
+#[derive(Debug, Default)]
+pub(super) struct Pods {
+    known: BTreeMap<String, Pod>,
+    api_servers: BTreeMap<String, Version>,
+}
+
+#[derive(Debug, Default)]
+struct Pod {
+    /// `namespace/name`.
+    name: String,
+    /// A DaemonSet's, or a mirror: no drain moves it.
+    stays: bool,
+    node: Option<String>,
+}
+
+impl Story {
+    pub(super) fn take_pod(&mut self, write: &Write) -> Result<()> {
+        let record = &write.record;
+        match (record.verb.as_str(), write.object.subresource.as_str()) {
+            ("create", "") => self.pod_created(write),
+            ("create", "binding") => {
+                let uid = text(&write.object.uid, &record.request_object["metadata"]["uid"]);
+                let node = record.request_object["target"]["name"].as_str().unwrap_or_default();
+                self.pod_bound(write, &uid, node);
+            }
+            ("create", "eviction") => self.pod_evicted(write),
+            // Asked to go with a grace period it is still there.
+            ("delete", "") if record.response_object["metadata"]["deletionGracePeriodSeconds"] == 0 => {
+                let uid = text("", &record.response_object["metadata"]["uid"]);
+                let gone = self.pods.known.remove(&uid).filter(|pod| !pod.stays);
+                if let Some(node) = gone.and_then(|pod| pod.node) {
+                    self.tell(write.at, &node, What::PodGone { pod: uid });
+                }
+            }
+            ("patch", "status") => self.pod_status(write),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn pod_created(&mut self, write: &Write) {
+        let object = &write.record.response_object;
+        let metadata = &object["metadata"];
+        let uid = text("", &metadata["uid"]);
+        let owners = metadata["ownerReferences"].as_array();
+        // Mirrors of static pods are owned by their Node.
+        let stays =
+            owners.into_iter().flatten().any(|owner| owner["kind"] == "DaemonSet" || owner["kind"] == "Node");
+        let name = format!("{}/{}", text("", &metadata["namespace"]), text("", &metadata["name"]));
+        self.pods.known.insert(uid.clone(), Pod { name, stays, node: None });
+        if let Some(node) = object["spec"]["nodeName"].as_str().filter(|node| !node.is_empty()) {
+            self.pod_bound(write, &uid, node);
+        }
+    }
+
+    fn pod_bound(&mut self, write: &Write, uid: &str, node: &str) {
+        let name = format!("{}/{}", write.object.namespace, write.object.name);
+        let pod = self.pods.known.entry(uid.to_owned()).or_insert(Pod { name, ..Pod::default() });
+        pod.node = Some(node.to_owned());
+        if !pod.stays {
+            self.tell(write.at, node, What::PodBound { pod: uid.to_owned() });
+        }
+    }
+
+    fn pod_evicted(&mut self, write: &Write) {
+        let options = &write.record.request_object["deleteOptions"];
+        if options["dryRun"].as_array().is_some_and(|stages| !stages.is_empty()) {
+            return;
+        }
+        let name = format!("{}/{}", write.object.namespace, write.object.name);
+        let named = options["preconditions"]["uid"].as_str();
+        let uid = named.and_then(|uid| self.pods.known.get_key_value(uid));
+        let found = uid.or_else(|| self.pods.known.iter().find(|(_, pod)| pod.name == name));
+        let Some((uid, node)) = found.and_then(|(uid, pod)| Some((uid.clone(), pod.node.clone()?))) else {
+            return;
+        };
+        self.tell(write.at, &node, What::Evicted { pod: uid, by: write.user() });
+    }
+
+    /// The image that runs, not the one that is asked for.
+    fn pod_status(&mut self, write: &Write) {
+        let object = &write.record.response_object;
+        let name = object["metadata"]["name"].as_str().unwrap_or_default();
+        let Some(node) = name.strip_prefix("kube-apiserver-") else { return };
+        let containers = object["status"]["containerStatuses"].as_array();
+        let running =
+            containers.into_iter().flatten().find(|container| container["state"].get("running").is_some());
+        let Some(version) = running.and_then(|container| image::version(container["image"].as_str()?)) else {
+            return;
+        };
+        if self.pods.api_servers.insert(node.to_owned(), version) != Some(version) {
+            self.tell(write.at, node, What::ApiServer { version });
+        }
+    }
+}
+
+fn text(first: &str, second: &Value) -> String {
+    if first.is_empty() { second.as_str().unwrap_or_default().to_owned() } else { first.to_owned() }
+}
