@@ -1,7 +1,11 @@
 //! The cluster adapters' contract suite: what the agent's calls come to at an API server.
 //!
 //! Each rule of `contract::rules` is given a [`contract::bench::Bench`] and touches the cluster only through it, so the
-//! same rules hold the fake API server to the real one. `contract::faults` needs things to go wrong at will.
+//! same rules hold the fake API server to the real one: etcd, an API server and controllers as plain processes, with the
+//! credentials of a kubelet and of an agent. Where those programs are missing that half is left out with one line.
+//!
+//! `contract::faults` needs things to go wrong at will, so it has the fake one alone; `contract::etcd` and
+//! `contract::rotation` need real certificates, so they have the real one alone.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -10,6 +14,9 @@
 
 mod contract {
     pub(crate) mod bench;
+    mod etcd;
     mod faults;
+    pub(crate) mod real;
+    mod rotation;
     mod rules;
 }

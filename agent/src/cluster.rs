@@ -57,6 +57,8 @@ pub struct Settings {
     pub namespace: String,
     /// `/etc/kubernetes/pki/etcd`: where a stacked etcd's certificates are.
     pub etcd_pki: PathBuf,
+    /// Where a stacked etcd answers its own host: `https://127.0.0.1:2379`.
+    pub local_etcd: http::Uri,
     /// This host's own API server, `https://127.0.0.1:6443`: kubeadm's listens on every address, and the
     /// certificate is checked for the name `kubernetes`, which kubeadm always puts in.
     pub local_api_server: http::Uri,

@@ -131,6 +131,7 @@ fn cluster_settings(settings: &Settings) -> cluster::Settings {
         coordination_kubeconfig: settings.coordination.kubeconfig.clone(),
         namespace: settings.coordination.namespace.clone(),
         etcd_pki: PathBuf::from("/etc/kubernetes/pki/etcd"),
+        local_etcd: http::Uri::from_static("https://127.0.0.1:2379"),
         local_api_server: http::Uri::from_static("https://127.0.0.1:6443"),
     }
 }

@@ -2,8 +2,8 @@
 
 use anyhow::{Result, ensure};
 use upgrade_core::job::{LeaseName, Verb};
-use upgrade_core::rules::{End, Event, What};
 use upgrade_core::request::TARGET;
+use upgrade_core::rules::{End, Event, What};
 
 use crate::fleet::{Fleet, count, new};
 
@@ -31,18 +31,21 @@ fn in_turn(events: &[Event]) -> Result<()> {
             _ => None,
         })
         .collect();
-    let whole = |pair: &[(&str, LeaseName, bool)]| {
-        matches!(pair, [(a, taken, true), (b, given, false)] if a == b && taken == given)
-    };
+    let whole = |pair: &[(&str, LeaseName, bool)]| matches!(pair, [(a, taken, true), (b, given, false)] if a == b && taken == given);
     ensure!(turns.chunks(2).all(whole), "turns overlap: {turns:?}");
     ensure!(turns.len() == 6, "three nodes have one turn each: {turns:?}");
     ensure!(turns.first() == Some(&("cp1", LeaseName::ControlPlane, true)), "cp1 is not first: {turns:?}");
     for (node, verb) in [("cp1", Verb::Apply), ("worker1", Verb::NodeWorker), ("worker2", Verb::NodeWorker)] {
-        let ran = |what: &What| matches!(what, What::ToolStarted { kubeadm: Some((ran, _)), .. } if *ran == verb);
+        let ran =
+            |what: &What| matches!(what, What::ToolStarted { kubeadm: Some((ran, _)), .. } if *ran == verb);
         ensure!(count(events, node, ran) == 1, "{node} should have run kubeadm once, as {verb:?}");
-        ensure!(count(events, node, |what| *what == What::KubeletRestarted) > 0, "kubelet of {node} still runs");
+        ensure!(
+            count(events, node, |what| *what == What::KubeletRestarted) > 0,
+            "kubelet of {node} still runs"
+        );
     }
-    let api_server = |what: &What| matches!(what, What::ApiServer { version } if version.to_string() == new());
+    let api_server =
+        |what: &What| matches!(what, What::ApiServer { version } if version.to_string() == new());
     ensure!(count(events, "cp1", api_server) == 1, "the new API server was not seen");
     Ok(())
 }

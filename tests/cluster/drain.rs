@@ -39,8 +39,7 @@ pub(crate) fn guard(fleet: &Fleet, node: &str) -> Result<String> {
     fs::write(&path, GUARDED.replace("NODE", node)).context("cannot write a manifest")?;
     fleet.kubectl(&["apply", "-f", &path.display().to_string()])?;
     wait_for("the guarded pod to be ready, and its budget to know it", SOON, || {
-        let healthy =
-            fleet.kubectl(&["get", "pdb", "guard", "-o", "jsonpath={.status.currentHealthy}"])?;
+        let healthy = fleet.kubectl(&["get", "pdb", "guard", "-o", "jsonpath={.status.currentHealthy}"])?;
         let pods = fleet.pods_by_node("guarded")?;
         Ok(pods.into_iter().find(|(_, on)| on == node && healthy == "1").map(|(pod, _)| pod))
     })
@@ -70,7 +69,9 @@ pub(crate) fn blocked_for_a_while(fleet: &Fleet) -> Result<()> {
         let events: Value = serde_json::from_str(&fleet.kubectl(&query)?)?;
         let told = events["items"].as_array().into_iter().flatten().find(|event| {
             let message = event["message"].as_str().unwrap_or_default();
-            event["involvedObject"]["name"] == "worker1" && message.contains(&pod) && message.contains("guard")
+            event["involvedObject"]["name"] == "worker1"
+                && message.contains(&pod)
+                && message.contains("guard")
         });
         Ok(told.map(drop))
     })?;
@@ -120,14 +121,16 @@ pub(crate) fn pods_stay_moved(fleet: &Fleet) -> Result<()> {
     fleet.old_worker(drained)?;
     fleet.ask(drained, &new())?;
     fleet.wait_done(drained, &new())?;
-    let served = || -> Result<bool> { Ok(fleet.pods_by_node("hello")?.iter().filter(|(_, on)| on == other).count() == 10) };
+    let served = || -> Result<bool> {
+        Ok(fleet.pods_by_node("hello")?.iter().filter(|(_, on)| on == other).count() == 10)
+    };
     wait_until(&format!("all ten web servers to run on {other}"), SOON, served)?;
     let events = fleet.events()?;
     let evicted = count(&events, drained, |what| matches!(what, What::Evicted { by: Who::Agent(_), .. }));
     ensure!(evicted >= on(drained), "{evicted} of {} web servers were evicted", on(drained));
-    let uncordoned = events.iter().position(|event| {
-        event.node == drained && matches!(event.what, What::Uncordoned { .. })
-    });
+    let uncordoned = events
+        .iter()
+        .position(|event| event.node == drained && matches!(event.what, What::Uncordoned { .. }));
     let after = &events[uncordoned.context("it was never uncordoned")?..];
     let back = count(after, drained, |what| matches!(what, What::PodBound { .. }));
     ensure!(back == 0, "{back} pods came back to {drained}");

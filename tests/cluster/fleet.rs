@@ -146,7 +146,8 @@ impl Fleet {
 
     /// The nodes on which the pods of `app` run.
     pub(crate) fn pods_by_node(&self, app: &str) -> Result<Vec<(String, String)>> {
-        let query = "jsonpath={range .items[*]}{.metadata.name} {.spec.nodeName} {.status.phase}{\"\\n\"}{end}";
+        let query =
+            "jsonpath={range .items[*]}{.metadata.name} {.spec.nodeName} {.status.phase}{\"\\n\"}{end}";
         let selector = format!("app={app}");
         let answer = self.kubectl(&["get", "pods", "-l", &selector, "-o", query])?;
         let pods = answer.lines().filter_map(|line| {
@@ -170,9 +171,8 @@ impl Fleet {
         if self.node(name)?["status"]["nodeInfo"]["kubeletVersion"] != old().as_str() {
             self.lower(node)?;
         }
-        let current = || -> Result<bool> {
-            Ok(self.node(name)?["metadata"]["annotations"][CURRENT] == old().as_str())
-        };
+        let current =
+            || -> Result<bool> { Ok(self.node(name)?["metadata"]["annotations"][CURRENT] == old().as_str()) };
         wait_until(&format!("{name} to be in service at {}", old()), SOON, current)?;
         self.began.set(SystemTime::now());
         Ok(node)

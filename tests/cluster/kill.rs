@@ -99,7 +99,8 @@ pub(crate) fn in_every_phase(fleet: &Fleet) -> Result<()> {
     let deaths = count(&events, name, |what| *what == What::AgentDied);
     ensure!(deaths == 6, "the agent should have died six times, not {deaths}");
     for word in ["install-kubeadm", "kubeadm-upgrade", "install-kubelet"] {
-        let runs = count(&events, name, |what| matches!(what, What::ToolStarted { tool, .. } if *tool == word));
+        let runs =
+            count(&events, name, |what| matches!(what, What::ToolStarted { tool, .. } if *tool == word));
         ensure!(runs == 1, "{word} ran {runs} times");
     }
     fleet.judge(&[(name, End::Done)])

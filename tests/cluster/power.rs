@@ -61,8 +61,7 @@ fn repaired(fleet: &Fleet, node: &Node) -> Result<()> {
     ensure!(audit.is_empty(), "dpkg still complains: {audit}");
     let events = fleet.events()?;
     ensure!(count(&events, name, |what| *what == What::Booted) == 1, "{name} was not cut off");
-    let repairs =
-        count(&events, name, |what| matches!(what, What::ToolStarted { tool: "repair-dpkg", .. }));
+    let repairs = count(&events, name, |what| matches!(what, What::ToolStarted { tool: "repair-dpkg", .. }));
     ensure!(repairs > 0, "dpkg was not repaired by the agent");
     fleet.judge(&[(name, End::Done)])
 }

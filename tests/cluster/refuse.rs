@@ -13,7 +13,11 @@ const FLAGS_FILE: &str = "/etc/default/kubelet";
 pub(crate) fn unknown_target(fleet: &Fleet) -> Result<()> {
     fleet.old_worker("worker1")?;
     fleet.withdraw_new()?;
-    refused(fleet, "worker1", &[versions::KUBERNETES_NEW, &versions::package_version(versions::KUBERNETES_OLD)])
+    refused(
+        fleet,
+        "worker1",
+        &[versions::KUBERNETES_NEW, &versions::package_version(versions::KUBERNETES_OLD)],
+    )
 }
 
 pub(crate) fn obsolete_flag(fleet: &Fleet) -> Result<()> {

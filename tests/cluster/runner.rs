@@ -70,7 +70,10 @@ pub(crate) fn run(scenarios: &[Scenario]) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     if chosen.is_empty() {
-        println!("{} scenarios ignored: they boot a cluster and take minutes; see tests/cluster.rs", scenarios.len());
+        println!(
+            "{} scenarios ignored: they boot a cluster and take minutes; see tests/cluster.rs",
+            scenarios.len()
+        );
         return ExitCode::SUCCESS;
     }
     let missing = missing();

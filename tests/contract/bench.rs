@@ -4,9 +4,10 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::core::v1::{ConfigMap, Node, Pod};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use kube::runtime::wait::await_condition;
 use kube::{Api, Client};
 use node_upgrade_agent::clock::Clock;
 use node_upgrade_agent::cluster::{Cluster, NAMESPACE, Settings};
@@ -32,15 +33,23 @@ pub(crate) struct Bench {
     pub(crate) other: Cluster,
     /// An agent that believes to be on [`OTHER`] and has the credentials of [`OWN`].
     pub(crate) astray: Cluster,
+    /// The kubelet of [`OWN`].
+    pub(crate) kubelet: Client,
+    /// The coordination identity of [`OWN`].
+    pub(crate) agent: Client,
+    /// Whether a disruption controller is at work; the bench plays it where none is.
+    pub(crate) controlled: bool,
 }
 
-fn settings(node: &str) -> Settings {
+/// What an agent on this node is told; where nothing is read from files, they need not be there.
+pub(crate) fn settings(node: &str) -> Settings {
     Settings {
         node: node.to_owned(),
         kubeconfig: PathBuf::new(),
         coordination_kubeconfig: PathBuf::new(),
         namespace: NAMESPACE.to_owned(),
         etcd_pki: PathBuf::from("/nonexistent"),
+        local_etcd: http::Uri::from_static("https://127.0.0.1:2379"),
         local_api_server: http::Uri::from_static("https://127.0.0.1:6443"),
     }
 }
@@ -59,7 +68,11 @@ impl Bench {
             own: agent(OWN, OWN),
             other: agent(OTHER, OTHER),
             astray: agent(OTHER, OWN),
+            kubelet: server.client(Who::Kubelet(OWN.to_owned())),
+            agent: server.client(Who::Agent(OWN.to_owned())),
+            controlled: false,
         };
+        bench.make_kubeadm_config().await;
         bench.make_node(OWN, &json!({})).await;
         bench.make_node(OTHER, &json!({})).await;
         (bench, server)
@@ -110,10 +123,21 @@ impl Bench {
     }
 
     pub(crate) async fn make_pod_of(&self, metadata: &Value, node: &str, containers: &Value) {
+        self.make_pod_with_grace(metadata, node, containers, 0).await;
+    }
+
+    /// With a grace period the bench must play the kubelet that ends it.
+    pub(crate) async fn make_pod_with_grace(
+        &self,
+        metadata: &Value,
+        node: &str,
+        containers: &Value,
+        seconds: u32,
+    ) {
         let namespace = metadata["namespace"].as_str().unwrap_or("default").to_owned();
         let pods: Api<Pod> = Api::namespaced(self.admin.clone(), &namespace);
         let spec = json!({
-            "nodeName": node, "containers": containers, "terminationGracePeriodSeconds": 0,
+            "nodeName": node, "containers": containers, "terminationGracePeriodSeconds": seconds,
             "automountServiceAccountToken": false,
         });
         make(&pods, &json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec})).await;
@@ -135,6 +159,24 @@ impl Bench {
         pods.patch_status(name, &PatchParams::default(), &patch).await.unwrap();
     }
 
+    /// What its kubelet says of a pod.
+    pub(crate) async fn set_status(&self, name: &str, phase: &str, ready: bool) {
+        let pods: Api<Pod> = Api::namespaced(self.admin.clone(), "default");
+        let conditions = json!([{"type": "Ready", "status": if ready { "True" } else { "False" }}]);
+        let status = Patch::Merge(json!({"status": {"phase": phase, "conditions": conditions}}));
+        pods.patch_status(name, &PatchParams::default(), &status).await.unwrap();
+    }
+
+    /// Until somebody asked the pod to end.
+    pub(crate) async fn until_terminating(&self, name: &str) {
+        let pods: Api<Pod> = Api::namespaced(self.admin.clone(), "default");
+        let terminating =
+            |pod: Option<&Pod>| pod.is_some_and(|pod| pod.metadata.deletion_timestamp.is_some());
+        let limit = std::time::Duration::from_secs(30);
+        tokio::time::timeout(limit, await_condition(pods, name, terminating)).await.unwrap().unwrap();
+    }
+
+    /// At once, as a kubelet does once its containers have ended.
     pub(crate) async fn delete_pod(&self, name: &str) {
         let pods: Api<Pod> = Api::namespaced(self.admin.clone(), "default");
         pods.delete(name, &DeleteParams::default().grace_period(0)).await.unwrap();
@@ -154,27 +196,63 @@ impl Bench {
         names
     }
 
-    /// A budget over the pods of [`Bench::make_pod`], as the disruption controller would keep it.
-    pub(crate) async fn make_budget(&self, name: &str, allowed: i32) {
-        let budgets: Api<PodDisruptionBudget> = Api::namespaced(self.admin.clone(), "default");
-        let spec = json!({"selector": {"matchLabels": {"app": "web"}}, "minAvailable": 1});
+    /// As kubeadm writes it.
+    async fn make_kubeadm_config(&self) {
+        let maps: Api<ConfigMap> = Api::namespaced(self.admin.clone(), "kube-system");
+        let data = json!({"ClusterConfiguration": "apiServer: {}\nkubernetesVersion: v1.36.3\n"});
+        let metadata = json!({"name": "kubeadm-config"});
+        let kind = "ConfigMap";
+        make(&maps, &json!({"apiVersion": "v1", "kind": kind, "metadata": metadata, "data": data})).await;
+    }
+
+    fn budgets(&self) -> Api<PodDisruptionBudget> {
+        Api::namespaced(self.admin.clone(), "default")
+    }
+
+    /// A budget that wants so many pods of [`Bench::make_pod`] Ready.
+    pub(crate) async fn make_budget(&self, name: &str, min_available: usize) {
+        let spec = json!({"selector": {"matchLabels": {"app": "web"}}, "minAvailable": min_available});
         let kind = "PodDisruptionBudget";
         make(
-            &budgets,
+            &self.budgets(),
             &json!({"apiVersion": "policy/v1", "kind": kind, "metadata": {"name": name}, "spec": spec}),
         )
         .await;
-        self.allow_disruptions(name, allowed).await;
+        self.settle_budget(name, min_available).await;
     }
 
-    pub(crate) async fn allow_disruptions(&self, budget: &str, allowed: i32) {
-        let budgets: Api<PodDisruptionBudget> = Api::namespaced(self.admin.clone(), "default");
-        let status = json!({
-            "observedGeneration": 1, "disruptionsAllowed": allowed, "currentHealthy": 1, "desiredHealthy": 1,
-            "expectedPods": 1,
-        });
-        let patch = Patch::Merge(json!({"status": status}));
-        budgets.patch_status(budget, &PatchParams::default(), &patch).await.unwrap();
+    /// From now on it wants so many.
+    pub(crate) async fn change_budget(&self, name: &str, min_available: usize) {
+        let patch = Patch::Merge(json!({"spec": {"minAvailable": min_available}}));
+        self.budgets().patch(name, &PatchParams::default(), &patch).await.unwrap();
+        self.settle_budget(name, min_available).await;
+    }
+
+    /// Until the disruption controller has counted.
+    pub(crate) async fn settle_budget(&self, name: &str, desired: usize) {
+        let budgets = self.budgets();
+        let generation = budgets.get(name).await.unwrap().metadata.generation;
+        let pods: Api<Pod> = Api::namespaced(self.admin.clone(), "default");
+        let healthy = pods.list(&ListParams::default().labels("app=web")).await.unwrap();
+        let healthy = healthy.iter().filter(|pod| is_ready(pod)).count();
+        if !self.controlled {
+            let allowed = healthy.saturating_sub(desired);
+            let status = json!({
+                "observedGeneration": generation, "disruptionsAllowed": allowed, "currentHealthy": healthy,
+                "desiredHealthy": desired, "expectedPods": healthy,
+            });
+            let patch = Patch::Merge(json!({"status": status}));
+            budgets.patch_status(name, &PatchParams::default(), &patch).await.unwrap();
+        }
+        let counted = |budget: Option<&PodDisruptionBudget>| {
+            budget.and_then(|budget| budget.status.as_ref()).is_some_and(|status| {
+                status.observed_generation == generation
+                    && usize::try_from(status.current_healthy) == Ok(healthy)
+            })
+        };
+        let limit = std::time::Duration::from_secs(30);
+        let settled = tokio::time::timeout(limit, await_condition(budgets, name, counted)).await;
+        settled.unwrap_or_else(|_| panic!("no controller counts for budget {name}")).unwrap();
     }
 
     pub(crate) fn leases(&self) -> Api<Lease> {
@@ -192,6 +270,36 @@ impl Bench {
         });
         make(&self.leases(), &lease).await;
     }
+}
+
+fn is_ready(pod: &Pod) -> bool {
+    let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
+    conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
+}
+
+/// What a client was answered, as it comes over the wire.
+#[derive(Debug)]
+pub(crate) struct Wire {
+    pub(crate) code: u16,
+    pub(crate) body: Value,
+}
+
+impl Wire {
+    pub(crate) fn message(&self) -> &str {
+        self.body["message"].as_str().unwrap_or_default()
+    }
+}
+
+/// One request without any of the client's own understanding; `PATCH /api/…` is a merge patch.
+pub(crate) async fn ask(client: &Client, line: &str, body: &Value) -> Wire {
+    let (method, path) = line.split_once(' ').unwrap();
+    let kind = if method == "PATCH" { "application/merge-patch+json" } else { "application/json" };
+    let body = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
+    let request = http::Request::builder().method(method).uri(path).header("content-type", kind);
+    let answer = client.send(request.body(body.into()).unwrap()).await.unwrap();
+    let code = answer.status().as_u16();
+    let body = answer.into_body().collect_bytes().await.unwrap();
+    Wire { code, body: serde_json::from_slice(&body).unwrap_or_default() }
 }
 
 /// Creates an object.

@@ -280,13 +280,20 @@ async fn a_pod_of_the_same_name_and_another_uid_is_not_evicted() {
             .boxed()
         }))
     }));
-    let ended = bench.own.drain(DrainOptions::default(), |_| {}).await;
+    let told = Told::default();
+    let ended = bench.own.drain(DrainOptions::default(), told.ear()).await;
     assert!(
         matches!(&ended.facts[..], [Fact::Drain(drained)] if drained.state == DrainState::Drained),
         "{ended:?}"
     );
     assert_eq!(bench.pods().await, ["web"]);
     assert_eq!(writes(&server, "/eviction"), 1);
+    let is_blocked = |fact: &Fact| matches!(fact, Fact::Drain(progress) if !progress.blocked.is_empty());
+    assert!(
+        !told.all().iter().any(is_blocked),
+        "another pod of its name holds no drain up: {:?}",
+        told.all()
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -312,7 +319,7 @@ async fn a_drain_outlives_an_api_server_that_restarts() {
 async fn a_watch_that_shows_nothing_more_does_not_end_a_drain_and_does_not_hold_it_up() {
     let (bench, server) = Bench::fake().await;
     bench.make_pod("web", OWN, "ReplicaSet").await;
-    bench.make_budget("careful", 0).await;
+    bench.make_budget("careful", 1).await;
     let told = Told::default();
     let script = async {
         told.until(|facts| {

@@ -1,12 +1,13 @@
 //! Rules that hold at every API server, the fake one and the real one.
 
+mod answers;
 mod drain;
 mod fleet;
 mod leases;
 mod node;
 
-/// Runs rules against the fake API server, in time that moves when everybody waits.
-macro_rules! against_the_fake {
+/// Runs rules against the fake API server, in time that moves when everybody waits, and against the real one.
+macro_rules! at_every_server {
     ($($rule:ident),+ $(,)?) => {
         mod on_the_fake {
             $(
@@ -17,6 +18,16 @@ macro_rules! against_the_fake {
                 }
             )+
         }
+        mod on_the_real {
+            $(
+                #[tokio::test]
+                async fn $rule() {
+                    if let Some(real) = $crate::contract::real::Real::begin().await {
+                        super::$rule(&real.bench).await;
+                    }
+                }
+            )+
+        }
     };
 }
-use against_the_fake;
+use at_every_server;

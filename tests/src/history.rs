@@ -96,11 +96,8 @@ pub fn merge(audit: &str, hosts: &[HostRecords]) -> Result<History> {
     let began = moments.first().map_or(0, |moment| moment.at);
     let mut heard = Heard::default();
     moments.retain_mut(|moment| heard.is_news(moment));
-    let event = |moment: Moment| Event {
-        at: (moment.at - began) / 1_000,
-        node: moment.node,
-        what: moment.what,
-    };
+    let event =
+        |moment: Moment| Event { at: (moment.at - began) / 1_000, node: moment.node, what: moment.what };
     Ok(History { events: moments.into_iter().map(event).collect(), began })
 }
 

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use crate::act::{Act, Ended, FaultClass};
 use crate::decide::{Next, Settings, decide, renew};
-use crate::job::{JobId, Memory, Reason, Stage, Trouble};
-use crate::report::{Report, derive};
+use crate::job::{Job, JobId, Memory, Reason, Stage, Trouble, Verdict};
+use crate::report::{Report, derive, is_another_turn};
 use crate::seen::{Fact, LeaseSeen, Seen};
 use crate::time::{Mono, Now, Unix};
 
@@ -104,7 +104,10 @@ impl Agent {
     /// Takes one input in and says what follows.
     pub fn on(&mut self, now: Now, input: Input) -> Vec<Output> {
         match input {
-            Input::Saw(fact) => self.seen.take(fact, now.mono),
+            Input::Saw(fact) => {
+                self.recovered(&fact);
+                self.seen.take(fact, now.mono);
+            }
             Input::Stored => self.stored(),
             Input::Ended(id, ended) => self.ended(now, id, ended),
             Input::Tick => {}
@@ -113,6 +116,17 @@ impl Agent {
         let next = self.step(now, &mut outputs);
         self.report(now, &next, &mut outputs);
         outputs
+    }
+
+    /// An act that lasts and tells something has got over what stopped it before.
+    fn recovered(&mut self, fact: &Fact) {
+        match fact {
+            Fact::Turn(_) => self.faults.remove(Act::AwaitTurn.word()),
+            Fact::Drain(_) => {
+                self.running.as_ref().and_then(|running| self.faults.remove(running.act.word()))
+            }
+            _ => None,
+        };
     }
 
     fn stored(&mut self) {
@@ -126,8 +140,13 @@ impl Agent {
             self.seen.lease = None;
             self.seen.drain = None;
         }
-        // What was found before a job says nothing of the host after it.
-        let over = self.memory.job.is_some() && memory.job.is_none();
+        // What was found before a job says nothing of the host after it, unless the job touched nothing.
+        let touched = |job: &Job| match &job.stage {
+            Stage::Clearing { disturbed } => disturbed.is_some(),
+            Stage::Returning(Verdict::BackedOut(why)) => !is_another_turn(why.reason),
+            Stage::Changing { .. } | Stage::Returning(Verdict::Done) | Stage::Degraded { .. } => true,
+        };
+        let over = self.memory.job.as_ref().is_some_and(touched) && memory.job.is_none();
         // A refusal is answered by a person who changed something: whoever asks again is told how it is then.
         let refused = memory.refused.is_some() && memory.refused != self.memory.refused;
         if over || refused {

@@ -211,8 +211,13 @@ pub fn phase(memory: &Memory, seen: &Seen, next: &Next) -> Phase {
 }
 
 /// A Lease that is given back because it is another node's turn is no retreat: nothing was touched.
+pub fn is_another_turn(reason: Reason) -> bool {
+    matches!(reason, Reason::WaitingForTurn | Reason::BudgetExhausted)
+}
+
+/// Nor is one given back because preflight has to be made anew.
 fn gives_way(reason: Reason) -> bool {
-    matches!(reason, Reason::WaitingForTurn | Reason::BudgetExhausted | Reason::PreflightPending)
+    is_another_turn(reason) || reason == Reason::PreflightPending
 }
 
 fn idle_phase(memory: &Memory, seen: &Seen, next: &Next) -> Phase {
@@ -308,6 +313,7 @@ fn message(phase: Phase, given: String, drain: Option<&DrainReport>) -> String {
         (Phase::Uncordoning, _) => "making the node schedulable again".to_owned(),
         (Phase::Releasing, _) => "giving the Lease back".to_owned(),
         (Phase::BackingOut | Phase::RollingBack, _) => "going back".to_owned(),
-        (Phase::Idle | Phase::Refused | Phase::Degraded, _) => phase.word().to_owned(),
+        (Phase::Idle, _) => "in service".to_owned(),
+        (Phase::Refused | Phase::Degraded, _) => phase.word().to_owned(),
     }
 }

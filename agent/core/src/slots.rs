@@ -44,6 +44,9 @@ pub fn not_yet(who: Candidate<'_>, turn: &TurnSeen) -> Option<Trouble> {
     if let Some(lease) = turn.leases.iter().find(|lease| lease.degraded.is_some()) {
         return Some(halted(lease));
     }
+    if let Some(node) = turn.control_planes.iter().find(|node| is_stuck(who, node)) {
+        return Some(degraded(node));
+    }
     match who.lease {
         LeaseName::ControlPlane => turn.leases.iter().find(held).map(|lease| waits(in_use(lease))),
         LeaseName::Slot(_) => turn
@@ -66,6 +69,9 @@ pub fn standing(
     let others = || fleet.leases.iter().filter(|lease| lease.held_by_other_than(me));
     if let Some(lease) = others().find(|lease| lease.degraded.is_some()) {
         return Standing::GiveBack(halted(lease));
+    }
+    if let Some(node) = fleet.nodes.iter().find(|node| is_stuck(who, node)) {
+        return Standing::GiveBack(degraded(node));
     }
     let verdict = match who.lease {
         LeaseName::ControlPlane => {
@@ -107,6 +113,15 @@ fn halted(lease: &FleetLease) -> Trouble {
         Reason::BudgetExhausted,
         format!("{} and is degraded, which halts new claims: {why}", in_use(lease)),
     )
+}
+
+/// Another node that stopped in the middle of its upgrade and needs a person, with or without its Lease.
+fn is_stuck(who: Candidate<'_>, node: &FleetNode) -> bool {
+    node.in_hand && node.degraded && node.name != who.node && !node.ignored
+}
+
+fn degraded(node: &FleetNode) -> Trouble {
+    Trouble::new(Reason::BudgetExhausted, format!("{} is degraded, which halts new claims", node.name))
 }
 
 fn control_plane_first<'a>(nodes: impl IntoIterator<Item = &'a FleetNode>) -> Option<Trouble> {

@@ -20,8 +20,6 @@ use super::Cluster;
 use super::client::connect;
 use super::error::{Error, ended};
 
-/// Where a stacked etcd answers its own host.
-const ETCD: &str = "https://127.0.0.1:2379";
 /// How long a member may take to say how it is.
 const MEMBER_DEADLINE: Duration = Duration::from_secs(5);
 
@@ -102,7 +100,7 @@ impl Cluster {
         if !pki.join("healthcheck-client.crt").exists() {
             return Ok(None);
         }
-        let client = etcd_client(pki, ETCD).await?;
+        let client = etcd_client(pki, &self.inner.settings.local_etcd.to_string()).await?;
         let asked = async {
             // A linearizable list needs a quorum: it is also the proof that there is one.
             let members: Members =

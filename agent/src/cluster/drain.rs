@@ -27,6 +27,8 @@ use super::known::Known;
 const BUDGET_CAUSE: &str = "DisruptionBudget";
 /// The cause of a refusal because the whole namespace is on its way out.
 const NAMESPACE_CAUSE: &str = "NamespaceTerminating";
+/// What the server says when the UID is another one: of 1.36, and of versions before and of dry runs.
+const OTHER_UID: [&str; 2] = ["UID in the precondition", "UID in precondition"];
 /// What the server's words about a budget begin with; its name follows.
 const BUDGET_WORDS: &str = "The disruption budget ";
 
@@ -159,7 +161,7 @@ fn refusal(error: &Error) -> Answer {
     match (status.code, by_budget) {
         (404, _) => Answer::Gone,
         // A pod of this name with another UID is another pod.
-        (409, _) if status.message.contains("UID in precondition") => Answer::Gone,
+        (409, _) if OTHER_UID.iter().any(|words| status.message.contains(words)) => Answer::Gone,
         (429, Some(cause)) => Answer::Blocked {
             budget: budget_name(&cause.message),
             message: cause.message.clone(),
@@ -240,7 +242,12 @@ mod tests {
     fn a_pod_that_is_not_ours_any_more_counts_as_gone() {
         assert_eq!(refused(404, "no", "pods", None), Answer::Gone);
         assert_eq!(refused(403, "node can only evict its own", "pods", None), Answer::Gone);
-        assert_eq!(refused(409, "Precondition failed: UID in precondition: a", "pods", None), Answer::Gone);
+        for words in [
+            "Precondition failed: UID in precondition: a, UID in object meta: b",
+            "the UID in the precondition (a) does not match the UID in record (b)",
+        ] {
+            assert_eq!(refused(409, words, "pods", None), Answer::Gone);
+        }
     }
 
     #[test]

@@ -6,9 +6,12 @@ use upgrade_core::seen::Fact;
 
 use super::super::bench::{Bench, OTHER, OWN, Told};
 
-super::against_the_fake!(
+super::at_every_server!(
     what_may_go_is_evicted_and_what_belongs_here_stays,
     a_drain_waits_for_a_budget_and_names_it,
+    a_budget_gives_way_as_replacements_become_ready,
+    a_drain_waits_until_evicted_pods_have_ended,
+    a_pod_under_two_budgets_is_told_as_blocked,
     a_drain_that_must_not_begin_evicts_nothing,
     a_drain_has_an_end,
     every_pod_of_a_long_list_is_seen,
@@ -27,16 +30,58 @@ pub(crate) async fn what_may_go_is_evicted_and_what_belongs_here_stays(bench: &B
 
 pub(crate) async fn a_drain_waits_for_a_budget_and_names_it(bench: &Bench) {
     bench.make_pod("web", OWN, "ReplicaSet").await;
-    bench.make_budget("careful", 0).await;
+    bench.make_budget("careful", 1).await;
     let told = Told::default();
     let room = async {
         told.until(|facts| facts.iter().any(|fact| blocks(fact, "careful"))).await;
         assert_eq!(bench.pods().await, ["web"]);
-        bench.allow_disruptions("careful", 1).await;
+        bench.change_budget("careful", 0).await;
     };
     let (ended, ()) = tokio::join!(bench.own.drain(DrainOptions::default(), told.ear()), room);
     assert_eq!(progress(&ended).state, DrainState::Drained, "{ended:?}");
     assert!(bench.pods().await.is_empty());
+}
+
+pub(crate) async fn a_budget_gives_way_as_replacements_become_ready(bench: &Bench) {
+    bench.make_pod("web-0", OWN, "ReplicaSet").await;
+    bench.make_pod("web-1", OWN, "ReplicaSet").await;
+    bench.make_budget("careful", 1).await;
+    let told = Told::default();
+    let replace = async {
+        told.until(|facts| facts.iter().any(|fact| blocks(fact, "careful"))).await;
+        assert_eq!(bench.pods().await.len(), 1, "one may go, and the other must stay for it");
+        bench.make_pod("web-2", OTHER, "ReplicaSet").await;
+        bench.settle_budget("careful", 1).await;
+    };
+    let (ended, ()) = tokio::join!(bench.own.drain(DrainOptions::default(), told.ear()), replace);
+    assert_eq!(progress(&ended).state, DrainState::Drained, "{ended:?}");
+    assert_eq!(bench.pods().await, ["web-2"]);
+}
+
+pub(crate) async fn a_drain_waits_until_evicted_pods_have_ended(bench: &Bench) {
+    let owner =
+        json!({"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "a", "uid": "b", "controller": true});
+    let containers = json!([{"name": "main", "image": "registry.example/web:1"}]);
+    let metadata = json!({"name": "slow", "ownerReferences": [owner]});
+    bench.make_pod_with_grace(&metadata, OWN, &containers, 30).await;
+    let kubelet = async {
+        bench.until_terminating("slow").await;
+        bench.delete_pod("slow").await;
+    };
+    let (ended, ()) = tokio::join!(bench.own.drain(DrainOptions::default(), |_| {}), kubelet);
+    assert_eq!(progress(&ended).state, DrainState::Drained, "{ended:?}");
+    assert!(bench.pods().await.is_empty());
+}
+
+pub(crate) async fn a_pod_under_two_budgets_is_told_as_blocked(bench: &Bench) {
+    bench.make_pod("web", OWN, "ReplicaSet").await;
+    bench.make_budget("one", 0).await;
+    bench.make_budget("two", 0).await;
+    let options = DrainOptions { timeout: 1, ..DrainOptions::default() };
+    let ended = bench.own.drain(options, |_| {}).await;
+    let DrainState::GivenUp(trouble) = &progress(&ended).state else { panic!("{ended:?}") };
+    assert_eq!(trouble.reason, Reason::DrainBlocked);
+    assert!(trouble.message.contains("more than one PodDisruptionBudget"), "{trouble:?}");
 }
 
 pub(crate) async fn a_drain_that_must_not_begin_evicts_nothing(bench: &Bench) {
@@ -51,7 +96,7 @@ pub(crate) async fn a_drain_that_must_not_begin_evicts_nothing(bench: &Bench) {
 
 pub(crate) async fn a_drain_has_an_end(bench: &Bench) {
     bench.make_pod("web", OWN, "ReplicaSet").await;
-    bench.make_budget("careful", 0).await;
+    bench.make_budget("careful", 1).await;
     let options = DrainOptions { timeout: 1, ..DrainOptions::default() };
     let ended = bench.own.drain(options, |_| {}).await;
     let DrainState::GivenUp(trouble) = &progress(&ended).state else { panic!("{ended:?}") };

@@ -12,7 +12,7 @@ use upgrade_core::version::Version;
 
 use super::super::bench::{Bench, OTHER, OWN, Told, holder, make};
 
-super::against_the_fake!(
+super::at_every_server!(
     the_fleet_is_seen_whole,
     whoever_waits_is_told_of_a_freed_lease_and_not_of_renewals,
     an_invalid_policy_leaves_the_last_good_one_in_force,
@@ -55,6 +55,7 @@ pub(crate) async fn the_fleet_is_seen_whole(bench: &Bench) {
     assert_eq!(fleet.leases.len(), 1);
     assert_eq!(fleet.leases[0].degraded.as_deref(), Some("broken"));
     assert!(fleet.leases[0].held_by_other_than(&holder(OWN)));
+    assert_eq!(fleet.kubeadm_config, Some(TARGET));
     let [server] = &fleet.pods[..] else { panic!("{:?}", fleet.pods) };
     assert_eq!((server.version, server.ready), (Some(Version::new(1, 36, 2)), true));
 }
@@ -132,10 +133,10 @@ pub(crate) async fn no_kubelet_goes_past_an_api_server(bench: &Bench) {
 
 pub(crate) async fn a_pod_under_two_budgets_is_named_before_anything_is_touched(bench: &Bench) {
     bench.make_pod("web", OWN, "ReplicaSet").await;
-    bench.make_budget("one", 0).await;
+    bench.make_budget("one", 1).await;
     let blocked = outcome(bench, Check::Pods).await;
     assert!(matches!(&blocked, Outcome::Passed(text) if text.contains("default/one")), "{blocked:?}");
-    bench.make_budget("two", 1).await;
+    bench.make_budget("two", 0).await;
     let doubled = outcome(bench, Check::Pods).await;
     assert!(matches!(&doubled, Outcome::Failed(text) if text.contains("default/web")), "{doubled:?}");
 }

@@ -4,7 +4,7 @@ use upgrade_core::seen::LeaseSeen;
 
 use super::super::bench::{Bench, OTHER, OWN, holder, is_held, lease_seen};
 
-super::against_the_fake!(
+super::at_every_server!(
     of_two_claimers_exactly_one_holds_the_lease,
     a_held_lease_is_never_taken_for_being_late,
     claiming_ones_own_lease_proves_it_again,

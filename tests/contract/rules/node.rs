@@ -12,7 +12,7 @@ use upgrade_core::version::Version;
 
 use super::super::bench::{Bench, OTHER, OWN, Told, node_seen};
 
-super::against_the_fake!(
+super::at_every_server!(
     a_cordon_is_noted_in_the_same_write_and_taken_back_whole,
     cordoning_again_writes_nothing,
     somebody_elses_cordon_outlives_ours,

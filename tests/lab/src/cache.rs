@@ -47,6 +47,10 @@ impl Key {
     }
 }
 
+fn artefact_name(kind: &str, key: Key) -> String {
+    format!("{kind}-{}", key.name())
+}
+
 /// Lower-case hexadecimal.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     let digit = |value: u8| char::from_digit(u32::from(value), 16).unwrap_or_default();
@@ -79,6 +83,11 @@ impl Cache {
         self.root.join("instances")
     }
 
+    /// Whether the artefact `kind` for `key` is there.
+    pub(crate) fn has(&self, kind: &str, key: Key) -> bool {
+        self.root.join(artefact_name(kind, key)).exists()
+    }
+
     /// The artefact `kind` for `key`, built by `build` into an empty directory if it is not there yet.
     ///
     /// An artefact appears by one rename, complete or not at all. Builders take turns: one of these builds keeps a
@@ -92,7 +101,7 @@ impl Cache {
         key: Key,
         build: impl FnOnce(&Path) -> Result<()>,
     ) -> Result<PathBuf> {
-        let name = format!("{kind}-{}", key.name());
+        let name = artefact_name(kind, key);
         let target = self.root.join(&name);
         if target.exists() {
             return Ok(target);

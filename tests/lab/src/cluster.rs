@@ -88,6 +88,7 @@ impl Cluster {
     }
 
     fn start(&mut self, artefacts: &Artefacts) -> Result<()> {
+        crate::limits::raise()?;
         self.create(artefacts)?;
         self.boot_nodes()?;
         self.join_nodes()

@@ -5,6 +5,7 @@
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -24,6 +25,11 @@ const CONFIG: &str = include_str!("../host/kubeadm.yaml");
 /// Where envtest tools keep etcd, kube-apiserver and kubectl; taken from there if set.
 const ASSETS: &str = "KUBEBUILDER_ASSETS";
 
+/// What runs in the controller manager. Not what keeps nodes and pods in order: there is no kubelet whose heartbeats
+/// would satisfy it, and tests make owners and nodes up.
+const CONTROLLERS: &str = "certificatesigningrequest-signing-controller,disruption-controller,namespace-controller,\
+     root-ca-certificate-publisher-controller,serviceaccount-controller";
+
 const READY_LIMIT: Duration = Duration::from_mins(1);
 
 /// A running control plane. Dropping it ends its processes and removes its files; so does the owner's death.
@@ -31,11 +37,24 @@ const READY_LIMIT: Duration = Duration::from_mins(1);
 pub struct HostControlPlane {
     programs: Programs,
     directory: PathBuf,
+    ports: Ports,
     /// Guards, in the order in which they must end: etcd's last, for it removes the directory.
     guards: Vec<Child>,
 }
 
 impl HostControlPlane {
+    /// One line for each host program that is missing to start one.
+    ///
+    /// # Errors
+    /// If the cache cannot be opened.
+    pub fn missing() -> Result<Vec<String>> {
+        let mut missing = tools::missing(tools::HOST_CONTROL_PLANE);
+        if !Programs::are_built(&Cache::open()?, versions::KUBERNETES_NEW) {
+            missing.extend(tools::missing(tools::GO));
+        }
+        Ok(missing)
+    }
+
     /// Starts a control plane of [`versions::KUBERNETES_NEW`] and waits until it answers.
     ///
     /// # Errors
@@ -45,10 +64,12 @@ impl HostControlPlane {
         let programs = Programs::build(&Cache::open()?, versions::KUBERNETES_NEW)?;
         let start = Instant::now();
         let directory = PathBuf::from(run("mktemp", &["-d", "-t", "lab-control-plane.XXXXXX"])?.trim());
-        let mut this = Self { programs, directory, guards: Vec::new() };
         let ports = Ports::free()?;
-        this.create_credentials(&ports)?;
-        this.start_processes(&ports)?;
+        let mut this = Self { programs, directory, ports, guards: Vec::new() };
+        this.create_credentials()?;
+        this.start_etcd()?;
+        this.start_api_server()?;
+        this.start_controller_manager()?;
         wait_until(&format!("the control plane in {}", this.directory.display()), READY_LIMIT, || {
             this.kubectl(&["get", "--raw", "/readyz"])?;
             // The API server makes it a moment after it is ready, and every test needs it.
@@ -58,48 +79,30 @@ impl HostControlPlane {
         Ok(this)
     }
 
-    /// CA, serving certificate, service account key and the kubeconfigs of administrator and controllers.
-    fn create_credentials(&self, ports: &Ports) -> Result<()> {
+    /// Every certificate and key of a kubeadm control plane, and the kubeconfigs of administrator and controllers.
+    fn create_credentials(&self) -> Result<()> {
         let config = fill(
             CONFIG,
             &[
-                ("PORT", &ports.api_server.to_string()),
+                ("PORT", &self.ports.api_server.to_string()),
                 ("VERSION", self.programs.version()),
                 ("PKI", &self.file("pki")),
             ],
         );
         fs::write(self.file("kubeadm.yaml"), config).context("cannot write kubeadm's configuration")?;
         fs::write(self.file("audit-policy.yaml"), AUDIT_POLICY).context("cannot write the audit policy")?;
-        for part in ["ca", "apiserver", "sa"] {
-            self.kubeadm(&["init", "phase", "certs", part])?;
-        }
+        self.kubeadm(&["init", "phase", "certs", "all"])?;
         self.user_kubeconfig("system:masters", "administrator")?;
         self.user_kubeconfig("system:controllers", "system:kube-controller-manager")?;
         Ok(())
     }
 
-    fn start_processes(&mut self, ports: &Ports) -> Result<()> {
-        let etcd = format!("http://127.0.0.1:{}", ports.etcd);
-        let peer = format!("http://127.0.0.1:{}", ports.etcd_peer);
-        let data = self.file("etcd");
-        self.spawn(
-            "etcd",
-            &[
-                ("data-dir", &data),
-                ("listen-client-urls", &etcd),
-                ("advertise-client-urls", &etcd),
-                ("listen-peer-urls", &peer),
-                ("initial-advertise-peer-urls", &peer),
-                ("initial-cluster", &format!("default={peer}")),
-                // Nothing here outlives the test, so nothing need reach the disk.
-                ("unsafe-no-fsync", "true"),
-            ],
-        )?;
-        self.start_api_server(ports, &etcd)?;
+    fn start_controller_manager(&mut self) -> Result<()> {
         let kubeconfig = self.kubeconfig_of("system:kube-controller-manager").display().to_string();
         self.spawn(
             "kube-controller-manager",
             &[
+                ("controllers", CONTROLLERS),
                 ("kubeconfig", &kubeconfig),
                 ("use-service-account-credentials", "true"),
                 ("service-account-private-key-file", &self.file("pki/sa.key")),
@@ -108,19 +111,49 @@ impl HostControlPlane {
                 ("cluster-signing-key-file", &self.file("pki/ca.key")),
                 ("leader-elect", "false"),
                 ("bind-address", "127.0.0.1"),
-                ("secure-port", &ports.controllers.to_string()),
+                ("secure-port", &self.ports.controllers.to_string()),
                 ("cert-dir", &self.file("controllers")),
             ],
         )
     }
 
-    fn start_api_server(&mut self, ports: &Ports, etcd: &str) -> Result<()> {
+    /// As kubeadm's static pod has it, for its certificates are part of what is tested.
+    fn start_etcd(&mut self) -> Result<()> {
+        let etcd = self.etcd();
+        let peer = format!("https://127.0.0.1:{}", self.ports.etcd_peer);
+        self.spawn(
+            "etcd",
+            &[
+                ("data-dir", &self.file("etcd")),
+                ("client-cert-auth", "true"),
+                ("trusted-ca-file", &self.file("pki/etcd/ca.crt")),
+                ("cert-file", &self.file("pki/etcd/server.crt")),
+                ("key-file", &self.file("pki/etcd/server.key")),
+                ("peer-client-cert-auth", "true"),
+                ("peer-trusted-ca-file", &self.file("pki/etcd/ca.crt")),
+                ("peer-cert-file", &self.file("pki/etcd/peer.crt")),
+                ("peer-key-file", &self.file("pki/etcd/peer.key")),
+                ("listen-client-urls", &etcd),
+                ("advertise-client-urls", &etcd),
+                ("listen-peer-urls", &peer),
+                ("initial-advertise-peer-urls", &peer),
+                ("initial-cluster", &format!("default={peer}")),
+                // Nothing here outlives the test, so nothing need reach the disk.
+                ("unsafe-no-fsync", "true"),
+            ],
+        )
+    }
+
+    fn start_api_server(&mut self) -> Result<()> {
         self.spawn(
             "kube-apiserver",
             &[
-                ("etcd-servers", etcd),
+                ("etcd-servers", &self.etcd()),
+                ("etcd-cafile", &self.file("pki/etcd/ca.crt")),
+                ("etcd-certfile", &self.file("pki/apiserver-etcd-client.crt")),
+                ("etcd-keyfile", &self.file("pki/apiserver-etcd-client.key")),
                 ("bind-address", "127.0.0.1"),
-                ("secure-port", &ports.api_server.to_string()),
+                ("secure-port", &self.ports.api_server.to_string()),
                 // Nobody connects to it; the default would be looked for on the host's interfaces.
                 ("advertise-address", "192.0.2.1"),
                 ("endpoint-reconciler-type", "none"),
@@ -147,6 +180,8 @@ impl HostControlPlane {
         guard.args(["-c", GUARD, "guard", &log, &remove]).arg(self.program(name));
         guard.args(flags.iter().map(|(flag, value)| format!("--{flag}={value}")));
         guard.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+        // Not of our process group: an interrupt typed at a terminal would end the guard alone.
+        guard.process_group(0);
         let guard = guard.spawn().with_context(|| format!("cannot start {name}"))?;
         self.guards.insert(0, guard);
         Ok(())
@@ -178,8 +213,28 @@ impl HostControlPlane {
     /// # Errors
     /// If kubeadm fails or the file cannot be written.
     pub fn user_kubeconfig(&self, group: &str, name: &str) -> Result<PathBuf> {
-        let text = self.kubeadm(&["kubeconfig", "user", "--org", group, "--client-name", name])?;
-        let path = self.kubeconfig_of(name);
+        self.write_kubeconfig(self.kubeconfig_of(name), group, name, Duration::from_hours(24))
+    }
+
+    /// The same in a file of its own, with a certificate that expires after so long.
+    ///
+    /// # Errors
+    /// If kubeadm fails or the file cannot be written.
+    pub fn brief_kubeconfig(&self, group: &str, name: &str, validity: Duration) -> Result<PathBuf> {
+        self.write_kubeconfig(self.kubeconfig_of(&format!("{name}.brief")), group, name, validity)
+    }
+
+    fn write_kubeconfig(
+        &self,
+        path: PathBuf,
+        group: &str,
+        name: &str,
+        validity: Duration,
+    ) -> Result<PathBuf> {
+        let validity = format!("{}s", validity.as_secs());
+        let user =
+            ["kubeconfig", "user", "--org", group, "--client-name", name, "--validity-period", &validity];
+        let text = self.kubeadm(&user)?;
         fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600))
             .with_context(|| format!("cannot protect {}", path.display()))?;
@@ -202,6 +257,35 @@ impl HostControlPlane {
     pub fn kubectl(&self, arguments: &[&str]) -> Result<String> {
         let program = self.program("kubectl").display().to_string();
         run_command(command(&program, arguments).env("KUBECONFIG", self.kubeconfig()))
+    }
+
+    /// Writes kubeadm's own configuration into the cluster, and lets nodes read it, as `kubeadm init` does.
+    ///
+    /// # Errors
+    /// If kubeadm fails.
+    pub fn upload_kubeadm_config(&self) -> Result<()> {
+        let kubeconfig = self.kubeconfig().display().to_string();
+        self.kubeadm(&["init", "phase", "upload-config", "kubeadm", "--kubeconfig", &kubeconfig]).map(drop)
+    }
+
+    /// The Kubernetes version, without `v`.
+    pub fn version(&self) -> &str {
+        self.programs.version()
+    }
+
+    /// Port of the API server on 127.0.0.1.
+    pub fn api_server_port(&self) -> u16 {
+        self.ports.api_server
+    }
+
+    /// Where etcd answers its clients.
+    pub fn etcd(&self) -> String {
+        format!("https://127.0.0.1:{}", self.ports.etcd)
+    }
+
+    /// Certificates and keys, laid out as kubeadm does in `/etc/kubernetes/pki`.
+    pub fn pki(&self) -> PathBuf {
+        self.directory.join("pki")
     }
 
     /// The API server's audit log: JSON lines.
@@ -243,6 +327,7 @@ impl Drop for HostControlPlane {
 }
 
 /// Ports that were free a moment ago.
+#[derive(Debug)]
 struct Ports {
     etcd: u16,
     etcd_peer: u16,

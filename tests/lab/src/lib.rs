@@ -17,6 +17,7 @@ mod host_control_plane;
 mod http_server;
 mod instance;
 mod kubeadm;
+mod limits;
 mod mounts;
 mod network;
 mod node;

@@ -47,6 +47,12 @@ pub fn missing(tools: &[Tool]) -> Vec<String> {
         .collect()
 }
 
+/// Whether tests must not be left out for want of tools: where a pipeline counts on them, leaving them out in silence
+/// would be worse than failing.
+pub fn must_be_there() -> bool {
+    std::env::var("CI").is_ok_and(|value| value == "true")
+}
+
 /// Fails with the complete list of what is missing, so that one look is enough.
 ///
 /// # Errors

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::Who;
 use super::answer::Answer;
 use super::request::Call;
-use super::serve::{key, standing};
+use super::serve::{end, standing};
 use super::store::{Key, Store};
 
 pub(super) fn evict(store: &mut Store, who: &Who, call: &Call) -> Result<Answer, Answer> {
@@ -13,8 +13,8 @@ pub(super) fn evict(store: &mut Store, who: &Who, call: &Call) -> Result<Answer,
     if let Who::Kubelet(node) = who
         && pod["spec"]["nodeName"] != **node
     {
-        let message = format!("node {node:?} can only evict pods with spec.nodeName set to itself");
-        return Err(Answer::forbidden(&message));
+        let why = format!("node {node} can only evict pods with spec.nodeName set to itself");
+        return Err(Answer::forbidden(&format!("{} is forbidden: {why}", call.what())));
     }
     let ends = matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed" | "Pending"));
     if !ends && pod["metadata"]["deletionTimestamp"].is_null() {
@@ -24,26 +24,17 @@ pub(super) fn evict(store: &mut Store, who: &Who, call: &Call) -> Result<Answer,
     let options = &call.body["deleteOptions"];
     let wanted = &options["preconditions"]["uid"];
     if !wanted.is_null() && *wanted != pod["metadata"]["uid"] {
+        let text = |uid: &Value| uid.as_str().unwrap_or_default().to_owned();
         let message = format!(
-            "Operation cannot be fulfilled on {}: Precondition failed: UID in precondition: {wanted}, UID in object \
-             meta: {}",
-            call.what(),
-            pod["metadata"]["uid"]
+            "Operation cannot be fulfilled on Pod {}: the UID in the precondition ({}) does not match the UID in \
+             record ({}). The object might have been deleted and then recreated",
+            pod["metadata"]["name"],
+            text(wanted),
+            text(&pod["metadata"]["uid"])
         );
         return Err(Answer::error(409, "Conflict", &message));
     }
-    let grace = options["gracePeriodSeconds"]
-        .as_i64()
-        .or_else(|| pod["spec"]["terminationGracePeriodSeconds"].as_i64())
-        .unwrap_or(30);
-    if grace == 0 {
-        store.delete(&key(call));
-    } else if pod["metadata"]["deletionTimestamp"].is_null() {
-        let mut going = pod;
-        going["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:30Z".into();
-        going["metadata"]["deletionGracePeriodSeconds"] = grace.into();
-        store.update(&key(call), going);
-    }
+    end(store, call, &pod, options);
     Ok(Answer::created(json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"})))
 }
 
@@ -60,34 +51,49 @@ fn spend_budget(store: &mut Store, pod: &Value) -> Result<(), Answer> {
         _ => {
             let message = "This pod has more than one PodDisruptionBudget, which the eviction subresource does not \
                            support.";
-            return Err(Answer::error(500, "InternalError", message));
+            return Err(Answer::error(500, "", message));
         }
     };
     let name = &key.2;
-    let status = &mut budget["status"];
+    let status = &budget["status"];
+    // An unready pod disrupts nobody while the others keep the budget.
+    let desired = status["desiredHealthy"].as_i64().unwrap_or_default();
+    if !is_ready(pod) && desired > 0 && status["currentHealthy"].as_i64() >= Some(desired) {
+        return Ok(());
+    }
     if status["observedGeneration"].as_i64() < budget["metadata"]["generation"].as_i64() {
         let words = format!("The disruption budget {name} is still being processed by the server.");
-        return Err(blocked(&words, 10));
+        return Err(blocked(&words, Some(10)));
     }
     let status = &mut budget["status"];
     let allowed = status["disruptionsAllowed"].as_i64().unwrap_or_default();
     if allowed <= 0 {
-        let words = format!(
-            "The disruption budget {name} needs {} healthy pods and has {} currently",
-            status["desiredHealthy"], status["currentHealthy"]
-        );
-        return Err(blocked(&words, 0));
+        let (needs, has) = (&status["desiredHealthy"], &status["currentHealthy"]);
+        let words = if has.as_i64() <= needs.as_i64() {
+            format!("The disruption budget {name} needs {needs} healthy pods and has {has} currently")
+        } else {
+            format!("The disruption budget {name} does not allow evicting pods currently")
+        };
+        return Err(blocked(&words, None));
     }
     status["disruptionsAllowed"] = (allowed - 1).into();
     store.update(&key, budget);
     Ok(())
 }
 
-fn blocked(words: &str, retry_after: u32) -> Answer {
+fn blocked(words: &str, retry_after: Option<u32>) -> Answer {
     let message = "Cannot evict pod as it would violate the pod's disruption budget.";
     let causes = json!([{"reason": "DisruptionBudget", "message": words}]);
-    let details = json!({"causes": causes, "retryAfterSeconds": retry_after});
+    let mut details = json!({"causes": causes});
+    if let Some(seconds) = retry_after {
+        details["retryAfterSeconds"] = seconds.into();
+    }
     Answer::error_with(429, "TooManyRequests", message, &details)
+}
+
+fn is_ready(pod: &Value) -> bool {
+    let conditions = pod["status"]["conditions"].as_array().into_iter().flatten();
+    conditions.into_iter().any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
 }
 
 fn covers(budget: &Value, pod: &Value) -> bool {

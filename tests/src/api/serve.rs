@@ -21,7 +21,9 @@ pub(super) fn serve(store: &mut Store, who: &Who, call: &Call) -> Result<Answer,
         (&Method::PUT, Some(_), None | Some("status")) => replace(store, who, call),
         (&Method::PATCH, Some(_), None | Some("status")) => patched(store, who, call),
         (&Method::DELETE, Some(_), None) => {
-            store.delete(&key(call)).map(Answer::ok).ok_or_else(|| Answer::not_found(&call.what()))
+            let before = standing(store, call)?.clone();
+            end(store, call, &before, &call.body);
+            Ok(Answer::ok(before))
         }
         _ => Err(Answer::error(405, "MethodNotAllowed", "the fake API server does not know this request")),
     }
@@ -35,6 +37,26 @@ pub(super) fn key(call: &Call) -> Key {
 
 pub(super) fn standing<'a>(store: &'a Store, call: &Call) -> Result<&'a Value, Answer> {
     store.get(&key(call)).ok_or_else(|| Answer::not_found(&call.what()))
+}
+
+/// Deletes, or with a grace period for a running pod says that it shall end: the rest is its kubelet's.
+pub(super) fn end(store: &mut Store, call: &Call, before: &Value, options: &Value) {
+    let asked = options["gracePeriodSeconds"].as_i64();
+    let ended = matches!(before["status"]["phase"].as_str(), Some("Succeeded" | "Failed"));
+    let own = if call.resource != "pods" || before["spec"]["nodeName"].is_null() || ended {
+        0
+    } else {
+        before["spec"]["terminationGracePeriodSeconds"].as_i64().unwrap_or(30)
+    };
+    let grace = if own == 0 { 0 } else { asked.unwrap_or(own) };
+    if grace == 0 {
+        store.delete(&key(call));
+    } else if before["metadata"]["deletionTimestamp"].is_null() {
+        let mut going = before.clone();
+        going["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:30Z".into();
+        going["metadata"]["deletionGracePeriodSeconds"] = grace.into();
+        store.update(&key(call), going);
+    }
 }
 
 fn list(store: &Store, call: &Call) -> Answer {
@@ -88,11 +110,16 @@ fn write(
     before: &Value,
     mut after: Value,
 ) -> Result<Answer, Answer> {
-    for fence in ["resourceVersion", "uid"] {
+    let differs = |fence: &str| {
         let wanted = &after["metadata"][fence];
-        if !wanted.is_null() && *wanted != before["metadata"][fence] {
-            return Err(Answer::conflict(&call.what()));
-        }
+        !wanted.is_null() && *wanted != before["metadata"][fence]
+    };
+    if differs("resourceVersion") {
+        return Err(Answer::conflict(&call.what()));
+    }
+    if differs("uid") {
+        let message = format!("{} is invalid: metadata.uid: field is immutable", call.what());
+        return Err(Answer::error(422, "Invalid", &message));
     }
     if call.subresource.is_some() {
         let status = after["status"].take();

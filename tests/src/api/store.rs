@@ -68,9 +68,16 @@ impl Store {
         Ok(self.put(key, object))
     }
 
-    /// Writes what was changed, if anything was.
-    pub(super) fn update(&mut self, key: &Key, object: Value) -> Value {
-        if self.objects.get(key) == Some(&object) { object } else { self.put(key, object) }
+    /// Writes what was changed, if anything was. Each change of the spec is a new generation.
+    pub(super) fn update(&mut self, key: &Key, mut object: Value) -> Value {
+        let Some(before) = self.objects.get(key).filter(|before| **before != object) else {
+            return object;
+        };
+        if before["spec"] != object["spec"] {
+            let generation = before["metadata"]["generation"].as_i64().unwrap_or_default();
+            object["metadata"]["generation"] = (generation + 1).into();
+        }
+        self.put(key, object)
     }
 
     pub(super) fn delete(&mut self, key: &Key) -> Option<Value> {

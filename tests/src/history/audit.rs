@@ -119,7 +119,8 @@ fn write(mut record: Record) -> Result<Option<Write>> {
 
 /// Orders writes by revision; a write was done at the latest when it, or a later one, was answered.
 fn in_order(writes: Vec<Write>) -> Vec<Write> {
-    let (mut revised, others): (Vec<_>, Vec<_>) = writes.into_iter().partition(|write| write.revision.is_some());
+    let (mut revised, others): (Vec<_>, Vec<_>) =
+        writes.into_iter().partition(|write| write.revision.is_some());
     revised.sort_by_key(|write| (write.revision, write.at));
     let mut latest = u64::MAX;
     for write in revised.iter_mut().rev() {
@@ -155,7 +156,9 @@ impl Story {
     fn take(&mut self, write: &Write) -> Result<()> {
         match write.kind() {
             ("nodes", "" | "status") => self.take_node(write),
-            ("leases", "") if write.object.namespace == NAMESPACE && write.succeeded() => self.take_lease(write),
+            ("leases", "") if write.object.namespace == NAMESPACE && write.succeeded() => {
+                self.take_lease(write)
+            }
             ("pods", _) if write.succeeded() => self.take_pod(write),
             _ => Ok(()),
         }
@@ -168,7 +171,8 @@ impl Story {
         let name = name.to_owned();
         let gone = write.record.verb == "delete";
         let by = object["spec"]["holderIdentity"].as_str().filter(|holder| !gone && !holder.is_empty());
-        let by = by.map(|holder| Holder::parse(holder).map_or_else(|| holder.to_owned(), |holder| holder.node));
+        let by =
+            by.map(|holder| Holder::parse(holder).map_or_else(|| holder.to_owned(), |holder| holder.node));
         let degraded = object["metadata"]["annotations"].get(DEGRADED).is_some() && !gone;
         let is = Held { by, degraded };
         let was = self.leases.insert(name, is.clone()).unwrap_or_default();

@@ -81,6 +81,16 @@ fn a_node_in_the_middle_of_its_upgrade_counts_even_if_somebody_freed_its_lease()
 }
 
 #[test]
+fn nobody_waits_with_a_lease_in_hand_for_a_node_that_needs_a_person() {
+    let mut fleet = fleet();
+    fleet.nodes[2] = FleetNode { in_hand: true, degraded: true, ..fleet.nodes[2].clone() };
+    fleet.leases = vec![lease(LeaseName::ControlPlane, Some("cp1"))];
+    gives_back(&standing(plane(), &holder("cp1"), &fleet, None), "w2 is degraded");
+    let turn = TurnSeen { control_planes: vec![fleet.nodes[2].clone()], ..TurnSeen::default() };
+    assert!(not_yet(worker(), &turn).is_some());
+}
+
+#[test]
 fn a_degraded_node_uses_up_the_budget_and_its_lease_halts_claims() {
     let mut sick = fleet();
     sick.nodes[2].degraded = true;

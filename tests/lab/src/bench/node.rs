@@ -121,17 +121,7 @@ impl Lab<'_> {
         install.extend(wanted.iter().map(String::as_str));
         node.run(&install)?;
         if name == "cp1" {
-            let version = format!("v{old}");
-            node.run(&[
-                "kubeadm",
-                "upgrade",
-                "apply",
-                &version,
-                "-y",
-                "--force",
-                "--config",
-                UPGRADE_CONFIG,
-            ])?;
+            take_control_plane_back(node)?;
         }
         node.run(&["apt-mark", "hold", "kubeadm", "kubelet", "kubectl"])?;
         node.run(&["systemctl", "daemon-reload"])?;
@@ -139,6 +129,15 @@ impl Lab<'_> {
         wait_until(&format!("{name} to be back at {old}"), LIMIT, || Ok(self.version(name)? == old))?;
         self.cluster.wait_ready()
     }
+}
+
+/// kubeadm goes back only when forced, and takes that from its file alone once it has one.
+fn take_control_plane_back(node: &Node) -> Result<()> {
+    const FORCED: &str = "/etc/kubernetes/kubeadm-take-back.yaml";
+    let config = String::from_utf8(node.read_file(UPGRADE_CONFIG)?).context("kubeadm's file is no text")?;
+    node.write_file(FORCED, config.replace("\napply:\n", "\napply:\n  forceUpgrade: true\n"), 0o644)?;
+    let version = format!("v{}", versions::KUBERNETES_OLD);
+    node.run(&["kubeadm", "upgrade", "apply", &version, "-y", "--config", FORCED]).map(drop)
 }
 
 /// Seconds of each step that a script told as `step TIME NAME`.

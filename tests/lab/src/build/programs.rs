@@ -35,16 +35,19 @@ impl Programs {
     /// # Errors
     /// If Go is missing or a build fails.
     pub(crate) fn build(cache: &Cache, version: &str) -> Result<Self> {
-        let key = Key::new("2").with(GO_MOD).with(GO_SUM);
-        let etcd = cache.artefact("etcd", key, |out| go_build(out, "etcd", "", &[ETCD]))?;
-        let key = Key::new("1").with(GO_MOD).with(GO_SUM).with(version);
-        let kubernetes = cache.artefact(&format!("kubernetes-{version}"), key, |out| {
+        let etcd = cache.artefact("etcd", etcd_key(), |out| go_build(out, "etcd", "", &[ETCD]))?;
+        let kubernetes = cache.artefact(&kubernetes_kind(version), kubernetes_key(version), |out| {
             let packages: Vec<String> =
                 KUBERNETES.iter().map(|name| format!("k8s.io/kubernetes/cmd/{name}")).collect();
             let packages: Vec<&str> = packages.iter().map(String::as_str).collect();
             go_build(out, "", &stamp(version), &packages)
         })?;
         Ok(Self { version: version.to_owned(), kubernetes, etcd })
+    }
+
+    /// Whether [`Programs::build`] would find them built already.
+    pub(crate) fn are_built(cache: &Cache, version: &str) -> bool {
+        cache.has("etcd", etcd_key()) && cache.has(&kubernetes_kind(version), kubernetes_key(version))
     }
 
     /// The version these programs report, without `v`.
@@ -61,6 +64,18 @@ impl Programs {
     pub(crate) fn artefacts(&self) -> [&Path; 2] {
         [&self.kubernetes, &self.etcd]
     }
+}
+
+fn etcd_key() -> Key {
+    Key::new("2").with(GO_MOD).with(GO_SUM)
+}
+
+fn kubernetes_key(version: &str) -> Key {
+    Key::new("1").with(GO_MOD).with(GO_SUM).with(version)
+}
+
+fn kubernetes_kind(version: &str) -> String {
+    format!("kubernetes-{version}")
 }
 
 /// Linker flags that make the programs report `version`.

@@ -33,7 +33,8 @@ impl State {
         let version = |key: &str| note(key).and_then(|text| text.trim().parse().ok());
         let conditions = node["status"]["conditions"].as_array();
         let ready = conditions.into_iter().flatten().find(|condition| condition["type"] == "Ready");
-        let kubelet = node["status"]["nodeInfo"]["kubeletVersion"].as_str().and_then(|text| text.parse().ok());
+        let kubelet =
+            node["status"]["nodeInfo"]["kubeletVersion"].as_str().and_then(|text| text.parse().ok());
         Self {
             exists: true,
             control_plane: node["metadata"]["labels"].get(CONTROL_PLANE).is_some(),
@@ -56,7 +57,8 @@ impl Story {
         let was = self.nodes.entry(name.clone()).or_default().clone();
         let cordons = write.record.request_object["spec"].get("unschedulable").is_some();
         if !write.succeeded() {
-            if cordons && write.is_lost()
+            if cordons
+                && write.is_lost()
                 && let Some(state) = self.nodes.get_mut(&name)
             {
                 state.unsure = Some(write.user());

@@ -84,7 +84,9 @@ impl Story {
         let named = options["preconditions"]["uid"].as_str();
         let uid = named.and_then(|uid| self.pods.known.get_key_value(uid));
         let found = uid.or_else(|| self.pods.known.iter().find(|(_, pod)| pod.name == name));
-        let Some((uid, node)) = found.and_then(|(uid, pod)| Some((uid.clone(), pod.node.clone()?))) else { return };
+        let Some((uid, node)) = found.and_then(|(uid, pod)| Some((uid.clone(), pod.node.clone()?))) else {
+            return;
+        };
         self.tell(write.at, &node, What::Evicted { pod: uid, by: write.user() });
     }
 
@@ -94,7 +96,8 @@ impl Story {
         let name = object["metadata"]["name"].as_str().unwrap_or_default();
         let Some(node) = name.strip_prefix("kube-apiserver-") else { return };
         let containers = object["status"]["containerStatuses"].as_array();
-        let running = containers.into_iter().flatten().find(|container| container["state"].get("running").is_some());
+        let running =
+            containers.into_iter().flatten().find(|container| container["state"].get("running").is_some());
         let Some(version) = running.and_then(|container| image::version(container["image"].as_str()?)) else {
             return;
         };

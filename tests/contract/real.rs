@@ -1,0 +1,151 @@
+//! The real API server: one control plane, shared by all tests, which take turns.
+
+use std::fmt::Debug;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use k8s_openapi::api::core::v1::{ConfigMap, Event, Node, Pod, ServiceAccount};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use kube::api::{DeleteParams, ListParams};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::runtime::wait::await_condition;
+use kube::{Api, Client, Config};
+use lab::HostControlPlane;
+use node_upgrade_agent::clock::Clock;
+use node_upgrade_agent::cluster::{Cluster, NAMESPACE, Settings};
+use serde::de::DeserializeOwned;
+use serde_json::json;
+use tokio::sync::{Mutex, MutexGuard};
+
+use super::bench::{Bench, OTHER, OWN, settings};
+
+/// Ends with this process, because its guards notice.
+static SHARED: OnceLock<Option<Shared>> = OnceLock::new();
+/// Rules are about everything there is in a cluster, so only one at a time has it.
+static TURN: Mutex<()> = Mutex::const_new(());
+
+struct Shared {
+    control_plane: HostControlPlane,
+    admin: PathBuf,
+    credentials: [(&'static str, Credentials); 2],
+}
+
+/// The two of one node's agent.
+struct Credentials {
+    kubelet: PathBuf,
+    coordination: PathBuf,
+}
+
+/// The real API server with nothing in it but the two nodes, for one test.
+pub(crate) struct Real {
+    pub(crate) bench: Bench,
+    pub(crate) control_plane: &'static HostControlPlane,
+    shared: &'static Shared,
+    _turn: MutexGuard<'static, ()>,
+}
+
+impl Real {
+    /// Waits for this test's turn; none where the programs are missing, which is said once.
+    pub(crate) async fn begin() -> Option<Self> {
+        let shared = SHARED.get_or_init(Shared::start).as_ref()?;
+        let turn = TURN.lock().await;
+        let admin = client(&shared.admin).await;
+        Box::pin(clear(&admin)).await;
+        let bench = Bench {
+            admin,
+            own: Cluster::new(shared.settings(OWN, OWN), Clock::new()),
+            other: Cluster::new(shared.settings(OTHER, OTHER), Clock::new()),
+            astray: Cluster::new(shared.settings(OTHER, OWN), Clock::new()),
+            kubelet: client(&shared.credentials_of(OWN).kubelet).await,
+            agent: client(&shared.credentials_of(OWN).coordination).await,
+            controlled: true,
+        };
+        bench.make_node(OWN, &json!({})).await;
+        bench.make_node(OTHER, &json!({})).await;
+        Some(Self { bench, control_plane: &shared.control_plane, shared, _turn: turn })
+    }
+
+    /// What the agent of [`OWN`] is told here.
+    pub(crate) fn settings(&self) -> Settings {
+        self.shared.settings(OWN, OWN)
+    }
+}
+
+impl Shared {
+    fn start() -> Option<Self> {
+        let missing = HostControlPlane::missing().unwrap();
+        if !missing.is_empty() {
+            let text = format!("left out: rules at the real API server; missing: {}", missing.join(", "));
+            assert!(!lab::tools::must_be_there(), "{text}");
+            // Past the capture of the test harness, which hides what tests that pass print.
+            let mut terminal = std::io::stderr();
+            writeln!(terminal, "{text}").unwrap();
+            return None;
+        }
+        let control_plane = HostControlPlane::start().unwrap();
+        control_plane.apply_rbac().unwrap();
+        control_plane.upload_kubeadm_config().unwrap();
+        let credentials = [OWN, OTHER].map(|node| {
+            let kubelet = control_plane.kubelet_kubeconfig(node).unwrap();
+            let coordination = control_plane.coordination_kubeconfig(node).unwrap();
+            (node, Credentials { kubelet, coordination })
+        });
+        Some(Self { admin: control_plane.kubeconfig(), control_plane, credentials })
+    }
+
+    fn credentials_of(&self, node: &str) -> &Credentials {
+        let (_, credentials) = self.credentials.iter().find(|(name, _)| *name == node).unwrap();
+        credentials
+    }
+
+    /// For an agent that believes to be on `node` and has the credentials of `owner`.
+    fn settings(&self, node: &str, owner: &str) -> Settings {
+        let credentials = self.credentials_of(owner);
+        let port = self.control_plane.api_server_port();
+        Settings {
+            kubeconfig: credentials.kubelet.clone(),
+            coordination_kubeconfig: credentials.coordination.clone(),
+            local_etcd: self.control_plane.etcd().parse().unwrap(),
+            local_api_server: format!("https://127.0.0.1:{port}").parse().unwrap(),
+            ..settings(node)
+        }
+    }
+}
+
+/// A client with the credential of a kubeconfig.
+pub(crate) async fn client(kubeconfig: &Path) -> Client {
+    let kubeconfig = Kubeconfig::read_from(kubeconfig).unwrap();
+    let mut config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap();
+    config.default_retry = false;
+    Client::try_from(config).unwrap()
+}
+
+/// Removes what the test before left, and waits for what pods need.
+async fn clear(admin: &Client) {
+    let default = || Api::<Pod>::namespaced(admin.clone(), "default");
+    tokio::join!(
+        remove(Api::<Node>::all(admin.clone())),
+        remove(default()),
+        remove(Api::<Pod>::namespaced(admin.clone(), "kube-system")),
+        remove(Api::<PodDisruptionBudget>::namespaced(admin.clone(), "default")),
+        remove(Api::<Event>::namespaced(admin.clone(), "default")),
+        remove(Api::<k8s_openapi::api::coordination::v1::Lease>::namespaced(admin.clone(), NAMESPACE)),
+        remove(Api::<ConfigMap>::namespaced(admin.clone(), NAMESPACE)),
+        account(admin, "default"),
+        account(admin, "kube-system"),
+    );
+}
+
+async fn remove<K: Clone + DeserializeOwned + Debug>(api: Api<K>) {
+    let at_once = DeleteParams::default().grace_period(0);
+    api.delete_collection(&at_once, &ListParams::default()).await.unwrap();
+}
+
+/// No pod is let in before its service account is there.
+async fn account(admin: &Client, namespace: &str) {
+    let accounts: Api<ServiceAccount> = Api::namespaced(admin.clone(), namespace);
+    let there = |account: Option<&ServiceAccount>| account.is_some();
+    let limit = std::time::Duration::from_secs(30);
+    tokio::time::timeout(limit, await_condition(accounts, "default", there)).await.unwrap().unwrap();
+}
