@@ -6,6 +6,7 @@
 //!   touched.
 //! - [`show`]: what `plan` and `status` print; [`log`], [`notify`], [`clock`]: the process around it.
 
+mod chain;
 pub mod clock;
 pub mod cluster;
 pub mod config;

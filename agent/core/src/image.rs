@@ -20,7 +20,7 @@ mod tests {
     fn ports_and_digests_are_not_mistaken_for_tags() {
         let found = Some(Version::new(1, 36, 3));
         for (reference, expected) in [
-            ("registry.k8s.io/kube-apiserver:v1.36.3", found),
+            ("registry.example/kube-apiserver:v1.36.3", found),
             ("host:5000/kube-apiserver:v1.36.3", found),
             ("host:5000/a/kube-apiserver:v1.36.3@sha256:00ff", found),
             ("kube-apiserver:v1.36.3", found),

@@ -1,8 +1,8 @@
 //! What can go wrong on the way to the API server, and what it means to the rules.
 
-use std::error::Error as StdError;
 use std::path::PathBuf;
 
+use crate::chain::chain;
 use kube::config::KubeconfigError;
 use kube::core::Status;
 use upgrade_core::act::{Ended, Fault, FaultClass};
@@ -122,17 +122,7 @@ impl Error {
 
     /// The whole chain of causes. Some libraries repeat their cause in their own text; that is said once.
     pub fn chain(&self) -> String {
-        let mut text = self.to_string();
-        let mut next = self.source();
-        while let Some(cause) = next {
-            let words = cause.to_string();
-            if !text.contains(&words) {
-                text.push_str(": ");
-                text.push_str(&words);
-            }
-            next = cause.source();
-        }
-        text
+        chain(self)
     }
 }
 

@@ -4,6 +4,8 @@ use std::error::Error;
 
 use upgrade_core::act::{Fault, FaultClass};
 
+use crate::chain::chain;
+
 /// Something that was attempted and failed.
 #[derive(Debug, thiserror::Error)]
 #[error("{doing}")]
@@ -41,21 +43,6 @@ impl From<Failed> for Fault {
     fn from(failed: Failed) -> Self {
         Self { class: FaultClass::Transient, message: chain(&failed) }
     }
-}
-
-/// An error and its causes in one line; a cause its parent already quotes is not repeated.
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let words = cause.to_string();
-        if !text.contains(&words) {
-            text.push_str(": ");
-            text.push_str(&words);
-        }
-        next = cause.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -121,7 +121,7 @@ fn daemon_pod(node: &str) -> PodSeen {
 fn static_pod(node: &str, component: &str, version: Version) -> PodSeen {
     let container = ContainerSeen {
         name: component.to_owned(),
-        image: format!("registry.k8s.io/{component}:{version}"),
+        image: format!("registry.example/{component}:{version}"),
         ready: true,
     };
     PodSeen {

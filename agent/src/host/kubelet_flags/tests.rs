@@ -1,6 +1,5 @@
 //! Flags, and stand-ins for kubelets that refuse them in the words of pflag.
 
-use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 use super::*;
@@ -19,9 +18,12 @@ echo Kubernetes v1.36.3
 "#;
 
 fn kubelet(machine: &Machine) -> PathBuf {
-    machine.write("/usr/bin/kubelet", KUBELET);
-    let path = machine.path("/usr/bin/kubelet");
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    machine.write("/usr/bin/kubelet.text", KUBELET);
+    let (text, path) = (machine.path("/usr/bin/kubelet.text"), machine.path("/usr/bin/kubelet"));
+    // Another process writes the program: one that this process had open for writing while another test forked could
+    // not be executed (ETXTBSY).
+    let installed = std::process::Command::new("install").args(["-m", "755"]).args([&text, &path]).status();
+    assert!(installed.unwrap().success());
     path
 }
 
@@ -62,7 +64,7 @@ async fn every_refused_flag_is_told_at_once() {
 
 #[tokio::test]
 async fn what_kubeadm_takes_out_itself_is_forgiven_where_and_when_it_does() {
-    let pause = "--pod-infra-container-image=registry.k8s.io/pause:3.10";
+    let pause = "--pod-infra-container-image=registry.example/pause:3.10";
     let seen = outcome(pause, "", pause, "1.35.4").await;
     assert!(matches!(seen, Outcome::Passed(_)), "{seen:?}");
     let text = failure(outcome(pause, "", pause, "1.36.3").await);

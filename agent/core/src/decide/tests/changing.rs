@@ -1,0 +1,182 @@
+//! From the first change to the host to the end of a job.
+
+use super::*;
+
+#[test]
+fn the_point_of_no_return_is_applying_on_a_control_plane_and_installing_on_a_worker() {
+    let mut seen = cordoned(seen(), false);
+    annotate(&mut seen, TARGET, None);
+    for (verb, step, turns_back) in [
+        (Verb::NodeWorker, Step::Staging, true),
+        (Verb::NodeWorker, Step::Applying, true),
+        (Verb::NodeWorker, Step::Installing, false),
+        (Verb::Apply, Step::Staging, true),
+        (Verb::Apply, Step::Applying, false),
+        (Verb::NodeControlPlane, Step::Applying, false),
+    ] {
+        let decided = next(&remembering(job(changing(step.clone()), verb)), &seen);
+        let back = matches!(&decided, Next::Remember(memory)
+            if matches!(memory.job.as_ref().unwrap().stage, Stage::Changing { way: Way::Back(_), .. }));
+        assert_eq!(back, turns_back, "{verb:?} {step:?}: {decided:?}");
+    }
+}
+
+#[test]
+fn a_tool_that_runs_is_awaited_whatever_else_is_wanted() {
+    let mut seen = cordoned(seen(), false);
+    annotate(&mut seen, TARGET, None);
+    seen.host.as_mut().unwrap().tools.insert("u.service".into(), ToolState::Running);
+    let awaited = Act::Await { unit: "u.service".into() };
+    assert_eq!(act(next(&worker(changing(Step::Staging)), &seen)), awaited);
+    assert_eq!(act(next(&worker(changing(Step::Applying)), &seen)), awaited);
+}
+
+#[test]
+fn kubeadm_runs_again_until_it_exits_with_zero_and_each_run_has_a_name_of_its_own() {
+    let mut seen = cordoned(seen(), false);
+    seen.host = Some(HostSeen { backup: Some(JobId("j1".into())), ..host("1.36.3-1.1", "1.36.2-1.1") });
+    let memory = worker(changing(Step::Applying));
+    let Act::Run { unit, tool: Tool::Kubeadm { verb: Verb::NodeWorker, target: NEW } } =
+        act(next(&memory, &seen))
+    else {
+        panic!("kubeadm does not run")
+    };
+    seen.host.as_mut().unwrap().tools.insert(unit.clone(), ToolState::Ended(1));
+    let Next::Remember(failed) = next(&memory, &seen) else { panic!("failure not remembered") };
+    let job = failed.job.as_ref().unwrap();
+    assert_eq!((job.tries, job.not_before), (1, Unix(5_015)));
+    assert!(matches!(next(&failed, &seen), Next::Wait { .. }));
+    let later = Now { unix: Unix(5_015), ..NOW };
+    let Act::Run { unit: second, .. } = act(decide(&settings(), &failed, &seen, later)) else {
+        panic!("no second run")
+    };
+    assert_ne!(unit, second);
+    seen.host.as_mut().unwrap().tools.insert(second, ToolState::Ended(0));
+    assert_eq!(*stage_of(&decide(&settings(), &failed, &seen, later)), changing(Step::Installing));
+}
+
+#[test]
+fn nothing_is_applied_before_the_copies_are_made_and_missing_manifests_come_back_first() {
+    let mut seen = cordoned(seen(), false);
+    let memory = remembering(job(changing(Step::Applying), Verb::Apply));
+    assert!(matches!(act(next(&memory, &seen)), Act::BackUp { .. }));
+    let host = seen.host.as_mut().unwrap();
+    host.backup = Some(JobId("j1".into()));
+    host.missing_manifests.insert("etcd.yaml".into());
+    assert!(matches!(act(next(&memory, &seen)), Act::RestoreManifests { .. }));
+}
+
+#[test]
+fn an_interrupted_dpkg_is_repaired_before_apt_runs_again() {
+    let mut seen = cordoned(seen(), false);
+    seen.host.as_mut().unwrap().dpkg_interrupted = true;
+    let decided = act(next(&worker(changing(Step::Installing)), &seen));
+    assert!(matches!(decided, Act::Run { tool: Tool::RepairDpkg, .. }));
+}
+
+#[test]
+fn a_tool_that_fails_thrice_backs_out_before_the_point_of_no_return_and_degrades_after_it() {
+    let mut seen = cordoned(seen(), false);
+    for (step, tool, degrades) in [
+        (Step::Staging, Tool::InstallKubeadm { packages: packages("1.36.3-1.1"), back: false }, false),
+        (Step::Installing, Tool::InstallKubelet { packages: packages("1.36.3-1.1") }, true),
+    ] {
+        let job = Job { tries: 2, ..job(changing(step), Verb::NodeWorker) };
+        let unit = tool.unit(&job.holder.job, job.runs);
+        let host = seen.host.as_mut().unwrap();
+        host.tools = BTreeMap::from([(unit.clone(), ToolState::Ended(100))]);
+        host.last_words = BTreeMap::from([(unit, "E: broken".into())]);
+        let decided = next(&remembering(job), &seen);
+        let why = match stage_of(&decided) {
+            Stage::Degraded { why, .. } if degrades => why,
+            Stage::Changing { way: Way::Back(why), .. } if !degrades => why,
+            other => panic!("{other:?}"),
+        };
+        assert!(why.message.contains("E: broken") && why.message.contains("100"), "{}", why.message);
+    }
+}
+
+#[test]
+fn kubelet_is_restarted_until_its_invocation_is_another_one() {
+    let mut seen = cordoned(seen(), false);
+    let memory = worker(changing(Step::Restarting { before: "a".into() }));
+    assert_eq!(act(next(&memory, &seen)), Act::RestartKubelet);
+    seen.host.as_mut().unwrap().kubelet.invocation = "b".into();
+    assert_eq!(*stage_of(&next(&memory, &seen)), changing(Step::Verifying));
+}
+
+#[test]
+fn a_node_that_never_serves_is_degraded_and_stays_cordoned() {
+    let seen = cordoned(seen(), false);
+    let memory =
+        remembering(Job { entered: Unix(4_400), ..job(changing(Step::Verifying), Verb::NodeWorker) });
+    let Next::Remember(degraded) = next(&memory, &seen) else { panic!("waits for ever") };
+    assert!(
+        matches!(&degraded.job.as_ref().unwrap().stage, Stage::Degraded { why, .. } if why.reason == Reason::NotVerified)
+    );
+    assert!(matches!(next(&degraded, &seen), Next::Wait { .. }));
+}
+
+#[test]
+fn a_degraded_node_comes_back_by_retry_or_by_being_found_ready_at_its_target() {
+    let why = Trouble::new(Reason::NotVerified, "why");
+    let memory = worker(Stage::Degraded { step: Step::Verifying, why });
+    let mut seen = cordoned(seen(), false);
+    annotate(&mut seen, RETRY, Some("1"));
+    assert_eq!(*stage_of(&next(&memory, &seen)), changing(Step::Installing));
+    annotate(&mut seen, RETRY, None);
+    seen.node.as_mut().unwrap().kubelet = Some(NEW);
+    seen.pods = Some(crate::seen::PodsSeen { at: NOW.mono, ..Default::default() });
+    assert_eq!(*stage_of(&next(&memory, &seen)), Stage::Returning(Verdict::Done));
+}
+
+#[test]
+fn a_node_is_not_uncordoned_while_kubelet_is_not_ready_at_a_version_we_chose() {
+    let memory = worker(Stage::Returning(Verdict::Done));
+    let mut seen = cordoned(seen(), false);
+    assert_eq!(act(next(&memory, &seen)), Act::Uncordon);
+    seen.node.as_mut().unwrap().ready = Ready::False;
+    assert!(matches!(next(&memory, &seen), Next::Wait { .. }));
+    seen.node.as_mut().unwrap().ready = Ready::True;
+    seen.node.as_mut().unwrap().kubelet = Some(Version::new(1, 35, 0));
+    assert!(matches!(next(&memory, &seen), Next::Wait { .. }));
+}
+
+#[test]
+fn holds_are_set_again_before_a_job_is_forgotten() {
+    let memory = worker(Stage::Returning(Verdict::Done));
+    let mut seen = seen();
+    seen.lease = Some(LeaseSeen::Free);
+    seen.host.as_mut().unwrap().packages.get_mut("kubelet").unwrap().held = false;
+    assert!(matches!(act(next(&memory, &seen)), Act::Run { tool: Tool::Hold { .. }, .. }));
+    seen.host.as_mut().unwrap().packages.get_mut("kubelet").unwrap().held = true;
+    let Next::Remember(over) = next(&memory, &seen) else { panic!("not over") };
+    assert_eq!(*over, known());
+}
+
+#[test]
+fn the_third_retreat_in_a_row_is_a_refusal() {
+    let why = Trouble::new(Reason::DrainBlocked, "web holds a");
+    let mut memory = worker(Stage::Returning(Verdict::BackedOut(why.clone())));
+    memory.backoff = Some(Backoff { target: NEW, retreats: 2, until: Unix(0), retry: None, why });
+    let mut seen = seen();
+    seen.lease = Some(LeaseSeen::Free);
+    let Next::Remember(over) = next(&memory, &seen) else { panic!("not over") };
+    assert_eq!(over.refused.as_ref().unwrap().why.reason, Reason::DrainGivenUp);
+    assert!(matches!(next(&over, &seen), Next::Wait { until: None, .. }));
+}
+
+#[test]
+fn a_lost_journal_with_our_cordon_or_lease_left_is_degraded_and_not_forgotten() {
+    let mut seen = cordoned(seen(), false);
+    let blank = Memory::default();
+    assert_eq!(act(next(&blank, &seen)), Act::LookAtFleet);
+    seen.fleet = Some(FleetSeen::default());
+    assert!(
+        matches!(stage_of(&next(&blank, &seen)), Stage::Degraded { why, .. } if why.reason == Reason::JournalLost)
+    );
+    let mut clean = self::seen();
+    clean.fleet = Some(FleetSeen::default());
+    let Next::Remember(memory) = next(&blank, &clean) else { panic!("nothing remembered") };
+    assert_eq!(*memory, known());
+}
