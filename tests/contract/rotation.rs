@@ -112,7 +112,7 @@ impl Relay {
 /// A kubelet's credential that is about to expire.
 fn brief(real: &Real) -> PathBuf {
     let name = format!("system:node:{OWN}");
-    real.control_plane.brief_kubeconfig("system:nodes", &name, Duration::from_secs(3)).unwrap()
+    real.control_plane.brief_kubeconfig("system:nodes", &name, Duration::from_secs(5)).unwrap()
 }
 
 /// Until the API server says that the credential is no good any more; its words.

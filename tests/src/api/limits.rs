@@ -71,17 +71,6 @@ pub(super) fn admit(who: &Who, call: &Call, before: Option<&Value>, after: &Valu
         Who::Kubelet(node) if call.resource == "nodes" && !untouched(&["spec", "taints"]) => {
             Err(Answer::forbidden(&format!("node {node:?} is not allowed to modify taints")))
         }
-        Who::Agent(node) if call.resource == "leases" => {
-            let holder = |object: &Value| object["spec"]["holderIdentity"].as_str().map(str::to_owned);
-            let mine = |holder: Option<String>| {
-                holder.is_none_or(|holder| holder.split('/').next() == Some(node.as_str()))
-            };
-            if mine(holder(after)) && before.is_none_or(|before| mine(holder(before))) {
-                Ok(())
-            } else {
-                Err(Answer::forbidden("a holder can be set and cleared by itself alone"))
-            }
-        }
         _ => Ok(()),
     }
 }
