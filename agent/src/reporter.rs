@@ -81,9 +81,10 @@ async fn write(cluster: Cluster, mut reports: watch::Receiver<Option<Report>>) {
 async fn pace(reports: &mut watch::Receiver<Option<Report>>, written: Option<&Report>) {
     let phase = written.map(|report| report.phase);
     let another = reports.wait_for(|report| report.as_ref().map(|report| report.phase) != phase);
-    // Whatever ends the wait, the newest report is looked at again.
-    let moved_on = tokio::time::timeout(PACE, another).await.is_ok();
-    if moved_on {
+    // However it ends: waiting counts as having seen what was told meanwhile, and that is not written yet.
+    let _ = tokio::time::timeout(PACE, another).await;
+    let newer = reports.borrow().as_ref() != written;
+    if newer {
         reports.mark_changed();
     }
 }
@@ -118,4 +119,44 @@ fn event_reason(phase: Phase) -> String {
         first.to_uppercase() + rest
     };
     phase.word().split('-').map(capital).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use upgrade_core::time::Unix;
+
+    use super::*;
+
+    fn report(message: &str) -> Report {
+        Report {
+            target: None,
+            hop: None,
+            phase: Phase::Draining,
+            since: Unix(0),
+            attempts: 0,
+            reason: Reason::Progressing,
+            message: message.to_owned(),
+            drain: None,
+            notes: Vec::new(),
+            slot: None,
+            current: None,
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_told_of_the_same_phase_during_the_pause_is_written_after_it() {
+        let written = report("evicting pods");
+        let (newest, mut reports) = watch::channel(Some(written.clone()));
+        newest.send_replace(Some(report("a budget holds a pod")));
+        pace(&mut reports, Some(&written)).await;
+        assert!(reports.has_changed().unwrap());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_written_again_that_was_not_told_anew() {
+        let written = report("evicting pods");
+        let (_newest, mut reports) = watch::channel(Some(written.clone()));
+        pace(&mut reports, Some(&written)).await;
+        assert!(!reports.has_changed().unwrap());
+    }
 }

@@ -152,6 +152,10 @@ impl Agent {
         if over || refused {
             self.seen.preflight = None;
         }
+        // Somebody else was quicker: what said that it is our turn is out of date.
+        if self.memory.job.is_some() && memory.job.is_none() {
+            self.seen.turn = None;
+        }
         self.memory = *memory;
     }
 

@@ -60,7 +60,10 @@ impl Demo {
             versions::KUBERNETES_OLD,
             versions::KUBERNETES_SOURCE
         );
-        let cluster = self.boot(&interrupted)?;
+        let cluster = self.boot(&interrupted).map_err(|error| {
+            // What an interrupted program says of its end would hide why it ended.
+            unless(&interrupted).err().unwrap_or(error)
+        })?;
         let outcome = upgrade(&cluster, &interrupted);
         if self.down {
             cluster.down()?;
@@ -74,7 +77,8 @@ impl Demo {
     /// Up to here an interrupted demo leaves nothing; from here on the cluster stays, under its name.
     fn boot(&self, interrupted: &AtomicBool) -> Result<Cluster> {
         let options = Options { name: Some(self.name.clone()), ..Options::default() };
-        let cluster = Cluster::boot(&options).and_then(|cluster| unless(interrupted).map(|()| cluster))?;
+        let cluster = Cluster::boot(&options)?;
+        unless(interrupted)?;
         crate::progress("deploying ten web servers");
         cluster.deploy_tutorial()?;
         crate::progress("installing the agent on every node");

@@ -1,10 +1,12 @@
 use std::collections::BTreeMap;
 
 use super::*;
+use crate::act::Fault;
 use crate::drain::DrainOptions;
+use crate::job::{Hop, Packages, Verb};
 use crate::preflight::{Check, Finding, Findings, Outcome};
 use crate::request::{CURRENT, RETRY, TARGET};
-use crate::seen::{NodeSeen, Ready};
+use crate::seen::{HostSeen, NodeSeen, Ready, TurnSeen};
 use crate::version::Version;
 
 const OLD: Version = Version::new(1, 36, 2);
@@ -19,6 +21,29 @@ fn node(retry: Option<&str>) -> Input {
     Input::Saw(Fact::Node(Some(seen)))
 }
 
+fn agent() -> Agent {
+    let settings =
+        Settings { node: "w1".into(), drain: DrainOptions::default(), soak: 5, verify_timeout: 600 };
+    Agent::new(settings, Memory { known: true, ..Memory::default() })
+}
+
+fn hop() -> Hop {
+    let packages = |version: &str| Packages {
+        kubeadm: version.parse().unwrap(),
+        kubelet: version.parse().unwrap(),
+        kubectl: None,
+    };
+    Hop {
+        from: packages("1.36.2-1.1"),
+        to: packages("1.36.3-1.1"),
+        verb: Verb::NodeWorker,
+        target: NEW,
+        way_back: true,
+        daemon_sets: [].into(),
+        csi_drivers: [].into(),
+    }
+}
+
 /// The act that the outputs start.
 fn started(outputs: &[Output]) -> Option<(ActId, Act)> {
     outputs.iter().find_map(|output| match output {
@@ -29,9 +54,7 @@ fn started(outputs: &[Output]) -> Option<(ActId, Act)> {
 
 #[test]
 fn whoever_asks_again_after_a_refusal_gets_a_new_preflight() {
-    let settings =
-        Settings { node: "w1".into(), drain: DrainOptions::default(), soak: 5, verify_timeout: 600 };
-    let mut agent = Agent::new(settings, Memory { known: true, ..Memory::default() });
+    let mut agent = agent();
     let (id, act) = started(&agent.on(NOW, node(None))).unwrap();
     assert_eq!(act, Act::Preflight { target: NEW });
     let outcome = Outcome::Failed("the repository does not have it".into());
@@ -42,4 +65,29 @@ fn whoever_asks_again_after_a_refusal_gets_a_new_preflight() {
     assert_eq!(started(&agent.on(NOW, Input::Stored)), None, "the refusal stands");
     let (_, act) = started(&agent.on(NOW, node(Some("the repository has it now")))).unwrap();
     assert_eq!(act, Act::Preflight { target: NEW });
+}
+
+#[test]
+fn whoever_loses_the_race_for_a_lease_waits_for_the_next_turn() {
+    let mut agent = agent();
+    let (id, _) = started(&agent.on(NOW, node(None))).unwrap();
+    let findings = Findings { target: NEW, at: NOW.mono, hop: Some(hop()), findings: Vec::new() };
+    let outputs = agent.on(NOW, Input::Ended(id, Ended::well(vec![Fact::Preflight(findings)])));
+    assert_eq!(started(&outputs).unwrap().1, Act::AwaitTurn);
+    agent.on(NOW, Input::Saw(Fact::Host(HostSeen { at: NOW.mono, ..HostSeen::default() })));
+    let free = TurnSeen { at: NOW.mono, ..TurnSeen::default() };
+    let outputs = agent.on(NOW, Input::Saw(Fact::Turn(free)));
+    let stopped = outputs.iter().find_map(|output| match output {
+        Output::Stop(id) => Some(*id),
+        _ => None,
+    });
+    let stop = Fault { class: FaultClass::Stopped, message: String::new() };
+    let outputs = agent.on(NOW, Input::Ended(stopped.unwrap(), Ended::badly(stop)));
+    assert!(matches!(outputs.first(), Some(Output::Store(memory)) if memory.job.is_some()));
+    let (id, act) = started(&agent.on(NOW, Input::Stored)).unwrap();
+    assert_eq!(act.word(), "renew");
+    let lost = vec![Fact::Lease(LeaseSeen::Other("w2/u2/j2".into()))];
+    let outputs = agent.on(NOW, Input::Ended(id, Ended::well(lost)));
+    assert!(matches!(outputs.first(), Some(Output::Store(memory)) if memory.job.is_none()));
+    assert_eq!(started(&agent.on(NOW, Input::Stored)).unwrap().1, Act::AwaitTurn);
 }
