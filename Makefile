@@ -86,7 +86,7 @@ real-nodes: build
 	NODE_UPGRADE_AGENT_BINARY=$(AGENT) $(TEST) --test cluster -- $(if $(SLOW),--include-ignored,--ignored)
 
 .PHONY: bench
-bench: tools build lab-program ## Measure what docs/performance.md says; a quarter of an hour.
+bench: tools build lab-program ## Measure what docs/performance.md says; half an hour.
 	@$(LAB) bench --agent $(AGENT)
 
 .PHONY: clean

@@ -80,10 +80,10 @@ enum Verb {
         #[arg(long)]
         agent: PathBuf,
         /// Seconds of the idle period; the watch's renewal every five minutes wants several of them.
-        #[arg(long, default_value_t = 1200)]
+        #[arg(long, default_value_t = 600)]
         idle: u64,
         /// Upgrades of a worker by each.
-        #[arg(long, default_value_t = 4)]
+        #[arg(long, default_value_t = 2)]
         rounds: u32,
     },
     /// List running clusters and their nodes.
