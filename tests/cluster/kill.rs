@@ -55,10 +55,10 @@ fn kill_while_held(node: &Node, hold: Hold<'_>, tool: &str, phase: Phase, adopte
     if adopted {
         wait_back(node, &was, phase)?;
         ensure!(unit_of(node, tool)? == unit && life(node, &unit)? == run, "{tool} was begun again");
-        hold.release();
+        drop(hold);
         return Ok(());
     }
-    hold.release();
+    drop(hold);
     wait_until(&format!("{tool} to end without its agent"), TOOL, || {
         let state = node.run(&["systemctl", "show", "--property=SubState,Result", "--value", &unit])?;
         Ok(state.split_whitespace().collect::<Vec<_>>() == ["success", "exited"])

@@ -19,7 +19,7 @@ pub(crate) fn cut_while_configuring(fleet: &Fleet) -> Result<()> {
     fleet.ask(name, &new())?;
     hold.wait_reached()?;
     node.power_cut()?;
-    hold.release();
+    drop(hold);
     repaired(fleet, node)
 }
 
