@@ -36,13 +36,22 @@ pub(crate) struct Fleet {
 }
 
 impl Fleet {
-    /// Boots a cluster, deploys the tutorial's web servers and installs the agents.
+    /// The cluster that all scenarios share.
     pub(crate) fn boot() -> Result<Self> {
+        match std::env::var("UPGRADE_TEST_CLUSTER") {
+            Ok(name) => Self::prepare(Cluster::open(&name)?),
+            Err(_) => Self::boot_another(&Options::default()),
+        }
+    }
+
+    /// A cluster for one scenario, which ends with it.
+    pub(crate) fn boot_another(options: &Options) -> Result<Self> {
+        Self::prepare(Cluster::boot(options)?)
+    }
+
+    /// Deploys the tutorial's web servers and installs the agents.
+    fn prepare(cluster: Cluster) -> Result<Self> {
         let program = program()?;
-        let cluster = match std::env::var("UPGRADE_TEST_CLUSTER") {
-            Ok(name) => Cluster::open(&name)?,
-            Err(_) => Cluster::boot(&Options::default())?,
-        };
         cluster.deploy_tutorial()?;
         cluster.install_agent(&program, DEFAULT_AGENT_CONFIG)?;
         let fleet = Self { cluster, began: Cell::new(SystemTime::now()), withdrawn: Cell::new(false) };

@@ -26,7 +26,7 @@ pub(super) const LOCK_LIMIT: Duration = Duration::from_mins(5);
 pub(super) struct Dpkg {
     /// Our packages, where installed.
     pub(super) packages: BTreeMap<String, PackageSeen>,
-    /// Whether `dpkg --configure -a` has something to do and nobody is doing it.
+    /// Whether `dpkg --configure -a` has something to do, or to say, and nobody is doing it.
     pub(super) interrupted: bool,
     /// Packages that only a reinstallation or a person can mend.
     pub(super) broken: Vec<String>,
@@ -92,7 +92,7 @@ fn judge<'a>(texts: impl Iterator<Item = &'a str>) -> Result<Dpkg, Failed> {
             "not-installed" | "config-files" => continue,
             "half-installed" => dpkg.broken.push(name.to_owned()),
             "unpacked" | "half-configured" | "triggers-awaited" | "triggers-pending" => {
-                dpkg.interrupted = true;
+                dpkg.interrupted |= stanza.flag != "reinstreq";
             }
             _ => {}
         }
@@ -107,7 +107,9 @@ fn judge<'a>(texts: impl Iterator<Item = &'a str>) -> Result<Dpkg, Failed> {
             dpkg.packages.insert(name.to_owned(), PackageSeen { version, configured, held });
         }
     }
-    dpkg.interrupted |= !dpkg.broken.is_empty();
+    // `dpkg --configure -a` passes these over. Ours are mended by the installation that comes anyway; for others the
+    // repair ends with dpkg's own words.
+    dpkg.interrupted |= dpkg.broken.iter().any(|name| !PACKAGES.contains(&name.as_str()));
     Ok(dpkg)
 }
 

@@ -99,7 +99,7 @@ pub(super) fn read(log: &str) -> Result<Vec<Moment>> {
     }
     let mut story = Story::default();
     for write in in_order(writes) {
-        story.take(&write)?;
+        story.take(&write);
     }
     Ok(story.moments)
 }
@@ -153,21 +153,21 @@ impl Story {
         self.moments.push(Moment { at, node: node.to_owned(), what });
     }
 
-    fn take(&mut self, write: &Write) -> Result<()> {
+    fn take(&mut self, write: &Write) {
         match write.kind() {
             ("nodes", "" | "status") => self.take_node(write),
             ("leases", "") if write.object.namespace == NAMESPACE && write.succeeded() => {
-                self.take_lease(write)
+                self.take_lease(write);
             }
             ("pods", _) if write.succeeded() => self.take_pod(write),
-            _ => Ok(()),
+            _ => {}
         }
     }
 
-    fn take_lease(&mut self, write: &Write) -> Result<()> {
+    fn take_lease(&mut self, write: &Write) {
         let object = &write.record.response_object;
         let name = object["metadata"]["name"].as_str().unwrap_or(&write.object.name);
-        let Some(lease) = LeaseName::parse(name) else { return Ok(()) };
+        let Some(lease) = LeaseName::parse(name) else { return };
         let name = name.to_owned();
         let gone = write.record.verb == "delete";
         let by = object["spec"]["holderIdentity"].as_str().filter(|holder| !gone && !holder.is_empty());
@@ -186,6 +186,5 @@ impl Story {
         if let Some(node) = is.by.as_ref().filter(|_| was.degraded != is.degraded) {
             self.tell(write.at, node, What::LeaseMarked { lease, degraded: is.degraded });
         }
-        Ok(())
     }
 }

@@ -1,1 +1,263 @@
+//! One worker's upgrade, captured in the lab and cut down to what is read.
+
+use upgrade_core::rules::{End, Expectations, Rule, Who, check, ends};
+
 use super::*;
+
+const WORKER: &str = "worker1";
+/// What the requests that cordon and uncordon look like.
+const CORDONS: &str = r#""spec":{"unschedulable":true}},"responseObject""#;
+const UNCORDONS: &str = r#""spec":{"unschedulable":null}},"responseObject""#;
+
+#[derive(Clone)]
+struct Captured {
+    audit: String,
+    worker: HostRecords,
+}
+
+impl Captured {
+    fn new() -> Self {
+        let worker = HostRecords {
+            node: WORKER.to_owned(),
+            journal: include_str!("samples/worker1.journal.jsonl").to_owned(),
+            dpkg_log: include_str!("samples/worker1.dpkg.log").to_owned(),
+        };
+        Self { audit: include_str!("samples/audit.jsonl").to_owned(), worker }
+    }
+
+    fn history(&self) -> Vec<Event> {
+        merge(&self.audit, std::slice::from_ref(&self.worker)).unwrap().events
+    }
+
+    fn broken(&self) -> Vec<Rule> {
+        let violations = check(&self.history(), &Expectations::default());
+        violations.iter().map(|violation| violation.rule).collect()
+    }
+}
+
+/// Drops the lines that hold all of `words`; there must be some.
+fn drop_lines(text: &mut String, words: &[&str]) {
+    let before = text.len();
+    *text = text
+        .lines()
+        .filter(|line| !words.iter().all(|word| line.contains(word)))
+        .flat_map(|line| [line, "\n"])
+        .collect();
+    assert!(text.len() < before, "no line holds {words:?}");
+}
+
+/// Replaces `from` in the lines that hold `word`; there must be some.
+fn replace(text: &mut String, word: &str, from: &str, to: &str) {
+    let doctored: String = text
+        .lines()
+        .flat_map(|line| {
+            [if line.contains(word) { line.replace(from, to) } else { line.to_owned() }, "\n".into()]
+        })
+        .collect();
+    assert!(*text != doctored, "no line that holds {word} holds {from}");
+    *text = doctored;
+}
+
+fn tell(what: &What) -> String {
+    match what {
+        What::Reported { phase } => phase.to_string(),
+        What::TargetSet(target) => format!("target {}", target.map_or_else(String::new, |v| v.to_string())),
+        What::LeaseTaken { lease } => format!("takes {lease}"),
+        What::LeaseReleased { lease, by: Who::Agent(by) } => format!("{by} releases {lease}"),
+        What::Cordoned { by: Who::Agent(by) } => format!("{by} cordons"),
+        What::Uncordoned { by: Who::Agent(by) } => format!("{by} uncordons"),
+        What::Evicted { by: Who::Agent(by), .. } => format!("{by} evicts"),
+        What::PodGone { .. } => "pod gone".to_owned(),
+        What::ToolStarted { tool, kubeadm } => {
+            let how = kubeadm.map(|(verb, target)| format!(" {verb:?} {target}")).unwrap_or_default();
+            format!("{tool}{how} ...")
+        }
+        What::ToolEnded { tool, ok } => format!("... {tool} {ok}"),
+        What::PackageInstalled { package, version, by: Who::Agent(by) } => {
+            format!("{by} installs {package} {version}")
+        }
+        What::Ready { ready, kubelet } => format!("ready {ready} {kubelet}"),
+        What::CurrentWritten { version } => format!("current {version}"),
+        other => format!("{other:?}"),
+    }
+}
+
+#[test]
+fn an_upgrade_reads_as_it_happened() {
+    let history = Captured::new().history();
+    let begin = history.iter().position(|event| matches!(event.what, What::TargetSet(_))).unwrap();
+    let worker = history[begin..].iter().filter(|event| event.node == WORKER);
+    let told: Vec<String> = worker.map(|event| tell(&event.what)).collect();
+    assert_eq!(
+        told,
+        [
+            "target v1.36.3",
+            "preflight",
+            "claiming",
+            "takes slot-0",
+            "cordoning",
+            "worker1 cordons",
+            "draining",
+            "worker1 evicts",
+            "worker1 evicts",
+            "pod gone",
+            "pod gone",
+            "install-kubeadm ...",
+            "staging",
+            "worker1 installs kubeadm 1.36.3-1.1",
+            "... install-kubeadm true",
+            "applying",
+            "kubeadm-upgrade NodeWorker v1.36.3 ...",
+            "... kubeadm-upgrade true",
+            "installing",
+            "install-kubelet ...",
+            "worker1 installs kubectl 1.36.3-1.1",
+            "worker1 installs kubelet 1.36.3-1.1",
+            "... install-kubelet true",
+            "restarting",
+            "KubeletRestarted",
+            "verifying",
+            "ready true v1.36.3",
+            "uncordoning",
+            "worker1 uncordons",
+            "releasing",
+            "worker1 releases slot-0",
+            "hold ...",
+            "... hold true",
+            "idle",
+            "current v1.36.3",
+        ]
+    );
+}
+
+#[test]
+fn the_oracle_finds_nothing_wrong_with_what_was_captured() {
+    let captured = Captured::new();
+    assert_eq!(captured.broken(), []);
+    assert_eq!(ends(&captured.history()).get(WORKER), Some(&End::Done));
+}
+
+/// What was done to a history, how, and the rule that it then breaks.
+type Doctored = (&'static str, fn(&mut Captured), Rule);
+
+const DOCTORED: [Doctored; 10] = [
+    ("no Lease", |h| drop_lines(&mut h.audit, &["leases"]), Rule::LeaseHeld),
+    (
+        "another node's credential",
+        |h| replace(&mut h.audit, CORDONS, "node:worker1", "node:worker2"),
+        Rule::OwnNode,
+    ),
+    (
+        "never cordoned",
+        |h| replace(&mut h.audit, "unschedulable", r#""unschedulable":true"#, r#""unschedulable":false"#),
+        Rule::ChangedInService,
+    ),
+    ("pods that stay", |h| drop_lines(&mut h.audit, &["pods", r#""verb":"delete""#]), Rule::Drain),
+    (
+        "NotReady after the restart",
+        |h| {
+            replace(
+                &mut h.audit,
+                r#""kubeletVersion":"v1.36.3""#,
+                r#""status":"True""#,
+                r#""status":"False""#,
+            );
+        },
+        Rule::ReadyBeforeService,
+    ),
+    (
+        "a tool that does not end",
+        |h| drop_lines(&mut h.worker.journal, &["install-kubeadm", "\"done\""]),
+        Rule::OneTool,
+    ),
+    (
+        "`current` too early",
+        |h| {
+            replace(
+                &mut h.audit,
+                r#"/found-cordoned":"false","node-upgrade-agent/phase":"uncordoning""#,
+                r#"current":"v1.36.2""#,
+                r#"current":"v1.36.3""#,
+            );
+        },
+        Rule::CurrentLast,
+    ),
+    (
+        "an older kubelet",
+        |h| replace(&mut h.worker.dpkg_log, "status installed kubelet", "1.36.3", "1.36.1"),
+        Rule::NoDowngrade,
+    ),
+    (
+        "an API server left behind",
+        |h| replace(&mut h.audit, "kube-apiserver", "kube-apiserver:v1.36.3", "kube-apiserver:v1.36.2"),
+        Rule::KubeletNotNewer,
+    ),
+    (
+        "the control plane's verb",
+        |h| replace(&mut h.worker.journal, "kubeadm upgrade", "upgrade node", "upgrade apply"),
+        Rule::Verb,
+    ),
+];
+
+#[test]
+fn a_doctored_history_is_found_out() {
+    for (name, doctor, rule) in DOCTORED {
+        let mut captured = Captured::new();
+        doctor(&mut captured);
+        assert!(captured.broken().contains(&rule), "{name}: {:?}", captured.broken());
+    }
+}
+
+#[test]
+fn etcds_order_goes_before_the_clock_of_answers() {
+    let mut captured = Captured::new();
+    // The answer to the claim came after the cordon was made.
+    replace(&mut captured.audit, r#""resource":"leases""#, "T04:26:55.9", "T04:26:58.9");
+    assert_eq!(captured.broken(), []);
+}
+
+#[test]
+fn what_an_administrator_does_is_not_laid_to_the_agent() {
+    let mut captured = Captured::new();
+    replace(&mut captured.audit, UNCORDONS, "system:node:worker1", "kubernetes-admin");
+    let by_person = |event: &Event| event.what == What::Uncordoned { by: Who::Person };
+    assert!(captured.history().iter().any(by_person));
+
+    captured.worker.dpkg_log.push_str("2026-11-22 05:00:00 status installed kubelet:amd64 1.36.2-1.1\n");
+    let last = captured.history().pop().unwrap();
+    assert!(matches!(last.what, What::PackageInstalled { by: Who::Person, .. }), "{last}");
+}
+
+#[test]
+fn a_cordon_whose_answer_was_lost_is_laid_to_whoever_sent_it() {
+    let mut captured = Captured::new();
+    // The server gave up on the answer; the next write, a report, shows that the cordon stands.
+    replace(&mut captured.audit, CORDONS, r#""code":200"#, r#""code":504"#);
+    replace(&mut captured.audit, r#"/phase":"draining""#, "system:node:worker1", "kubernetes-admin");
+    let by_agent = |event: &Event| event.what == What::Cordoned { by: Who::Agent(WORKER.to_owned()) };
+    assert!(captured.history().iter().any(by_agent));
+}
+
+#[test]
+fn a_log_that_is_being_written_can_be_read() {
+    let mut captured = Captured::new();
+    captured.audit.push_str(r#"{"kind":"Event","verb":"pat"#);
+    assert_eq!(captured.broken(), []);
+}
+
+#[test]
+fn power_cut_and_the_agents_death_are_seen() {
+    let mut captured = Captured::new();
+    for (at, id, unit) in [
+        ("1795321640000000", "98e322203f7a4ed290d09fe03c09fe15", "node-upgrade-agent.service"),
+        ("1795321641000000", "f77379a8490b408bbe5f6940505a777b", ""),
+        ("1795321642000000", "7d4958e842da4a758f6c1cdc7b36dcc5", "node-upgrade-agent.service"),
+    ] {
+        let line = format!(r#"{{"__REALTIME_TIMESTAMP":"{at}","MESSAGE_ID":"{id}","UNIT":"{unit}"}}"#);
+        captured.worker.journal.push_str(&line);
+        captured.worker.journal.push('\n');
+    }
+    let history = captured.history();
+    let last: Vec<&What> = history.iter().rev().take(3).rev().map(|event| &event.what).collect();
+    assert_eq!(last, [&What::AgentDied, &What::Booted, &What::AgentStarted]);
+}

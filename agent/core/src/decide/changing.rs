@@ -111,7 +111,8 @@ fn passed_by_hand(scene: &Scene<'_>, job: &Job, step: &Step, version: &PackageVe
     }
 }
 
-fn is_installed(host: &HostSeen, package: &str, version: &PackageVersion) -> bool {
+/// Whether this version is there whole, neither half-installed nor unconfigured.
+pub(super) fn is_installed(host: &HostSeen, package: &str, version: &PackageVersion) -> bool {
     host.packages.get(package).is_some_and(|seen| seen.configured && seen.version == *version)
 }
 

@@ -9,6 +9,7 @@ use crate::slots::{self, Standing};
 use crate::time::{Mono, Unix};
 use crate::version::Version;
 
+use super::changing::is_installed;
 use super::idle::candidate;
 use super::{Next, PROOF, PROOF_WHILE_DRAINING, Proof, Scene, lease_lost, renew};
 
@@ -55,8 +56,9 @@ fn may_cordon(scene: &Scene<'_>, job: &Job, claimed: Mono, disturbed: Option<Uni
         Ok(host) => host,
         Err(look) => return look,
     };
-    let as_found = host.version("kubeadm") == Some(&job.hop.from.kubeadm)
-        && host.version("kubelet") == Some(&job.hop.from.kubelet)
+    let from = &job.hop.from;
+    let as_found = is_installed(host, "kubeadm", &from.kubeadm)
+        && is_installed(host, "kubelet", &from.kubelet)
         && !host.dpkg_interrupted;
     if !as_found {
         let message = "packages changed, or dpkg was interrupted, between preflight and cordon";

@@ -16,21 +16,24 @@ fn versions_and_holds_are_read_from_their_own_fields() {
 }
 
 #[test]
-fn every_half_done_state_counts_as_interrupted_and_some_need_a_reinstallation() {
-    for (state, broken) in [
-        ("ok unpacked", false),
-        ("ok half-configured", false),
-        ("ok triggers-pending", false),
-        ("ok triggers-awaited", false),
-        ("reinstreq half-installed", true),
-        ("reinstreq half-configured", true),
-    ] {
-        let text = STATUS.replacen("ok installed", state, 1);
-        let dpkg = judged(&text);
-        assert!(dpkg.interrupted, "{state}");
-        assert_eq!(!dpkg.broken.is_empty(), broken, "{state}");
+fn every_half_done_state_that_dpkg_can_finish_counts_as_interrupted() {
+    for state in ["unpacked", "half-configured", "triggers-pending", "triggers-awaited"] {
+        let dpkg = judged(&STATUS.replacen("ok installed", &format!("ok {state}"), 1));
+        assert!(dpkg.interrupted && dpkg.broken.is_empty(), "{state}");
         assert!(!dpkg.packages["kubeadm"].configured, "{state}");
     }
+}
+
+#[test]
+fn a_half_installed_package_of_ours_waits_for_its_installation_and_not_for_a_repair_that_passes_it_over() {
+    for state in ["half-installed", "half-configured", "unpacked"] {
+        let dpkg = judged(&STATUS.replacen("ok installed", &format!("reinstreq {state}"), 1));
+        assert_eq!(dpkg.broken, ["kubeadm"], "{state}");
+        assert!(!dpkg.packages["kubeadm"].configured && !dpkg.interrupted, "{state}");
+    }
+    let foreign =
+        "Package: curl\nStatus: install reinstreq half-installed\nArchitecture: amd64\nVersion: 8\n\n";
+    assert!(judged(foreign).interrupted, "a repair tells a person what is wrong with it");
 }
 
 #[test]

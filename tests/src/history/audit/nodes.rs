@@ -1,6 +1,5 @@
 //! Writes to Nodes: targets, cordons, reports, and what kubelets say.
 
-use anyhow::Result;
 use serde_json::Value;
 use upgrade_core::report::Phase;
 use upgrade_core::request::{CURRENT, PHASE, RETRY, SKIP_CHECKS, TARGET};
@@ -29,8 +28,8 @@ pub(super) struct State {
 impl State {
     fn of(node: &Value) -> Self {
         let annotations = &node["metadata"]["annotations"];
-        let note = |key: &str| annotations.get(key).and_then(Value::as_str);
-        let version = |key: &str| note(key).and_then(|text| text.trim().parse().ok());
+        let annotation = |key: &str| annotations.get(key).and_then(Value::as_str);
+        let version = |key: &str| annotation(key).and_then(|text| text.trim().parse().ok());
         let conditions = node["status"]["conditions"].as_array();
         let ready = conditions.into_iter().flatten().find(|condition| condition["type"] == "Ready");
         let kubelet =
@@ -40,8 +39,9 @@ impl State {
             control_plane: node["metadata"]["labels"].get(CONTROL_PLANE).is_some(),
             unschedulable: node["spec"]["unschedulable"] == true,
             target: version(TARGET),
-            asked: (note(RETRY).map(str::to_owned), note(SKIP_CHECKS).map(str::to_owned)),
-            phase: note(PHASE).and_then(|word| Phase::ALL.into_iter().find(|phase| phase.word() == word)),
+            asked: (annotation(RETRY).map(str::to_owned), annotation(SKIP_CHECKS).map(str::to_owned)),
+            phase: annotation(PHASE)
+                .and_then(|word| Phase::ALL.into_iter().find(|phase| phase.word() == word)),
             current: version(CURRENT),
             ready: ready.zip(kubelet).map(|(ready, kubelet)| (ready["status"] == "True", kubelet)),
             unsure: None,
@@ -50,7 +50,7 @@ impl State {
 }
 
 impl Story {
-    pub(super) fn take_node(&mut self, write: &Write) -> Result<()> {
+    pub(super) fn take_node(&mut self, write: &Write) {
         let node = &write.object.name;
         let object = &write.record.response_object;
         let name = object["metadata"]["name"].as_str().filter(|_| node.is_empty()).unwrap_or(node).to_owned();
@@ -63,12 +63,12 @@ impl Story {
             {
                 state.unsure = Some(write.user());
             }
-            return Ok(());
+            return;
         }
         if write.record.verb == "delete" {
             self.nodes.remove(&name);
             self.tell(write.at, &name, What::Deleted);
-            return Ok(());
+            return;
         }
         let is = State::of(object);
         // A change of the cordon by a write that did not ask for it was made by one whose answer was lost.
@@ -78,7 +78,6 @@ impl Story {
         };
         self.compare(write, &name, &was, &is, by);
         self.nodes.insert(name, is);
-        Ok(())
     }
 
     fn compare(&mut self, write: &Write, name: &str, was: &State, is: &State, by: Who) {

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::Result;
 use serde_json::Value;
 use upgrade_core::image;
 use upgrade_core::rules::What;
@@ -27,7 +26,7 @@ struct Pod {
 }
 
 impl Story {
-    pub(super) fn take_pod(&mut self, write: &Write) -> Result<()> {
+    pub(super) fn take_pod(&mut self, write: &Write) {
         let record = &write.record;
         match (record.verb.as_str(), write.object.subresource.as_str()) {
             ("create", "") => self.pod_created(write),
@@ -48,7 +47,6 @@ impl Story {
             ("patch", "status") => self.pod_status(write),
             _ => {}
         }
-        Ok(())
     }
 
     fn pod_created(&mut self, write: &Write) {
