@@ -73,7 +73,9 @@ impl<'a> Hold<'a> {
     }
 
     /// Lets it go on.
-    pub(crate) fn release(self) {}
+    pub(crate) fn release(self) {
+        drop(self);
+    }
 
     /// The file as this host sees it, whether the node runs or not.
     fn on_disk(&self, suffix: &str) -> PathBuf {

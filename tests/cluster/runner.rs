@@ -66,7 +66,9 @@ pub(crate) fn run(scenarios: &[Scenario]) -> ExitCode {
     let wanted = Wanted::read();
     let chosen: Vec<_> = scenarios.iter().filter(|scenario| wanted.has(scenario)).collect();
     if wanted.list {
-        chosen.iter().for_each(|scenario| println!("{}: test", scenario.name));
+        for scenario in chosen {
+            println!("{}: test", scenario.name);
+        }
         return ExitCode::SUCCESS;
     }
     if chosen.is_empty() {
@@ -102,9 +104,13 @@ fn missing() -> Vec<String> {
 /// Where a pipeline counts on the scenarios, leaving them out in silence would be worse than failing.
 fn left_out(missing: &[String], chosen: &[&Scenario]) -> ExitCode {
     println!("These scenarios are left out:");
-    chosen.iter().for_each(|scenario| println!("  {}", scenario.name));
+    for scenario in chosen {
+        println!("  {}", scenario.name);
+    }
     println!("because this machine lacks:");
-    missing.iter().for_each(|what| println!("  {what}"));
+    for what in missing {
+        println!("  {what}");
+    }
     let required = std::env::var("CI").is_ok_and(|value| value == "true");
     if required { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
@@ -121,7 +127,8 @@ fn play_all(chosen: &[&Scenario]) -> usize {
     for (number, scenario) in chosen.iter().enumerate() {
         println!("test {} ...", scenario.name);
         let start = Instant::now();
-        let outcome = fleet.begin().and_then(|()| (scenario.play)(&fleet));
+        fleet.begin();
+        let outcome = (scenario.play)(&fleet);
         let seconds = start.elapsed().as_secs_f64();
         match &outcome {
             Ok(()) => println!("test {} ... ok ({seconds:.1} s)", scenario.name),
