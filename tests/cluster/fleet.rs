@@ -15,8 +15,8 @@ use upgrade_tests::history;
 use crate::hold;
 
 pub(crate) const AGENT: &str = "node-upgrade-agent.service";
-/// Longer than any phase but a control plane's `applying` takes.
-pub(crate) const SOON: Duration = Duration::from_mins(1);
+/// Longer than any phase of a worker takes.
+pub(crate) const SOON: Duration = Duration::from_mins(2);
 const UPGRADE: Duration = Duration::from_mins(5);
 const KUBELET_FLAGS: &str = "/etc/default/kubelet";
 
@@ -99,7 +99,7 @@ impl Fleet {
         more: impl Fn(&Report) -> bool,
     ) -> Result<Report> {
         let what = format!("{node} to report phase {phase}");
-        wait_for(&what, UPGRADE, || {
+        wait_for(&what, SOON, || {
             let report = self.report(node)?;
             let holds = report.phase == phase && more(&report);
             if !holds {
