@@ -57,9 +57,13 @@ const SCENARIOS: &[Scenario] = &[
         "a worker whose power is cut while dpkg configures repairs it and ends done",
         power::cut_while_configuring,
     ),
-    Scenario::slow(
+    Scenario::new(
         "a worker whose power is cut while dpkg unpacks repairs it and ends done",
         power::cut_while_unpacking,
+    ),
+    Scenario::slow(
+        "an agent killed while kubeadm replaces the API server ends done and kubeadm does not run twice",
+        kill::while_the_control_plane_is_away,
     ),
 ];
 

@@ -15,8 +15,8 @@ use upgrade_tests::history;
 use crate::hold;
 
 pub(crate) const AGENT: &str = "node-upgrade-agent.service";
-/// Longer than any phase but a control plane's `applying` takes.
-pub(crate) const SOON: Duration = Duration::from_mins(1);
+/// Longer than any phase of a worker takes.
+pub(crate) const SOON: Duration = Duration::from_mins(2);
 const UPGRADE: Duration = Duration::from_mins(5);
 const KUBELET_FLAGS: &str = "/etc/default/kubelet";
 
@@ -36,13 +36,22 @@ pub(crate) struct Fleet {
 }
 
 impl Fleet {
-    /// Boots a cluster, deploys the tutorial's web servers and installs the agents.
+    /// The cluster that all scenarios share.
     pub(crate) fn boot() -> Result<Self> {
+        match std::env::var("UPGRADE_TEST_CLUSTER") {
+            Ok(name) => Self::prepare(Cluster::open(&name)?),
+            Err(_) => Self::boot_another(&Options::default()),
+        }
+    }
+
+    /// A cluster for one scenario, which ends with it.
+    pub(crate) fn boot_another(options: &Options) -> Result<Self> {
+        Self::prepare(Cluster::boot(options)?)
+    }
+
+    /// Deploys the tutorial's web servers and installs the agents.
+    fn prepare(cluster: Cluster) -> Result<Self> {
         let program = program()?;
-        let cluster = match std::env::var("UPGRADE_TEST_CLUSTER") {
-            Ok(name) => Cluster::open(&name)?,
-            Err(_) => Cluster::boot(&Options::default())?,
-        };
         cluster.deploy_tutorial()?;
         cluster.install_agent(&program, DEFAULT_AGENT_CONFIG)?;
         let fleet = Self { cluster, began: Cell::new(SystemTime::now()), withdrawn: Cell::new(false) };
@@ -90,7 +99,7 @@ impl Fleet {
         more: impl Fn(&Report) -> bool,
     ) -> Result<Report> {
         let what = format!("{node} to report phase {phase}");
-        wait_for(&what, UPGRADE, || {
+        wait_for(&what, SOON, || {
             let report = self.report(node)?;
             let holds = report.phase == phase && more(&report);
             if !holds {

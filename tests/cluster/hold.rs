@@ -72,6 +72,11 @@ impl<'a> Hold<'a> {
         wait_until(&format!("{} on node {}", self.name, self.node.name()), LIMIT, || Ok(reached.exists()))
     }
 
+    /// Lets it go on.
+    pub(crate) fn release(self) {
+        drop(self);
+    }
+
     /// The file as this host sees it, whether the node runs or not.
     fn on_disk(&self, suffix: &str) -> PathBuf {
         self.node.root().join(format!("{}{suffix}", self.name.trim_start_matches('/')))

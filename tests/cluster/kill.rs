@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use lab::{Node, wait_until};
+use lab::{Node, Options, wait_until};
 use upgrade_core::act::UNIT_PREFIX;
 use upgrade_core::report::Phase;
 use upgrade_core::rules::{End, What};
@@ -13,6 +13,8 @@ use crate::fleet::{AGENT, Fleet, count, new};
 use crate::hold::{Hold, Point};
 
 const BACK: Duration = Duration::from_secs(30);
+/// kubeadm changes etcd first, which takes half a minute.
+const APPLYING: Duration = Duration::from_mins(3);
 const TOOL: Duration = Duration::from_mins(1);
 
 /// An agent's life: systemd's invocation ID of its unit.
@@ -103,5 +105,30 @@ pub(crate) fn in_every_phase(fleet: &Fleet) -> Result<()> {
             count(&events, name, |what| matches!(what, What::ToolStarted { tool, .. } if *tool == word));
         ensure!(runs == 1, "{word} ran {runs} times");
     }
+    fleet.judge(&[(name, End::Done)])
+}
+
+/// A cluster of its own: the one that is shared has its control plane upgraded already.
+pub(crate) fn while_the_control_plane_is_away(_: &Fleet) -> Result<()> {
+    let fleet = Fleet::boot_another(&Options { workers: 1, ..Options::default() })?;
+    let name = "cp1";
+    let node = fleet.cluster.node(name)?;
+    fleet.ask(name, &new())?;
+    fleet.wait_phase(name, Phase::Applying)?;
+    wait_until("kubeadm to take the API server away", APPLYING, || {
+        Ok(fleet.kubectl(&["get", "--raw", "/livez"]).is_err())
+    })?;
+    let unit = unit_of(node, "kubeadm-upgrade")?;
+    let run = life(node, &unit)?;
+    let was = kill(node)?;
+    wait_until("the agent to be back", BACK, || Ok(life(node, AGENT)? != was))?;
+    ensure!(
+        unit_of(node, "kubeadm-upgrade")? == unit && life(node, &unit)? == run,
+        "kubeadm was begun again"
+    );
+    fleet.wait_done(name, &new())?;
+    let events = fleet.events()?;
+    let runs = count(&events, name, |what| matches!(what, What::ToolStarted { tool: "kubeadm-upgrade", .. }));
+    ensure!(runs == 1, "kubeadm ran {runs} times");
     fleet.judge(&[(name, End::Done)])
 }

@@ -19,8 +19,9 @@ pub(crate) fn cut_while_configuring(fleet: &Fleet) -> Result<()> {
     fleet.ask(name, &new())?;
     hold.wait_reached()?;
     node.power_cut()?;
-    drop(hold);
-    repaired(fleet, node)
+    hold.release();
+    // What was unpacked is configured, and nothing is installed a second time.
+    repaired(fleet, node, &[("repair-dpkg", 1), ("install-kubelet", 1)])
 }
 
 pub(crate) fn cut_while_unpacking(fleet: &Fleet) -> Result<()> {
@@ -31,7 +32,8 @@ pub(crate) fn cut_while_unpacking(fleet: &Fleet) -> Result<()> {
     fleet.ask(name, &new())?;
     wait_unpacking(&log, usize::try_from(before)?)?;
     node.power_cut()?;
-    repaired(fleet, node)
+    // dpkg cannot configure what it has not unpacked whole: that is installed again.
+    repaired(fleet, node, &[("install-kubelet", 2)])
 }
 
 /// Returns at the instant at which dpkg has begun to replace kubelet's files, which it is at for tenths of a second.
@@ -48,7 +50,7 @@ fn wait_unpacking(log: &std::path::Path, before: usize) -> Result<()> {
 }
 
 /// After the cut dpkg is in the middle of its work; with power back the agent finishes it.
-fn repaired(fleet: &Fleet, node: &Node) -> Result<()> {
+fn repaired(fleet: &Fleet, node: &Node, tools: &[(&str, usize)]) -> Result<()> {
     let name = node.name();
     let journal = fs::read_dir(node.root().join("var/lib/dpkg/updates"))?.count();
     let status = String::from_utf8(node.read_file("/var/lib/dpkg/status")?)?;
@@ -61,7 +63,10 @@ fn repaired(fleet: &Fleet, node: &Node) -> Result<()> {
     ensure!(audit.is_empty(), "dpkg still complains: {audit}");
     let events = fleet.events()?;
     ensure!(count(&events, name, |what| *what == What::Booted) == 1, "{name} was not cut off");
-    let repairs = count(&events, name, |what| matches!(what, What::ToolStarted { tool: "repair-dpkg", .. }));
-    ensure!(repairs > 0, "dpkg was not repaired by the agent");
+    for (word, expected) in tools {
+        let runs =
+            count(&events, name, |what| matches!(what, What::ToolStarted { tool, .. } if tool == word));
+        ensure!(runs == *expected, "{word} ran {runs} times, not {expected}");
+    }
     fleet.judge(&[(name, End::Done)])
 }

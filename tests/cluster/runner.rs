@@ -66,7 +66,7 @@ pub(crate) fn run(scenarios: &[Scenario]) -> ExitCode {
     let wanted = Wanted::read();
     let chosen: Vec<_> = scenarios.iter().filter(|scenario| wanted.has(scenario)).collect();
     if wanted.list {
-        for scenario in &chosen {
+        for scenario in chosen {
             println!("{}: test", scenario.name);
         }
         return ExitCode::SUCCESS;
@@ -111,7 +111,8 @@ fn left_out(missing: &[String], chosen: &[&Scenario]) -> ExitCode {
     for what in missing {
         println!("  {what}");
     }
-    if lab::tools::must_be_there() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+    let required = std::env::var("CI").is_ok_and(|value| value == "true");
+    if required { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
 fn play_all(chosen: &[&Scenario]) -> usize {

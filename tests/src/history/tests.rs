@@ -140,8 +140,7 @@ fn the_oracle_finds_nothing_wrong_with_what_was_captured() {
 /// What was done to a history, how, and the rule that it then breaks.
 type Doctored = (&'static str, fn(&mut Captured), Rule);
 
-/// What was done to the Lease, the cordon and the drain.
-const OUT_OF_SERVICE: [Doctored; 6] = [
+const DOCTORED: [Doctored; 10] = [
     ("no Lease", |h| drop_lines(&mut h.audit, &["leases"]), Rule::LeaseHeld),
     (
         "another node's credential",
@@ -171,10 +170,6 @@ const OUT_OF_SERVICE: [Doctored; 6] = [
         |h| drop_lines(&mut h.worker.journal, &["install-kubeadm", "\"done\""]),
         Rule::OneTool,
     ),
-];
-
-/// What was done to the host and to the order of things.
-const CHANGED: [Doctored; 4] = [
     (
         "`current` too early",
         |h| {
@@ -206,7 +201,7 @@ const CHANGED: [Doctored; 4] = [
 
 #[test]
 fn a_doctored_history_is_found_out() {
-    for (name, doctor, rule) in OUT_OF_SERVICE.into_iter().chain(CHANGED) {
+    for (name, doctor, rule) in DOCTORED {
         let mut captured = Captured::new();
         doctor(&mut captured);
         assert!(captured.broken().contains(&rule), "{name}: {:?}", captured.broken());

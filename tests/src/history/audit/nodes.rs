@@ -28,8 +28,8 @@ pub(super) struct State {
 impl State {
     fn of(node: &Value) -> Self {
         let annotations = &node["metadata"]["annotations"];
-        let written = |key: &str| annotations.get(key).and_then(Value::as_str);
-        let version = |key: &str| written(key).and_then(|text| text.trim().parse().ok());
+        let annotation = |key: &str| annotations.get(key).and_then(Value::as_str);
+        let version = |key: &str| annotation(key).and_then(|text| text.trim().parse().ok());
         let conditions = node["status"]["conditions"].as_array();
         let ready = conditions.into_iter().flatten().find(|condition| condition["type"] == "Ready");
         let kubelet =
@@ -39,8 +39,9 @@ impl State {
             control_plane: node["metadata"]["labels"].get(CONTROL_PLANE).is_some(),
             unschedulable: node["spec"]["unschedulable"] == true,
             target: version(TARGET),
-            asked: (written(RETRY).map(str::to_owned), written(SKIP_CHECKS).map(str::to_owned)),
-            phase: written(PHASE).and_then(|word| Phase::ALL.into_iter().find(|phase| phase.word() == word)),
+            asked: (annotation(RETRY).map(str::to_owned), annotation(SKIP_CHECKS).map(str::to_owned)),
+            phase: annotation(PHASE)
+                .and_then(|word| Phase::ALL.into_iter().find(|phase| phase.word() == word)),
             current: version(CURRENT),
             ready: ready.zip(kubelet).map(|(ready, kubelet)| (ready["status"] == "True", kubelet)),
             unsure: None,
