@@ -1,7 +1,7 @@
 //! The cluster all scenarios share, and the words they are written in.
 
 use std::cell::Cell;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -39,21 +39,22 @@ impl Fleet {
     /// The cluster that all scenarios share.
     pub(crate) fn boot() -> Result<Self> {
         match std::env::var("UPGRADE_TEST_CLUSTER") {
-            Ok(name) => Self::prepare(Cluster::open(&name)?),
+            Ok(name) => Self::prepare(Cluster::open(&name)?, &program()?),
             Err(_) => Self::boot_another(&Options::default()),
         }
     }
 
     /// A cluster for one scenario, which ends with it.
     pub(crate) fn boot_another(options: &Options) -> Result<Self> {
-        Self::prepare(Cluster::boot(options)?)
+        // Looked for first: a cluster that nothing can be installed on need not be booted.
+        let program = program()?;
+        Self::prepare(Cluster::boot(options)?, &program)
     }
 
     /// Deploys the tutorial's web servers and installs the agents.
-    fn prepare(cluster: Cluster) -> Result<Self> {
-        let program = program()?;
+    fn prepare(cluster: Cluster, program: &Path) -> Result<Self> {
         cluster.deploy_tutorial()?;
-        cluster.install_agent(&program, DEFAULT_AGENT_CONFIG)?;
+        cluster.install_agent(program, DEFAULT_AGENT_CONFIG)?;
         let fleet = Self { cluster, began: Cell::new(SystemTime::now()), withdrawn: Cell::new(false) };
         fleet.tidy()?;
         Ok(fleet)
