@@ -1,10 +1,10 @@
 //! The command line. The only place that exits, and that prints whole chains of causes.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
-use clap::{Parser, Subcommand};
+use clap::Parser;
+use node_upgrade_agent::cli::{Cli, Command};
 use node_upgrade_agent::config::Settings;
 use node_upgrade_agent::drive::Drive;
 use node_upgrade_agent::journal::{Journal, Recovered};
@@ -14,34 +14,6 @@ use upgrade_core::agent::Agent;
 use upgrade_core::job::Memory;
 use upgrade_core::request::Request;
 use upgrade_core::version::Version;
-
-/// Upgrades this node of a kubeadm cluster by itself, one node at a time, when its Node is annotated with a target.
-#[derive(Parser)]
-#[command(version, about)]
-struct Cli {
-    /// The configuration file; the default one may be absent, a named one may not.
-    #[arg(long, global = true, value_name = "FILE")]
-    config: Option<PathBuf>,
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Subcommand)]
-enum Command {
-    /// Run the daemon; systemd does this.
-    Run,
-    /// Show what an upgrade of this node would find, changing nothing.
-    Plan {
-        /// The version to plan for, such as v1.36.3; the Node's own target if left out.
-        target: Option<Version>,
-    },
-    /// Show where this node's upgrade stands.
-    Status {
-        /// The JSON of the annotation `status`.
-        #[arg(long)]
-        json: bool,
-    },
-}
 
 /// The journal's own directory below the state directory: private, while apt's user must reach the downloads.
 const JOURNAL: &str = "journal";

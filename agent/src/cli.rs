@@ -1,0 +1,36 @@
+//! The command line: what `--help`, the man page and the completions of the shells say.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+use upgrade_core::version::Version;
+
+/// Upgrades this node of a kubeadm cluster by itself, one node at a time, when its Node is annotated with a target.
+#[derive(Parser)]
+#[command(version, about)]
+pub struct Cli {
+    /// The configuration file; the default one may be absent, a named one may not.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What can be asked for.
+#[derive(Subcommand)]
+pub enum Command {
+    /// Run the daemon; systemd does this.
+    Run,
+    /// Show what an upgrade of this node would find, changing nothing.
+    Plan {
+        /// The version to plan for, such as v1.36.3; the Node's own target if left out.
+        target: Option<Version>,
+    },
+    /// Show where this node's upgrade stands.
+    Status {
+        /// The JSON of the annotation `status`.
+        #[arg(long)]
+        json: bool,
+    },
+}
