@@ -28,6 +28,8 @@ pub enum Check {
     Kubeadm,
     /// cgroup v2, where the target insists on it.
     Cgroups,
+    /// The container runtime tells its configuration (`RuntimeConfig`), where the target insists on it.
+    ContainerRuntime,
     /// The kubelet unit is healthy.
     KubeletUnit,
     /// The Node is Ready.
@@ -46,7 +48,7 @@ pub enum Check {
 
 impl Check {
     /// Every check, in the order preflight reports them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Reachable,
         Self::ApiServers,
         Self::NodeReady,
@@ -59,6 +61,7 @@ impl Check {
         Self::Simulation,
         Self::DiskSpace,
         Self::Cgroups,
+        Self::ContainerRuntime,
         Self::KubeletFlags,
         Self::Kubeadm,
         Self::Etcd,
@@ -75,6 +78,7 @@ impl Check {
             Self::KubeletFlags => "KubeletFlags",
             Self::Kubeadm => "Kubeadm",
             Self::Cgroups => "Cgroups",
+            Self::ContainerRuntime => "ContainerRuntime",
             Self::KubeletUnit => "KubeletUnit",
             Self::NodeReady => "NodeReady",
             Self::Pods => "Pods",

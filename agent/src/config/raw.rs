@@ -134,7 +134,7 @@ pub(super) struct RawVerify {
 
 impl Default for RawVerify {
     fn default() -> Self {
-        Self { timeout: Span(Duration::from_mins(10)), soak: Span(Duration::from_secs(5)) }
+        Self { timeout: Span(Duration::from_mins(10)), soak: Span(Duration::from_secs(3)) }
     }
 }
 

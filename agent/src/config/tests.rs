@@ -123,7 +123,7 @@ fn times_are_read_as_people_write_them() {
 
 #[test]
 fn a_soak_that_outlasts_the_verification_is_an_error() {
-    assert!(refusal("[verify]\ntimeout = \"5s\"\n").contains("[verify] soak must be shorter than timeout"));
+    assert!(refusal("[verify]\ntimeout = \"3s\"\n").contains("[verify] soak must be shorter than timeout"));
 }
 
 #[test]

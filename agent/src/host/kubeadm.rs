@@ -86,6 +86,29 @@ pub(super) fn judge(what: &str, output: &Output) -> Outcome {
     }
 }
 
+/// From this minor on kubelet takes the cgroup driver from the container runtime alone (KEP-4033).
+const RUNTIME_CONFIG_MINOR: u32 = 37;
+
+/// Whether the container runtime answers the CRI's `RuntimeConfig`. The preflight phase of kubeadm asks it, and only
+/// warns where it does not; the kubelet of a later minor would not start.
+pub(super) fn judge_runtime(phase: &Output, target: Version) -> Outcome {
+    let said = phase.stdout.lines().chain(phase.stderr.lines()).map(str::trim);
+    let Some(warning) = said.into_iter().find(|line| line.starts_with("[WARNING ContainerRuntimeVersion]"))
+    else {
+        return Outcome::Passed("the container runtime tells its cgroup driver".to_owned());
+    };
+    if target.minor < RUNTIME_CONFIG_MINOR {
+        return Outcome::Passed(format!(
+            "the container runtime does not tell its cgroup driver (RuntimeConfig), without which the kubelet of \
+             v1.{RUNTIME_CONFIG_MINOR} does not start: upgrade it before then"
+        ));
+    }
+    Outcome::Failed(format!(
+        "the kubelet of {target} would not start: the container runtime does not tell its cgroup driver; upgrade \
+         it (containerd from 2.0 on does). kubeadm says: {warning}"
+    ))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -128,5 +151,17 @@ mod tests {
             "error: Get \"https://10.0.0.1:6443/api\": dial tcp 10.0.0.1:6443: connect: connection refused\n";
         assert!(matches!(judge("preflight", &output(1, said)), Outcome::Pending(_)));
         assert!(matches!(judge("preflight", &output(1, "error: unknown flag: --x\n")), Outcome::Failed(_)));
+    }
+
+    #[test]
+    fn a_runtime_without_runtime_config_stops_the_minor_whose_kubelet_insists_on_it_and_no_other() {
+        let warned =
+            output(0, "\t[WARNING ContainerRuntimeVersion]: You must update your container runtime\n");
+        let judge = |phase: &Output, target: &str| judge_runtime(phase, target.parse().unwrap());
+        assert!(matches!(judge(&warned, "v1.36.3"), Outcome::Passed(text) if text.contains("v1.37")));
+        assert!(
+            matches!(judge(&warned, "v1.37.0"), Outcome::Failed(text) if text.contains("You must update"))
+        );
+        assert!(matches!(judge(&output(0, ""), "v1.37.0"), Outcome::Passed(_)));
     }
 }

@@ -136,8 +136,7 @@ impl Host {
         let flags = self.blocking(move |settings| kubelet_flags::read(settings, pid)).await?;
         let program = unpacked.join("usr/bin/kubelet");
         seen.note(Check::KubeletFlags, kubelet_flags::try_out(&program, &flags, target).await);
-        seen.note(Check::Kubeadm, self.kubeadm(&unpacked, target, verb).await?);
-        Ok(())
+        self.kubeadm(seen, &unpacked, target, verb).await
     }
 
     async fn kubelet_unit(&self) -> Result<Outcome, Failed> {
@@ -219,19 +218,28 @@ impl Host {
         Ok(place)
     }
 
-    async fn kubeadm(&self, unpacked: &Path, target: Version, verb: Verb) -> Result<Outcome, Failed> {
+    async fn kubeadm(
+        &self,
+        seen: &mut HostPreflight,
+        unpacked: &Path,
+        target: Version,
+        verb: Verb,
+    ) -> Result<(), Failed> {
         let (program, config) = (unpacked.join("usr/bin/kubeadm"), self.settings().kubeadm_config.as_deref());
         let phase = process::run(&program, &kubeadm::preflight(verb, target, config), KUBEADM_LIMIT).await?;
         let outcome = kubeadm::judge("preflight", &phase);
         if !phase.succeeded() {
-            return Ok(outcome);
+            seen.note(Check::Kubeadm, outcome);
+            return Ok(());
         }
+        seen.note(Check::ContainerRuntime, kubeadm::judge_runtime(&phase, target));
         let written = unpacked.join("dry-run");
         fs::create_dir_all(&written).doing(|| format!("create {}", written.display()))?;
         let args = kubeadm::dry_run(verb, target, config);
         let place = [(kubeadm::DRY_RUN_DIRECTORY, written.as_path())];
         let dry = process::run_with(&program, &args, &place, KUBEADM_LIMIT).await?;
-        Ok(kubeadm::judge("dry run", &dry))
+        seen.note(Check::Kubeadm, kubeadm::judge("dry run", &dry));
+        Ok(())
     }
 }
 
