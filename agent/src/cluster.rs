@@ -1,9 +1,9 @@
 //! The Kubernetes API: what is observed through it, and what is done to it.
 //!
 //! - `client`: the two identities, deadlines, rotation of credentials; `error`: what goes wrong, for people.
-//! - `node`, `report`, `events`: the own Node. `pods`, `drain`: the pods on it.
+//! - `node`, `report`, `events`: the own Node. `pods`, `drain`, `evict`: the pods on it.
 //! - `leases`, `fleet`, `policy`: what agents share.
-//! - `control_plane`: this host's API server and etcd, asked directly. `preflight`: what the cluster says to a plan.
+//! - `control_plane`: this host's API server and etcd, asked directly. `preflight`, `drainable`: what the cluster says to a plan.
 //! - `convert`, `image`, `known`: Kubernetes objects to what the rules know.
 //!
 //! Nothing here decides: writes are fenced by resourceVersion or UID, decided by functions of the core from a fresh
@@ -13,8 +13,10 @@ mod client;
 mod control_plane;
 mod convert;
 mod drain;
+mod drainable;
 mod error;
 mod events;
+mod evict;
 mod fleet;
 mod known;
 mod kubeadm_config;

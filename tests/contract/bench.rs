@@ -159,6 +159,33 @@ impl Bench {
         pods.patch_status(name, &PatchParams::default(), &patch).await.unwrap();
     }
 
+    /// One that the system leans on; only its namespace may have such.
+    pub(crate) async fn make_critical_pod(&self, name: &str, node: &str) {
+        let owner = json!({
+            "apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "owner", "uid": "owner-uid", "controller": true,
+        });
+        let metadata = json!({"name": name, "namespace": "kube-system", "ownerReferences": [owner]});
+        let spec = json!({
+            "nodeName": node, "containers": [{"name": "main", "image": "registry.example/dns:1"}],
+            "priorityClassName": "system-cluster-critical", "priority": 2_000_000_000,
+            "terminationGracePeriodSeconds": 0, "automountServiceAccountToken": false,
+        });
+        let pods: Api<Pod> = Api::namespaced(self.admin.clone(), "kube-system");
+        make(&pods, &json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec})).await;
+    }
+
+    /// The names of all pods in the system's namespace.
+    pub(crate) async fn critical_pods(&self) -> Vec<String> {
+        let pods: Api<Pod> = Api::namespaced(self.admin.clone(), "kube-system");
+        let listed = pods.list(&ListParams::default()).await.unwrap();
+        listed.into_iter().filter_map(|pod| pod.metadata.name).collect()
+    }
+
+    /// A pod in namespace default.
+    pub(crate) async fn pod(&self, name: &str) -> Pod {
+        Api::namespaced(self.admin.clone(), "default").get(name).await.unwrap()
+    }
+
     /// What its kubelet says of a pod.
     pub(crate) async fn set_status(&self, name: &str, phase: &str, ready: bool) {
         let pods: Api<Pod> = Api::namespaced(self.admin.clone(), "default");

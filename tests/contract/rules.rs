@@ -2,6 +2,7 @@
 
 mod answers;
 mod drain;
+mod drain_options;
 mod fleet;
 mod leases;
 mod node;

@@ -1,20 +1,23 @@
 //! Draining: which pods go, in kubectl's words, and how evictions are paced.
 //!
 //! [`sort`] is what `kubectl drain` calls its filters; [`Engine`] takes lists of pods and answers to evictions
-//! in, and gives the next evictions out.
+//! in, and gives the next evictions out; [`budget`] says beforehand what disruption budgets will say.
 
+pub mod budget;
 mod engine;
+mod pod;
 
 use serde::{Deserialize, Serialize};
 
 use crate::job::Trouble;
 use crate::seen::PodSeen;
-use crate::time::Mono;
+use crate::time::{Mono, Unix};
 
 pub use engine::{Answer, Engine, MAX_IN_FLIGHT, Next, Order};
 
 /// The rules of a drain, in the words of `kubectl drain`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a switch of its own, most of them kubectl's")]
 pub struct DrainOptions {
     /// Whether to drain at all; off only for single-node clusters and patch upgrades.
     pub enabled: bool,
@@ -22,15 +25,39 @@ pub struct DrainOptions {
     pub force: bool,
     /// Give up the emptyDir data of pods a controller re-creates.
     pub delete_emptydir_data: bool,
+    /// Leave pods of a `DaemonSet` where they are; otherwise they refuse the drain.
+    pub ignore_daemonsets: bool,
+    /// A label selector: only these pods are looked at. Empty: all.
+    pub pod_selector: String,
+    /// Delete pods instead of evicting them, past every disruption budget.
+    pub disable_eviction: bool,
     /// Seconds of grace for every pod instead of its own.
     pub grace_period: Option<u32>,
     /// Seconds after which the drain is given up and the node uncordoned.
     pub timeout: u64,
+    /// Seconds without any progress after which it is given up as well. 0: never. What still has grace is progress.
+    pub no_progress_timeout: u64,
+    /// A pod that terminates is no more waited for so many seconds after its grace period. 0: always waited for.
+    pub skip_wait_for_delete_timeout: u64,
+    /// Evict the system's critical pods only when all others are gone.
+    pub critical_last: bool,
 }
 
 impl Default for DrainOptions {
     fn default() -> Self {
-        Self { enabled: true, force: false, delete_emptydir_data: true, grace_period: None, timeout: 3600 }
+        Self {
+            enabled: true,
+            force: false,
+            delete_emptydir_data: true,
+            ignore_daemonsets: true,
+            pod_selector: String::new(),
+            disable_eviction: false,
+            grace_period: None,
+            timeout: 3600,
+            no_progress_timeout: 900,
+            skip_wait_for_delete_timeout: 0,
+            critical_last: false,
+        }
     }
 }
 
@@ -89,9 +116,12 @@ pub enum DrainState {
 ///
 /// Two things differ, both because nobody sits at a terminal: a pod that is terminating already is nobody's to
 /// refuse any more, and a pod of a `DaemonSet` stays even when it has failed: its controller replaces it.
-pub fn sort(pod: &PodSeen, options: &DrainOptions) -> Sort {
+pub fn sort(pod: &PodSeen, options: &DrainOptions, now: Unix) -> Sort {
+    if pod.deletion.is_some_and(|end| is_overdue(end, options, now)) {
+        return Sort::Stays("it has terminated for longer than skip-wait-for-delete-timeout");
+    }
     if is_daemon_set_pod(pod) {
-        return Sort::Stays("a DaemonSet would put it back at once");
+        return daemon_set_pod(pod, options);
     }
     if pod.mirror {
         return Sort::Stays("it mirrors a static pod, which the API server cannot stop");
@@ -117,6 +147,22 @@ pub fn sort(pod: &PodSeen, options: &DrainOptions) -> Sort {
         ));
     }
     Sort::Evict
+}
+
+fn daemon_set_pod(pod: &PodSeen, options: &DrainOptions) -> Sort {
+    if options.ignore_daemonsets || pod.deletion.is_some() || pod.finished {
+        return Sort::Stays("a DaemonSet would put it back at once");
+    }
+    Sort::Refuses(format!(
+        "pod {}/{} belongs to a DaemonSet, which would put it back at once: set ignore-daemonsets = true in [drain] of \
+         this node's config.toml",
+        pod.namespace, pod.name
+    ))
+}
+
+/// Whether a pod whose grace period ended then is not waited for any more.
+fn is_overdue(grace_ended: Unix, options: &DrainOptions, now: Unix) -> bool {
+    options.skip_wait_for_delete_timeout > 0 && now.since(grace_ended) > options.skip_wait_for_delete_timeout
 }
 
 /// The API version counts too: other projects have a kind of that name whose pods behave otherwise.

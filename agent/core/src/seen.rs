@@ -217,6 +217,14 @@ pub struct PodSeen {
     pub empty_dir: bool,
     /// Whether its phase is Succeeded or Failed.
     pub finished: bool,
+    /// Whether its phase is Pending: no disruption budget protects it yet.
+    pub pending: bool,
+    /// Whether its priority is that of the system's critical classes.
+    pub critical: bool,
+    /// Seconds it may take to end.
+    pub grace: u64,
+    /// What else has to happen before it may vanish once it has ended.
+    pub finalizers: Vec<String>,
     /// Whether its Ready condition is True.
     pub ready: bool,
     /// Whether its deletion was asked for, and when its grace period ends.

@@ -33,6 +33,14 @@ pub(super) const PAGE: u32 = 50;
 /// The name every certificate of a kubeadm API server carries, whatever address it is reached under.
 const API_SERVER_NAME: &str = "kubernetes";
 
+/// What was kept of a list.
+#[derive(Debug, Clone)]
+pub(super) struct Listed<T> {
+    pub(super) kept: Vec<T>,
+    /// The resourceVersion at which all of it was so.
+    pub(super) version: String,
+}
+
 /// One credential and the client made of it.
 #[derive(Debug)]
 pub(super) struct Identity {
@@ -145,6 +153,20 @@ impl Identity {
     where
         K: Clone + DeserializeOwned + std::fmt::Debug,
     {
+        self.list_at(doing, api, params, keep).await.map(|listed| listed.kept)
+    }
+
+    /// The same, with the version a watch can go on from.
+    pub(super) async fn list_at<K, T>(
+        &self,
+        doing: &str,
+        api: impl Fn(Client) -> Api<K>,
+        params: &ListParams,
+        keep: impl Fn(K) -> Option<T>,
+    ) -> Result<Listed<T>, Error>
+    where
+        K: Clone + DeserializeOwned + std::fmt::Debug,
+    {
         let mut kept = Vec::new();
         let mut params = params.clone().limit(PAGE);
         loop {
@@ -155,10 +177,11 @@ impl Identity {
                 })
                 .await?;
             kept.extend(page.items.into_iter().filter_map(&keep));
-            match page.metadata.continue_.filter(|token| !token.is_empty()) {
-                Some(token) => params.continue_token = Some(token),
-                None => return Ok(kept),
-            }
+            let Some(token) = page.metadata.continue_.filter(|token| !token.is_empty()) else {
+                let version = page.metadata.resource_version.unwrap_or_default();
+                return Ok(Listed { kept, version });
+            };
+            params.continue_token = Some(token);
         }
     }
 

@@ -18,6 +18,9 @@ use upgrade_core::version::Version;
 pub(super) const CONTROL_PLANE_LABEL: &str = "node-role.kubernetes.io/control-plane";
 /// Marks the mirror of a static pod.
 const MIRROR: &str = "kubernetes.io/config.mirror";
+/// The least priority of the classes `system-cluster-critical` and `system-node-critical`
+/// (`pkg/apis/scheduling/types.go`).
+const SYSTEM_CRITICAL: i32 = 2_000_000_000;
 /// Annotation on a Lease: why its holder is degraded.
 pub(super) const DEGRADED: &str = "node-upgrade-agent/degraded";
 /// What annotations of other tools begin with that preflight looks at.
@@ -133,6 +136,13 @@ pub(super) fn pod_seen(pod: Pod) -> PodSeen {
             .volumes
             .is_some_and(|volumes| volumes.iter().any(|volume| volume.empty_dir.is_some())),
         finished: matches!(status.phase.as_deref(), Some("Succeeded" | "Failed")),
+        pending: status.phase.as_deref() == Some("Pending"),
+        critical: spec.priority.is_some_and(|priority| priority >= SYSTEM_CRITICAL),
+        grace: spec
+            .termination_grace_period_seconds
+            .and_then(|grace| grace.try_into().ok())
+            .unwrap_or_default(),
+        finalizers: meta.finalizers.unwrap_or_default(),
         ready,
         deletion: meta.deletion_timestamp.as_ref().map(unix),
         containers: status

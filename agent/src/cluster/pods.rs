@@ -10,6 +10,7 @@ use upgrade_core::act::Ended;
 use upgrade_core::seen::{Fact, PodSeen, PodsSeen};
 
 use super::Cluster;
+use super::client::Listed;
 use super::convert::pod_seen;
 use super::error::{Error, ended};
 
@@ -21,7 +22,7 @@ impl Cluster {
 
     pub(super) async fn pods_seen(&self) -> Result<PodsSeen, Error> {
         let at = self.inner.clock.now().mono;
-        Ok(PodsSeen { at, pods: self.list_pods().await?, csi_drivers: self.csi_drivers().await? })
+        Ok(PodsSeen { at, pods: self.list_pods("").await?.kept, csi_drivers: self.csi_drivers().await? })
     }
 
     /// The field selector that makes a list of pods ours to read.
@@ -29,11 +30,14 @@ impl Cluster {
         format!("spec.nodeName={}", self.node_name())
     }
 
-    /// All pods bound to this node.
-    pub(super) async fn list_pods(&self) -> Result<Vec<PodSeen>, Error> {
+    /// All pods bound to this node that a label selector picks; an empty one picks all.
+    pub(super) async fn list_pods(&self, labels: &str) -> Result<Listed<PodSeen>, Error> {
         let doing = format!("listing the pods of node {}", self.node_name());
-        let params = ListParams::default().fields(&self.own_pods());
-        self.inner.own.list(&doing, Api::<Pod>::all, &params, |pod| Some(pod_seen(pod))).await
+        let mut params = ListParams::default().fields(&self.own_pods());
+        if !labels.is_empty() {
+            params = params.labels(labels);
+        }
+        self.inner.own.list_at(&doing, Api::<Pod>::all, &params, |pod| Some(pod_seen(pod))).await
     }
 
     async fn csi_drivers(&self) -> Result<BTreeSet<String>, Error> {

@@ -3,20 +3,15 @@
 use std::collections::BTreeSet;
 
 use k8s_openapi::api::core::v1::{Node, Taint};
-use k8s_openapi::api::policy::v1::PodDisruptionBudget;
-use kube::api::ListParams;
-use kube::core::{Selector, SelectorExt};
-use kube::{Api, ResourceExt};
 use upgrade_core::act::Fault;
-use upgrade_core::drain::{DrainOptions, Sort, sort};
+use upgrade_core::drain::DrainOptions;
 use upgrade_core::preflight::{Check, Finding, Outcome};
-use upgrade_core::seen::{EtcdSeen, FleetSeen, NodeSeen, PodSeen, PodsSeen, Ready};
+use upgrade_core::seen::{EtcdSeen, FleetSeen, NodeSeen, Ready};
 use upgrade_core::verify::daemon_sets;
 use upgrade_core::version::Version;
 
 use super::Cluster;
 use super::convert::node_seen;
-use super::error::Error;
 
 /// kured's note that it is about to reboot the node.
 const KURED_AT_WORK: &str = "weave.works/kured-reboot-in-progress";
@@ -34,14 +29,6 @@ pub struct ClusterPreflight {
     pub csi_drivers: BTreeSet<String>,
 }
 
-/// A disruption budget, in a small form.
-struct Budget {
-    namespace: String,
-    name: String,
-    selector: Selector,
-    allowed: i32,
-}
-
 impl Cluster {
     /// Every check that the API can answer, changing nothing.
     ///
@@ -56,7 +43,6 @@ impl Cluster {
         let node = self.get_node().await?.ok_or_else(|| self.no_node())?;
         let fleet = self.fleet_seen().await?;
         let pods = self.pods_seen().await?;
-        let budgets = if options.enabled { self.budgets().await? } else { Vec::new() };
         let tools = other_tools(&node);
         let node = node_seen(node);
         let mut outcomes = vec![
@@ -64,7 +50,7 @@ impl Cluster {
             (Check::NodeReady, node_ready(&node)),
             (Check::OtherTools, tools),
             (Check::OtherNodes, other_nodes(&fleet, &node.name, options)),
-            (Check::Pods, drainable(&pods, &budgets, options)),
+            (Check::Pods, self.drainable(options).await?),
         ];
         if control_plane {
             let local = self.local_control_plane().await?;
@@ -76,22 +62,6 @@ impl Cluster {
             csi_drivers: pods.csi_drivers,
         })
     }
-
-    async fn budgets(&self) -> Result<Vec<Budget>, Error> {
-        let all = ListParams::default();
-        let doing = "listing PodDisruptionBudgets";
-        self.inner.shared.list(doing, Api::<PodDisruptionBudget>::all, &all, small_budget).await
-    }
-}
-
-fn small_budget(budget: PodDisruptionBudget) -> Option<Budget> {
-    Some(Budget {
-        namespace: budget.namespace()?,
-        name: budget.name_any(),
-        // A budget without a selector covers no pod.
-        selector: budget.spec?.selector?.try_into().ok()?,
-        allowed: budget.status.map(|status| status.disruptions_allowed).unwrap_or_default(),
-    })
 }
 
 fn api_servers(fleet: &FleetSeen, own: &str, control_plane: bool, target: Version) -> Outcome {
@@ -167,53 +137,6 @@ fn other_nodes(fleet: &FleetSeen, own: &str, options: &DrainOptions) -> Outcome 
                 .to_owned(),
         )
     }
-}
-
-fn drainable(seen: &PodsSeen, budgets: &[Budget], options: &DrainOptions) -> Outcome {
-    if !options.enabled {
-        return Outcome::Passed("draining is switched off".to_owned());
-    }
-    let (mut refused, mut evicted, mut blocking) = (Vec::new(), 0_usize, BTreeSet::new());
-    for pod in &seen.pods {
-        match sort(pod, options) {
-            Sort::Refuses(why) => refused.push(why),
-            Sort::Evict => evicted += 1,
-            Sort::Going | Sort::Stays(_) => continue,
-        }
-        // The server ignores budgets for pods that have ended.
-        let covering: Vec<_> = budgets.iter().filter(|budget| !pod.finished && budget.covers(pod)).collect();
-        match covering[..] {
-            [budget] if budget.allowed <= 0 => {
-                blocking.insert(format!("{}/{}", budget.namespace, budget.name));
-            }
-            [] | [_] => {}
-            _ => refused.push(two_budgets(pod, &covering)),
-        }
-    }
-    if !refused.is_empty() {
-        return Outcome::Failed(refused.join("; "));
-    }
-    let blocks = blocking.into_iter().collect::<Vec<_>>().join(", ");
-    Outcome::Passed(match blocks.as_str() {
-        "" => format!("{evicted} pods would be evicted"),
-        _ => format!("{evicted} pods would be evicted; disruption budgets that allow nothing now: {blocks}"),
-    })
-}
-
-impl Budget {
-    fn covers(&self, pod: &PodSeen) -> bool {
-        self.namespace == pod.namespace && self.selector.matches(&pod.labels)
-    }
-}
-
-fn two_budgets(pod: &PodSeen, budgets: &[&Budget]) -> String {
-    let names: Vec<_> = budgets.iter().map(|budget| budget.name.as_str()).collect();
-    format!(
-        "pod {}/{} is covered by several disruption budgets ({}), so the API server never evicts it: leave it one",
-        pod.namespace,
-        pod.name,
-        names.join(", ")
-    )
 }
 
 fn etcd(seen: Option<&EtcdSeen>, fleet: &FleetSeen) -> Outcome {

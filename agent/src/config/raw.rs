@@ -6,7 +6,9 @@ use std::time::Duration;
 use serde::Deserialize;
 use upgrade_core::drain::DrainOptions;
 
-use super::values::{AbsolutePath, Grace, Level, Name, Namespace, OptionalPath, Sources, Span};
+use super::values::{
+    AbsolutePath, Grace, LabelSelector, Level, Name, Namespace, OptionalPath, Patience, Sources, Span,
+};
 
 /// Where install guides put the Kubernetes packages' source: one-line style, and deb822.
 const SOURCES: [&str; 2] =
@@ -103,12 +105,19 @@ impl Default for RawKubeadm {
 #[derive(Debug, PartialEq, Eq, Deserialize)]
 #[cfg_attr(test, derive(serde::Serialize))]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+#[allow(clippy::struct_excessive_bools, reason = "each is a key of its own")]
 pub(super) struct RawDrain {
     pub(super) enabled: bool,
     pub(super) force: bool,
     pub(super) delete_emptydir_data: bool,
+    pub(super) ignore_daemonsets: bool,
+    pub(super) pod_selector: LabelSelector,
+    pub(super) disable_eviction: bool,
     pub(super) grace_period: Grace,
     pub(super) timeout: Span,
+    pub(super) no_progress_timeout: Patience,
+    pub(super) skip_wait_for_delete_timeout: Patience,
+    pub(super) critical_last: bool,
 }
 
 impl Default for RawDrain {
@@ -118,8 +127,14 @@ impl Default for RawDrain {
             enabled: rules.enabled,
             force: rules.force,
             delete_emptydir_data: rules.delete_emptydir_data,
+            ignore_daemonsets: rules.ignore_daemonsets,
+            pod_selector: LabelSelector(rules.pod_selector),
+            disable_eviction: rules.disable_eviction,
             grace_period: Grace(rules.grace_period),
             timeout: Span(Duration::from_secs(rules.timeout)),
+            no_progress_timeout: Patience(Duration::from_secs(rules.no_progress_timeout)),
+            skip_wait_for_delete_timeout: Patience(Duration::from_secs(rules.skip_wait_for_delete_timeout)),
+            critical_last: rules.critical_last,
         }
     }
 }
@@ -171,8 +186,14 @@ impl RawDrain {
             enabled: self.enabled,
             force: self.force,
             delete_emptydir_data: self.delete_emptydir_data,
+            ignore_daemonsets: self.ignore_daemonsets,
+            pod_selector: self.pod_selector.0,
+            disable_eviction: self.disable_eviction,
             grace_period: self.grace_period.0,
             timeout: self.timeout.0.as_secs(),
+            no_progress_timeout: self.no_progress_timeout.0.as_secs(),
+            skip_wait_for_delete_timeout: self.skip_wait_for_delete_timeout.0.as_secs(),
+            critical_last: self.critical_last,
         }
     }
 }

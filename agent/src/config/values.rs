@@ -50,6 +50,16 @@ value! {
 }
 
 value! {
+    /// A time, `0s` for never.
+    Patience(Duration) from "String"
+}
+
+value! {
+    /// A label selector as kubectl takes it, or empty for everything.
+    LabelSelector(String) from "String"
+}
+
+value! {
     /// Seconds of grace; none for each pod's own.
     Grace(Option<u32>) from "i64"
 }
@@ -139,16 +149,46 @@ impl TryFrom<Vec<String>> for Sources {
     }
 }
 
+/// A time of whole seconds.
+fn seconds(text: &str) -> Result<Duration, String> {
+    let wrong = |why: String| format!("{text:?} is not a time such as 90s, 5m or 1h30m: {why}");
+    let span: SignedDuration = text.parse().map_err(|error: jiff::Error| wrong(error.to_string()))?;
+    match Duration::try_from(span) {
+        Ok(span) if span.subsec_nanos() != 0 => Err(wrong("it must be whole seconds".to_owned())),
+        Ok(span) => Ok(span),
+        Err(_) => Err(wrong("it must not be less than none".to_owned())),
+    }
+}
+
 impl TryFrom<String> for Span {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
-        let wrong = |why: String| format!("{text:?} is not a time such as 90s, 5m or 1h30m: {why}");
-        let span: SignedDuration = text.parse().map_err(|error: jiff::Error| wrong(error.to_string()))?;
-        match Duration::try_from(span) {
-            Ok(span) if span.subsec_nanos() != 0 => Err(wrong("it must be whole seconds".to_owned())),
-            Ok(span) if !span.is_zero() => Ok(Self(span)),
-            Ok(_) | Err(_) => Err(wrong("it must be longer than none".to_owned())),
+        match seconds(&text)? {
+            span if span.is_zero() => Err(format!("{text:?} must be longer than none")),
+            span => Ok(Self(span)),
+        }
+    }
+}
+
+impl TryFrom<String> for Patience {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        seconds(&text).map(Self)
+    }
+}
+
+impl TryFrom<String> for LabelSelector {
+    type Error = String;
+
+    /// What it means is for the API server to say; here nothing is let through that is no selector at all.
+    fn try_from(text: String) -> Result<Self, String> {
+        let known = |c: char| c.is_ascii_alphanumeric() || "-_./=!, ()".contains(c);
+        if text.len() <= 1024 && text.chars().all(known) && text.trim() == text {
+            Ok(Self(text))
+        } else {
+            Err(format!("{text:?} is not a label selector such as app=web,tier!=cache"))
         }
     }
 }
@@ -188,7 +228,8 @@ impl TryFrom<String> for Level {
 #[cfg(test)]
 mod back {
     use super::{
-        AbsolutePath, Duration, Grace, Level, Name, Namespace, OptionalPath, PathBuf, Sources, Span,
+        AbsolutePath, Duration, Grace, LabelSelector, Level, Name, Namespace, OptionalPath, PathBuf,
+        Patience, Sources, Span,
     };
 
     fn text(path: PathBuf) -> String {
@@ -225,10 +266,26 @@ mod back {
         }
     }
 
+    fn span(span: Duration) -> String {
+        let span: jiff::SignedDuration = Duration::try_into(span).unwrap();
+        format!("{span:#}")
+    }
+
     impl From<Span> for String {
-        fn from(Span(span): Span) -> Self {
-            let span: jiff::SignedDuration = Duration::try_into(span).unwrap();
-            format!("{span:#}")
+        fn from(time: Span) -> Self {
+            span(time.0)
+        }
+    }
+
+    impl From<Patience> for String {
+        fn from(time: Patience) -> Self {
+            span(time.0)
+        }
+    }
+
+    impl From<LabelSelector> for String {
+        fn from(selector: LabelSelector) -> Self {
+            selector.0
         }
     }
 

@@ -18,28 +18,41 @@ pub(super) fn evict(store: &mut Store, who: &Who, call: &Call) -> Result<Answer,
     }
     let ends = matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed" | "Pending"));
     if !ends && pod["metadata"]["deletionTimestamp"].is_null() {
-        spend_budget(store, &pod)?;
+        spend_budget(store, &pod, call.is_dry_run())?;
     }
     // The precondition comes after the budget, as in the real one.
     let options = &call.body["deleteOptions"];
-    let wanted = &options["preconditions"]["uid"];
-    if !wanted.is_null() && *wanted != pod["metadata"]["uid"] {
-        let text = |uid: &Value| uid.as_str().unwrap_or_default().to_owned();
-        let message = format!(
-            "Operation cannot be fulfilled on Pod {}: the UID in the precondition ({}) does not match the UID in \
-             record ({}). The object might have been deleted and then recreated",
-            pod["metadata"]["name"],
-            text(wanted),
-            text(&pod["metadata"]["uid"])
-        );
-        return Err(Answer::error(409, "Conflict", &message));
+    same_uid(&pod, options)?;
+    if call.is_dry_run() {
+        return Ok(created());
     }
     end(store, call, &pod, options);
-    Ok(Answer::created(json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"})))
+    Ok(created())
+}
+
+fn created() -> Answer {
+    Answer::created(json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"}))
+}
+
+/// The precondition on the UID.
+pub(super) fn same_uid(pod: &Value, options: &Value) -> Result<(), Answer> {
+    let wanted = &options["preconditions"]["uid"];
+    if wanted.is_null() || *wanted == pod["metadata"]["uid"] {
+        return Ok(());
+    }
+    let text = |uid: &Value| uid.as_str().unwrap_or_default().to_owned();
+    let message = format!(
+        "Operation cannot be fulfilled on Pod {}: the UID in the precondition ({}) does not match the UID in \
+         record ({}). The object might have been deleted and then recreated",
+        pod["metadata"]["name"],
+        text(wanted),
+        text(&pod["metadata"]["uid"])
+    );
+    Err(Answer::error(409, "Conflict", &message))
 }
 
 /// Takes one disruption from the pod's budget, where it has one.
-fn spend_budget(store: &mut Store, pod: &Value) -> Result<(), Answer> {
+fn spend_budget(store: &mut Store, pod: &Value, dry_run: bool) -> Result<(), Answer> {
     let covering: Vec<(Key, Value)> = store
         .all()
         .filter(|((resource, ..), budget)| resource == "poddisruptionbudgets" && covers(budget, pod))
@@ -57,6 +70,10 @@ fn spend_budget(store: &mut Store, pod: &Value) -> Result<(), Answer> {
     let name = &key.2;
     let status = &budget["status"];
     // An unready pod disrupts nobody while the others keep the budget.
+    let always = budget["spec"]["unhealthyPodEvictionPolicy"] == "AlwaysAllow";
+    if always && !is_ready(pod) {
+        return Ok(());
+    }
     let desired = status["desiredHealthy"].as_i64().unwrap_or_default();
     if !is_ready(pod) && desired > 0 && status["currentHealthy"].as_i64() >= Some(desired) {
         return Ok(());
@@ -76,8 +93,10 @@ fn spend_budget(store: &mut Store, pod: &Value) -> Result<(), Answer> {
         };
         return Err(blocked(&words, None));
     }
-    status["disruptionsAllowed"] = (allowed - 1).into();
-    store.update(&key, budget);
+    if !dry_run {
+        status["disruptionsAllowed"] = (allowed - 1).into();
+        store.update(&key, budget);
+    }
     Ok(())
 }
 

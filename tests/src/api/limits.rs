@@ -45,7 +45,9 @@ fn kubelet_may(node: &str, call: &Call, store: &Store) -> bool {
         ("configmaps", &Method::GET, None) => {
             call.namespace.as_deref() == Some("kube-system") && named == Some("kubeadm-config")
         }
-        ("pods", &Method::POST, Some("eviction")) | ("events", &Method::POST, None) => true,
+        ("pods", &Method::POST, Some("eviction"))
+        | ("pods", &Method::DELETE, None)
+        | ("events", &Method::POST, None) => true,
         _ => false,
     }
 }
@@ -58,6 +60,17 @@ fn agent_may(call: &Call) -> bool {
         ("nodes" | "poddisruptionbudgets", &Method::GET) => true,
         ("pods", &Method::GET) => here == Some("kube-system") && call.name.is_none(),
         _ => false,
+    }
+}
+
+/// Whether this identity may end this pod: a kubelet those of its own node alone.
+pub(super) fn own_pod(who: &Who, call: &Call, pod: &Value) -> Result<(), Answer> {
+    match who {
+        Who::Kubelet(node) if call.resource == "pods" && pod["spec"]["nodeName"] != **node => {
+            let why = format!("node {node:?} can only delete pods with spec.nodeName set to itself");
+            Err(Answer::forbidden(&format!("{} is forbidden: {why}", call.what())))
+        }
+        _ => Ok(()),
     }
 }
 

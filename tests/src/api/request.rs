@@ -59,6 +59,10 @@ impl Call {
         self.query.get("watch").is_some_and(|value| value == "true" || value == "1")
     }
 
+    pub(super) fn is_dry_run(&self) -> bool {
+        self.query.get("dryRun").is_some_and(|value| value == "All") || self.body["dryRun"][0] == "All"
+    }
+
     pub(super) fn selector(&self) -> Selector {
         let part = |key: &str| self.query.get(key).cloned().unwrap_or_default();
         Selector {

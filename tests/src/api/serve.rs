@@ -22,7 +22,11 @@ pub(super) fn serve(store: &mut Store, who: &Who, call: &Call) -> Result<Answer,
         (&Method::PATCH, Some(_), None | Some("status")) => patched(store, who, call),
         (&Method::DELETE, Some(_), None) => {
             let before = standing(store, call)?.clone();
-            end(store, call, &before, &call.body);
+            limits::own_pod(who, call, &before)?;
+            evict::same_uid(&before, &call.body)?;
+            if !call.is_dry_run() {
+                end(store, call, &before, &call.body);
+            }
             Ok(Answer::ok(before))
         }
         _ => Err(Answer::error(405, "MethodNotAllowed", "the fake API server does not know this request")),

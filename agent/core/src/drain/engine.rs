@@ -1,26 +1,22 @@
 //! The pacing of evictions: pods and answers in, orders out. No clock, no I/O; the same inputs give the same orders.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Blocked, DrainOptions, DrainState, Progress, Sort, sort};
+use super::pod::Pod;
+use super::{DrainOptions, DrainState, Progress, Sort, sort};
 use crate::job::{Reason, Trouble};
 use crate::seen::{Owner, PodSeen};
-use crate::time::{Mono, Now, Unix};
+use crate::time::{Mono, Now};
 
 /// How many evictions may await their answer at one time.
 pub const MAX_IN_FLIGHT: usize = 16;
-/// The pause before a refused eviction is tried again, as in `kubectl drain`; doubled with each refusal.
-const FIRST_PAUSE: u64 = 5_000;
-/// The longest pause of our own; the server may ask for a longer one.
-const LONGEST_PAUSE: u64 = 30_000;
 /// After so long a fresh LIST is asked for again: the last one failed, or was lost.
 const LIST_AGAIN: u64 = 10_000;
 /// The least pause between two fresh LISTs, when a watch keeps showing an end that they do not confirm.
 const LIST_PAUSE: u64 = 1_000;
 /// A fresh LIST at least so often, because a watch can go quiet for hours without breaking.
 const LIST_AT_LEAST: u64 = 60_000;
-/// An accepted eviction shows as a deletion time within seconds; if it does not for so long, it is asked for again.
-const ACCEPTED_MUST_SHOW: u64 = 60_000;
 /// So many times a controller's pods are evicted again after it put new ones onto the cordoned node.
 const MAX_ROUNDS: u32 = 3;
 /// So many pods are named in a message.
@@ -44,6 +40,9 @@ pub enum Answer {
     Accepted,
     /// 404, or the UID precondition failed: this pod is gone.
     Gone,
+    /// 403 that no budget explains: to a kubelet a pod that is gone is forbidden, and so is what it may not do. The
+    /// whole chain of causes, for the case that a fresh list still shows the pod.
+    Forbidden(String),
     /// 429 with the cause `DisruptionBudget`.
     Blocked {
         /// The budget, where the server names it.
@@ -89,6 +88,8 @@ pub struct Engine {
     returning: BTreeMap<String, String>,
     /// How often each controller's pods were evicted and new ones came.
     rounds: BTreeMap<OwnerKey, u32>,
+    /// When a pod was last seen to have gone, or agreed to.
+    progressed: Mono,
     /// When the last fresh LIST was taken in.
     confirmed: Option<Mono>,
     /// When a fresh LIST was asked for that has not come yet.
@@ -96,40 +97,7 @@ pub struct Engine {
 }
 
 /// A controller: namespace, kind and name.
-type OwnerKey = (String, String, String);
-
-#[derive(Debug, Clone)]
-struct Pod {
-    namespace: String,
-    name: String,
-    owner: Option<OwnerKey>,
-    /// Its deletion time, as of the last list.
-    deletion: Option<Unix>,
-    /// Which time round its controller put it here.
-    round: u32,
-    standing: Standing,
-    /// Refusals of its eviction in a row.
-    refusals: u32,
-    /// The last refusal, kept while the next try is under way.
-    blocked: Option<Block>,
-}
-
-#[derive(Debug, Clone)]
-enum Standing {
-    /// To be evicted, not before this moment.
-    Due(Mono),
-    /// The eviction was accepted at this moment.
-    Accepted(Mono),
-    /// The server said that it is gone; the next fresh LIST must agree.
-    Gone,
-}
-
-#[derive(Debug, Clone)]
-struct Block {
-    by_budget: bool,
-    budget: Option<String>,
-    message: String,
-}
+pub(super) type OwnerKey = (String, String, String);
 
 impl Engine {
     /// Begins a drain now. With draining switched off it has ended already.
@@ -144,6 +112,7 @@ impl Engine {
             refusals: Vec::new(),
             returning: BTreeMap::new(),
             rounds: BTreeMap::new(),
+            progressed: now.mono,
             confirmed: None,
             asked: None,
         }
@@ -166,9 +135,7 @@ impl Engine {
         self.asked = None;
         self.confirmed = Some(now.mono);
         self.take(now, pods);
-        for pod in self.pods.values_mut().filter(|pod| matches!(pod.standing, Standing::Gone)) {
-            pod.standing = Standing::Due(now.mono.plus(FIRST_PAUSE));
-        }
+        self.pods.values_mut().for_each(|pod| pod.stands_after_all(now));
         if !self.refusals.is_empty() {
             self.state =
                 DrainState::GivenUp(Trouble::new(Reason::DrainBlocked, some_of(&self.refusals, "; ")));
@@ -177,13 +144,18 @@ impl Engine {
         }
     }
 
+    /// The watch broke: what it would have shown, a fresh list must.
+    pub fn lost_sight(&mut self) {
+        self.confirmed = None;
+    }
+
     /// Replaces what has to go by what this list holds; what is known of a pod stays with its UID.
     fn take(&mut self, now: Now, listed: &[PodSeen]) {
         let mut before = std::mem::take(&mut self.pods);
         self.refusals.clear();
         self.returning.clear();
         for seen in listed {
-            let sorted = sort(seen, &self.options);
+            let sorted = sort(seen, &self.options, now.unix);
             match &sorted {
                 Sort::Stays(_) => continue,
                 Sort::Refuses(text) => {
@@ -196,25 +168,19 @@ impl Engine {
             if pod.round >= MAX_ROUNDS && sorted == Sort::Evict {
                 self.returning.insert(seen.uid.clone(), pod.label());
             } else {
-                let blocked = pod.blocked.filter(|_| seen.deletion.is_none());
-                self.pods.insert(seen.uid.clone(), Pod { deletion: seen.deletion, blocked, ..pod });
+                self.pods.insert(seen.uid.clone(), pod.seen_again(seen));
             }
         }
         self.refusals.sort();
+        if !before.is_empty() {
+            self.progressed = now.mono;
+        }
     }
 
     fn new_pod(&self, now: Now, seen: &PodSeen) -> Pod {
         let owner = seen.controller.as_ref().map(|owner| key(&seen.namespace, owner));
-        Pod {
-            namespace: seen.namespace.clone(),
-            name: seen.name.clone(),
-            round: owner.as_ref().and_then(|owner| self.rounds.get(owner)).copied().unwrap_or_default(),
-            owner,
-            deletion: seen.deletion,
-            standing: Standing::Due(now.mono),
-            refusals: 0,
-            blocked: None,
-        }
+        let round = owner.as_ref().and_then(|owner| self.rounds.get(owner)).copied().unwrap_or_default();
+        Pod::new(now, seen, owner, round)
     }
 
     /// Takes in the answer to an order; one that was not awaited changes nothing.
@@ -224,26 +190,14 @@ impl Engine {
             return;
         }
         let Some(pod) = self.pods.get_mut(uid) else { return };
-        match answer {
-            Answer::Accepted => {
-                pod.settle(Standing::Accepted(now.mono));
-                if let Some(owner) = &pod.owner {
-                    let round = self.rounds.entry(owner.clone()).or_default();
-                    *round = (*round).max(pod.round + 1);
-                }
-            }
-            Answer::Gone => pod.settle(Standing::Gone),
-            Answer::Blocked { budget, message, retry_after } => {
-                pod.refuse(now, retry_after, Block { by_budget: true, budget, message });
-            }
-            Answer::Busy { retry_after } => {
-                let message = "the API server has too much to do and asks to try again later".to_owned();
-                pod.refuse(now, retry_after, Block { by_budget: false, budget: None, message });
-            }
-            Answer::Failed(message) => {
-                pod.refuse(now, None, Block { by_budget: false, budget: None, message });
+        if answer == Answer::Accepted {
+            self.progressed = now.mono;
+            if let Some(owner) = &pod.owner {
+                let round = self.rounds.entry(owner.clone()).or_default();
+                *round = (*round).max(pod.round + 1);
             }
         }
+        pod.answer(now, answer);
     }
 
     /// What to do now. Ask after every list and answer, and when the moment of the last [`Next::wake`] has come.
@@ -252,7 +206,7 @@ impl Engine {
         if self.state != DrainState::Draining {
             return Next::default();
         }
-        let list = self.list_due() <= now.mono;
+        let list = self.list_due(now) <= now.mono;
         if list {
             self.asked = Some(now.mono);
         }
@@ -261,19 +215,24 @@ impl Engine {
         Next { evict, list, wake: Some(self.wake(now)) }
     }
 
-    /// The pods that are due, those never refused first: a blocked one holds up nobody.
+    /// The pods that are due, those never refused first, because a blocked one holds up nobody; of several the
+    /// slowest to stop first, because the drain is over when the last has stopped.
     fn orders(&self, now: Now) -> Vec<Order> {
         if !self.refusals.is_empty() {
             return Vec::new();
         }
         let free = MAX_IN_FLIGHT.saturating_sub(self.in_flight.len());
-        let waiting = self.pods.iter().filter(|(uid, _)| !self.in_flight.contains(*uid));
-        let due = waiting.filter_map(|(uid, pod)| Some((pod.due()?, uid, pod)));
+        let held = self.critical_wait();
+        let due = self.waiting().filter(|(_, pod)| !(held && pod.critical));
+        let due = due.filter_map(|(uid, pod)| Some((pod.due()?, uid, pod)));
         let in_turn: BTreeMap<_, _> = due
             .filter(|(at, ..)| *at <= now.mono)
-            .map(|(at, uid, pod)| ((pod.refusals > 0, at, &pod.namespace, &pod.name, uid), pod))
+            .map(|(at, uid, pod)| {
+                let slowest = Reverse(self.options.grace_period.map_or(pod.grace, u64::from));
+                ((pod.is_refused(), at, slowest, &pod.namespace, &pod.name, uid), pod)
+            })
             .collect();
-        let order = |((.., uid), pod): ((_, _, _, _, &String), &Pod)| Order {
+        let order = |((.., uid), pod): ((_, _, _, _, _, &String), &Pod)| Order {
             uid: uid.clone(),
             namespace: pod.namespace.clone(),
             name: pod.name.clone(),
@@ -281,9 +240,18 @@ impl Engine {
         in_turn.into_iter().take(free).map(order).collect()
     }
 
+    /// Whether the system's critical pods wait for others to be gone.
+    fn critical_wait(&self) -> bool {
+        self.options.critical_last && self.pods.values().any(|pod| !pod.critical)
+    }
+
+    fn waiting(&self) -> impl Iterator<Item = (&String, &Pod)> {
+        self.pods.iter().filter(|(uid, _)| !self.in_flight.contains(*uid))
+    }
+
     /// When a fresh LIST is wanted.
-    fn list_due(&self) -> Mono {
-        let over = self.left() == 0 || !self.refusals.is_empty();
+    fn list_due(&self, now: Now) -> Mono {
+        let over = self.left(now) == 0 || !self.refusals.is_empty();
         let wanted = match self.confirmed {
             None => Mono(0),
             Some(at) => at.plus(if over { LIST_PAUSE } else { LIST_AT_LEAST }),
@@ -293,9 +261,11 @@ impl Engine {
 
     /// The next moment at which time alone changes something.
     fn wake(&self, now: Now) -> Mono {
-        let waiting = self.pods.iter().filter(|(uid, _)| !self.in_flight.contains(*uid));
-        let retries = waiting.filter_map(|(_, pod)| pod.due()).filter(|at| *at > now.mono);
-        retries.chain([self.list_due()]).min().unwrap_or(self.deadline).min(self.deadline)
+        let retries = self.waiting().filter_map(|(_, pod)| pod.due());
+        let skips = self.pods.values().filter_map(|pod| pod.skipped_from(&self.options, now));
+        let stuck = self.stuck_from(now);
+        let moments = retries.chain(skips).chain(stuck).filter(|at| *at > now.mono);
+        moments.chain([self.list_due(now)]).min().unwrap_or(self.deadline).min(self.deadline)
     }
 
     /// How the drain stands.
@@ -304,15 +274,15 @@ impl Engine {
         blocked.sort_by(|left, right| left.pod.cmp(&right.pod));
         Progress {
             at: now.mono,
-            left: self.left(),
+            left: self.left(now),
             blocked,
             returning: self.returning.values().cloned().collect(),
             state: self.overdue(now).map_or_else(|| self.state.clone(), DrainState::GivenUp),
         }
     }
 
-    fn left(&self) -> usize {
-        self.pods.values().filter(|pod| !matches!(pod.standing, Standing::Gone)).count()
+    fn left(&self, now: Now) -> usize {
+        self.pods.values().filter(|pod| pod.is_left(&self.options, now)).count()
     }
 
     fn expire(&mut self, now: Now) {
@@ -321,13 +291,32 @@ impl Engine {
         }
     }
 
-    /// Why the drain is given up, if its time is over.
+    /// The moment from which on the drain counts as stuck: nothing went for long, and no pod is within its grace.
+    fn stuck_from(&self, now: Now) -> Option<Mono> {
+        let patience = Some(self.options.no_progress_timeout).filter(|patience| *patience > 0)?;
+        let grace = self.pods.values().filter_map(|pod| pod.grace_ends(now)).max();
+        Some(
+            grace.map_or(self.progressed, |end| end.max(self.progressed)).plus(patience.saturating_mul(1000)),
+        )
+    }
+
+    /// Why the drain is given up, if its time is over or nothing goes any more.
     fn overdue(&self, now: Now) -> Option<Trouble> {
-        if self.state != DrainState::Draining || now.mono < self.deadline {
+        if self.state != DrainState::Draining {
             return None;
         }
-        let by_budget = |pod: &Pod| pod.blocked.as_ref().is_some_and(|block| block.by_budget);
-        let mut left: Vec<_> = self.pods.values().map(|pod| (!by_budget(pod), pod.why_left(now))).collect();
+        let (how_long, key) = if now.mono >= self.deadline {
+            (format!("after {} s", self.options.timeout), "timeout")
+        } else if self.stuck_from(now).is_some_and(|stuck| stuck <= now.mono) {
+            (
+                format!("after {} s in which none went", self.options.no_progress_timeout),
+                "no-progress-timeout",
+            )
+        } else {
+            return None;
+        };
+        let mut left: Vec<_> =
+            self.pods.values().map(|pod| (!pod.is_blocked_by_budget(), pod.why_left(now))).collect();
         left.sort();
         let (reason, advice) = match left.first() {
             Some((false, _)) => {
@@ -336,70 +325,12 @@ impl Engine {
             Some((true, _)) | None => (Reason::DrainTimedOut, "see why they do not end"),
         };
         let pods: Vec<_> = left.into_iter().map(|(_, why)| why).collect();
-        let seconds = self.options.timeout;
         let message = if pods.is_empty() {
-            format!(
-                "the API server gave no fresh list of this node's pods within the {seconds} s of the drain"
-            )
+            format!("the API server gave no fresh list of this node's pods {how_long} of the drain")
         } else {
-            let pods = some_of(&pods, ", ");
-            format!("still here after {seconds} s: {pods}; {advice}, or raise timeout in [drain]")
+            format!("still here {how_long}: {}; {advice}, or raise {key} in [drain]", some_of(&pods, ", "))
         };
         Some(Trouble::new(reason, message))
-    }
-}
-
-impl Pod {
-    fn label(&self) -> String {
-        format!("{}/{}", self.namespace, self.name)
-    }
-
-    /// When it is to be evicted; none while it is going or gone.
-    fn due(&self) -> Option<Mono> {
-        match self.standing {
-            _ if self.deletion.is_some() => None,
-            Standing::Due(at) => Some(at),
-            Standing::Accepted(at) => Some(at.plus(ACCEPTED_MUST_SHOW)),
-            Standing::Gone => None,
-        }
-    }
-
-    fn settle(&mut self, standing: Standing) {
-        self.standing = standing;
-        self.refusals = 0;
-        self.blocked = None;
-    }
-
-    fn refuse(&mut self, now: Now, retry_after: Option<u64>, block: Block) {
-        let pause = LONGEST_PAUSE.min(FIRST_PAUSE << self.refusals.min(8));
-        self.standing = Standing::Due(now.mono.plus(pause.max(retry_after.unwrap_or_default())));
-        self.refusals = self.refusals.saturating_add(1);
-        self.blocked = Some(block);
-    }
-
-    fn blocked(&self) -> Option<Blocked> {
-        let block = self.blocked.as_ref()?;
-        Some(Blocked { pod: self.label(), budget: block.budget.clone(), message: block.message.clone() })
-    }
-
-    /// The pod and what keeps it, for people.
-    fn why_left(&self, now: Now) -> String {
-        let why = match (self.deletion, self.blocked()) {
-            (Some(end), _) if now.unix > end => {
-                format!("still terminating, {} s past its grace period", now.unix.since(end))
-            }
-            (Some(_), _) => "still terminating".to_owned(),
-            (None, Some(Blocked { budget: Some(budget), message, .. })) => {
-                format!("disruption budget {budget}: {message}")
-            }
-            (None, Some(Blocked { budget: None, message, .. })) => message,
-            (None, None) => match self.standing {
-                Standing::Due(_) => "not evicted yet".to_owned(),
-                Standing::Accepted(_) => "evicted, not gone yet".to_owned(),
-                Standing::Gone => "gone, says the API server, not yet its list".to_owned(),
-            },
-        };
-        format!("{} ({why})", self.label())
     }
 }
 

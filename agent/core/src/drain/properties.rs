@@ -22,6 +22,8 @@ prop_compose! {
         empty_dir: bool,
         finished in prop::bool::weighted(0.1),
         going in prop::bool::weighted(0.1),
+        critical in prop::bool::weighted(0.1),
+        grace in 0..100_u64,
     ) -> PodSeen {
         PodSeen {
             namespace: "default".to_owned(),
@@ -36,6 +38,8 @@ prop_compose! {
             empty_dir,
             finished,
             deletion: going.then_some(Unix(5)),
+            critical,
+            grace,
             ..PodSeen::default()
         }
     }
@@ -55,6 +59,7 @@ fn answer() -> impl Strategy<Value = Answer> {
         Just(Answer::Accepted),
         Just(Answer::Gone),
         Just(Answer::Failed("no answer".to_owned())),
+        Just(Answer::Forbidden("no".to_owned())),
         retry_after().prop_map(|retry_after| Answer::Busy { retry_after }),
         retry_after().prop_map(|retry_after| Answer::Blocked {
             budget: None,
@@ -65,9 +70,21 @@ fn answer() -> impl Strategy<Value = Answer> {
 }
 
 fn options() -> impl Strategy<Value = DrainOptions> {
-    (any::<bool>(), any::<bool>(), 1..600_u64).prop_map(|(force, delete_emptydir_data, timeout)| {
-        DrainOptions { force, delete_emptydir_data, timeout, ..DrainOptions::default() }
-    })
+    let patience = prop_oneof![Just(0), 1..300_u64];
+    (any::<[bool; 4]>(), 1..600_u64, patience.clone(), patience).prop_map(
+        |([force, delete_emptydir_data, ignore_daemonsets, critical_last], timeout, stuck, skip)| {
+            DrainOptions {
+                force,
+                delete_emptydir_data,
+                ignore_daemonsets,
+                critical_last,
+                timeout,
+                no_progress_timeout: stuck,
+                skip_wait_for_delete_timeout: skip,
+                ..DrainOptions::default()
+            }
+        },
+    )
 }
 
 /// Something that happens to a drain.
@@ -139,12 +156,12 @@ impl Watched {
         for order in &next.evict {
             let pod = self.listed.iter().find(|pod| pod.uid == order.uid && pod.name == order.name);
             let pod = pod.ok_or_else(|| TestCaseError::fail(format!("{order:?} is not in the last list")))?;
-            prop_assert_eq!(sort(pod, &self.options), Sort::Evict);
+            prop_assert_eq!(sort(pod, &self.options, at(self.now).unix), Sort::Evict);
             prop_assert!(!self.waiting.contains(&order.uid), "{} a second time", order.uid);
             self.waiting.push(order.uid.clone());
         }
         prop_assert!(self.waiting.len() <= MAX_IN_FLIGHT);
-        let refuses = |pod: &PodSeen| matches!(sort(pod, &self.options), Sort::Refuses(_));
+        let refuses = |pod: &PodSeen| matches!(sort(pod, &self.options, at(self.now).unix), Sort::Refuses(_));
         prop_assert!(next.evict.is_empty() || !self.listed.iter().any(refuses));
         prop_assert!(next.wake.is_none_or(|wake| wake.0 > self.now), "woken in the past: {next:?}");
         let state = self.engine.progress(at(self.now)).state;
@@ -191,7 +208,7 @@ proptest! {
         let mut drain = Watched::new(DrainOptions { force: true, ..DrainOptions::default() });
         let staying: BTreeSet<_> = here
             .iter()
-            .filter(|pod| matches!(sort(pod, &drain.options), Sort::Stays(_)))
+            .filter(|pod| matches!(sort(pod, &drain.options, at(drain.now).unix), Sort::Stays(_)))
             .map(|pod| pod.uid.clone())
             .collect();
         for _ in 0..2_000 {
@@ -229,7 +246,7 @@ proptest! {
                 drain.take(Event::Answer(0, if blocks { refusal } else { Answer::Accepted }));
             }
         }
-        let due = pods.iter().filter(|pod| sort(pod, &drain.options) == Sort::Evict);
+        let due = pods.iter().filter(|pod| sort(pod, &drain.options, at(drain.now).unix) == Sort::Evict);
         prop_assert_eq!(tried, due.map(|pod| pod.uid.clone()).collect::<BTreeSet<_>>());
     }
 

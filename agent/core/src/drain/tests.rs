@@ -36,7 +36,11 @@ fn blocked() -> Answer {
 
 /// A drain that has taken in a fresh list at the start.
 fn begun(pods: &[PodSeen]) -> Engine {
-    let mut engine = Engine::new(DrainOptions::default(), at(0));
+    begun_with(DrainOptions { no_progress_timeout: 0, ..DrainOptions::default() }, pods)
+}
+
+fn begun_with(options: DrainOptions, pods: &[PodSeen]) -> Engine {
+    let mut engine = Engine::new(options, at(0));
     engine.confirmed(at(0), pods);
     engine
 }
@@ -53,6 +57,7 @@ fn pods_are_sorted_as_kubectl_drain_sorts_them() {
     let usual = DrainOptions::default();
     let force = DrainOptions { force: true, ..usual.clone() };
     let keep = DrainOptions { delete_emptydir_data: false, ..usual.clone() };
+    let strict = DrainOptions { ignore_daemonsets: false, ..force.clone() };
     let plain = pod("a");
     let daemon = PodSeen { controller: Some(owner("DaemonSet", "apps/v1")), ..plain.clone() };
     let other_daemon =
@@ -68,6 +73,8 @@ fn pods_are_sorted_as_kubectl_drain_sorts_them() {
         ("a DaemonSet's", daemon.clone(), &force, "stays"),
         ("a DaemonSet's, failed", finished(&daemon), &usual, "stays"),
         ("a DaemonSet's, terminating", going(&daemon), &usual, "stays"),
+        ("a DaemonSet's that may not be passed over", daemon.clone(), &strict, "refuses"),
+        ("a DaemonSet's, failed, all the same", finished(&daemon), &strict, "stays"),
         ("another project's DaemonSet's", other_daemon, &usual, "evict"),
         ("a mirror", mirror.clone(), &force, "stays"),
         ("a mirror, finished", finished(&mirror), &force, "stays"),
@@ -86,7 +93,7 @@ fn pods_are_sorted_as_kubectl_drain_sorts_them() {
         ("finished and terminating", going(&finished(&plain)), &usual, "going"),
     ];
     for (what, pod, options, expected) in cases {
-        let sorted = match sort(&pod, options) {
+        let sorted = match sort(&pod, options, Unix(1)) {
             Sort::Evict => "evict",
             Sort::Going => "going",
             Sort::Stays(_) => "stays",
@@ -101,11 +108,14 @@ fn a_refusal_names_the_pod_and_the_key_that_allows_it() {
     let naked = PodSeen { controller: None, ..pod("a") };
     let scratch = PodSeen { empty_dir: true, ..pod("b") };
     let keep = DrainOptions { delete_emptydir_data: false, ..DrainOptions::default() };
+    let daemon = PodSeen { controller: Some(owner("DaemonSet", "apps/v1")), ..pod("c") };
+    let strict = DrainOptions { ignore_daemonsets: false, ..DrainOptions::default() };
     for (pod, options, words) in [
+        (daemon, strict, ["pod default/c", "ignore-daemonsets = true in [drain]"]),
         (naked, DrainOptions::default(), ["pod default/a", "force = true in [drain]"]),
         (scratch, keep, ["pod default/b", "delete-emptydir-data = true in [drain]"]),
     ] {
-        let Sort::Refuses(text) = sort(&pod, &options) else { panic!("evicted {pod:?}") };
+        let Sort::Refuses(text) = sort(&pod, &options, Unix(1)) else { panic!("evicted {pod:?}") };
         assert!(words.iter().all(|word| text.contains(word)), "{text}");
     }
 }
@@ -346,6 +356,10 @@ fn a_drain_that_never_saw_a_list_says_so_when_its_time_is_over() {
     let mut engine = Engine::new(DrainOptions::default(), at(0));
     engine.next(at(0));
     assert!(trouble(&engine, at(3_600_000)).message.contains("no fresh list"));
+    assert!(
+        trouble(&engine, at(900_000)).message.contains("no fresh list"),
+        "nor for so long without progress"
+    );
 }
 
 #[test]
@@ -354,4 +368,89 @@ fn a_message_names_ten_pods_and_counts_the_rest() {
     let message = trouble(&engine, at(3_600_000)).message;
     assert!(message.contains("default/p009") && !message.contains("default/p010"), "{message}");
     assert!(message.contains("and 15 more"), "{message}");
+}
+
+#[test]
+fn the_slowest_stoppers_go_first() {
+    let grace = |name: &str, grace| PodSeen { grace, ..pod(name) };
+    let mut engine = begun(&[grace("a", 5), grace("b", 300), grace("c", 30)]);
+    assert_eq!(names(&engine.next(at(0))), ["b", "c", "a"]);
+}
+
+#[test]
+fn critical_pods_go_last_where_that_is_wanted() {
+    let critical = PodSeen { critical: true, ..pod("a") };
+    let here = [critical.clone(), pod("b")];
+    assert_eq!(names(&begun(&here).next(at(0))), ["a", "b"]);
+    let options = DrainOptions { critical_last: true, ..DrainOptions::default() };
+    let mut engine = begun_with(options, &here);
+    assert_eq!(names(&engine.next(at(0))), ["b"]);
+    engine.answer(at(0), "uid-b", Answer::Accepted);
+    engine.list(at(1), &[critical.clone(), PodSeen { deletion: Some(Unix(1_700_000_030)), ..pod("b") }]);
+    assert_eq!(names(&engine.next(at(1))), Vec::<&str>::new(), "b has not stopped yet");
+    engine.list(at(2), &[critical]);
+    assert_eq!(names(&engine.next(at(2))), ["a"]);
+}
+
+#[test]
+fn a_drain_in_which_nothing_goes_for_long_is_given_up_before_its_time() {
+    let mut engine = begun_with(DrainOptions::default(), &pods(2));
+    engine.next(at(0));
+    engine.answer(at(1_000), "uid-p000", Answer::Accepted);
+    engine.answer(at(1_000), "uid-p001", blocked());
+    engine.list(at(60_000), &pods(2)[1..]);
+    assert_eq!(engine.progress(at(959_999)).state, DrainState::Draining, "a pod went at 60 s");
+    assert!(engine.next(at(959_999)).wake <= Some(Mono(960_000)));
+    let trouble = trouble(&engine, at(960_000));
+    assert_eq!(trouble.reason, Reason::DrainBlocked);
+    for words in ["after 900 s in which none went", "default/p001", "no-progress-timeout"] {
+        assert!(trouble.message.contains(words), "{}", trouble.message);
+    }
+}
+
+#[test]
+fn a_pod_within_its_grace_period_is_progress() {
+    let slow = PodSeen { deletion: Some(Unix(1_700_002_000)), grace: 2_000, ..pod("a") };
+    let engine = begun_with(DrainOptions::default(), &[slow]);
+    assert_eq!(engine.progress(at(2_899_999)).state, DrainState::Draining);
+    assert_eq!(trouble(&engine, at(2_900_000)).reason, Reason::DrainTimedOut);
+}
+
+#[test]
+fn a_pod_that_terminates_for_ever_names_its_finalizers_or_its_kubelet() {
+    let stuck = PodSeen { deletion: Some(Unix(1_700_000_030)), ..pod("a") };
+    let held = PodSeen { finalizers: vec!["example.com/hold".to_owned()], ..stuck.clone() };
+    for (pod, words) in [(stuck, "kubelet or container runtime"), (held, "finalizers example.com/hold")] {
+        let message = trouble(&begun(&[pod]), at(3_600_000)).message;
+        assert!(message.contains("3570 s past its grace period") && message.contains(words), "{message}");
+    }
+}
+
+#[test]
+fn a_pod_that_terminates_for_too_long_is_passed_over_where_that_is_wanted() {
+    let stuck = PodSeen { deletion: Some(Unix(1_700_000_030)), ..pod("a") };
+    let options = DrainOptions { skip_wait_for_delete_timeout: 60, ..DrainOptions::default() };
+    let mut engine = begun_with(options, std::slice::from_ref(&stuck));
+    let next = engine.next(at(1_000));
+    assert_eq!((engine.progress(at(90_000)).left, next.wake), (1, Some(Mono(60_000))));
+    engine.confirmed(at(60_000), std::slice::from_ref(&stuck));
+    assert_eq!(engine.next(at(60_000)).wake, Some(Mono(91_000)), "61 s after its grace period of 30 s");
+    assert!(engine.next(at(91_000)).list);
+    engine.confirmed(at(91_001), &[stuck]);
+    assert_eq!(engine.progress(at(91_001)).state, DrainState::Drained);
+}
+
+#[test]
+fn a_forbidden_pod_is_gone_if_a_fresh_list_agrees_and_is_told_if_it_does_not() {
+    let mut engine = begun(&pods(1));
+    engine.next(at(0));
+    engine.answer(at(1), "uid-p000", Answer::Forbidden("no permission".to_owned()));
+    assert_eq!((engine.progress(at(1)).left, engine.progress(at(1)).blocked.len()), (0, 0));
+    let mut gone = engine.clone();
+    gone.confirmed(at(2_000), &[]);
+    assert_eq!(gone.progress(at(2_000)).state, DrainState::Drained);
+    engine.confirmed(at(2_000), &pods(1));
+    let progress = engine.progress(at(2_000));
+    assert_eq!((progress.left, progress.blocked[0].message.as_str()), (1, "no permission"));
+    assert_eq!(names(&engine.next(at(7_000))), ["p000"]);
 }
