@@ -28,7 +28,7 @@ const ASSETS: &str = "KUBEBUILDER_ASSETS";
 /// What runs in the controller manager. Not what keeps nodes and pods in order: there is no kubelet whose heartbeats
 /// would satisfy it, and tests make owners and nodes up.
 const CONTROLLERS: &str = "certificatesigningrequest-signing-controller,disruption-controller,namespace-controller,\
-     root-ca-certificate-publisher-controller,serviceaccount-controller";
+     root-ca-certificate-publisher-controller,serviceaccount-controller,validatingadmissionpolicy-status-controller";
 
 const READY_LIMIT: Duration = Duration::from_mins(1);
 
@@ -241,7 +241,7 @@ impl HostControlPlane {
         Ok(path)
     }
 
-    /// Applies the agents' namespace and RBAC rules.
+    /// Applies the agents' namespace, RBAC rules and admission policy.
     ///
     /// # Errors
     /// If kubectl fails.
