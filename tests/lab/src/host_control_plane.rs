@@ -3,6 +3,7 @@
 //! For tests of what the API server decides (authorization, NodeRestriction, conflicts), in seconds and without root.
 
 use std::fs;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
@@ -306,7 +307,11 @@ impl HostControlPlane {
     }
 
     fn kubeconfig_of(&self, name: &str) -> PathBuf {
-        self.directory.join(format!("{}.kubeconfig", name.replace(':', "_")))
+        // A name may be longer than a file's, and have slashes in it.
+        let mut hasher = DefaultHasher::new();
+        name.hash(&mut hasher);
+        let plain: String = name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).take(40).collect();
+        self.directory.join(format!("{plain}-{:x}.kubeconfig", hasher.finish()))
     }
 
     fn file(&self, name: &str) -> String {
