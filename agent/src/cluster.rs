@@ -16,6 +16,8 @@ mod drain;
 mod error;
 mod events;
 mod fleet;
+#[cfg(test)]
+mod fuzz;
 mod known;
 mod kubeadm_config;
 mod leases;

@@ -67,6 +67,11 @@ impl JobId {
     pub fn new(target: Version, since: Unix) -> Self {
         Self(format!("{target}-{:x}", since.0))
     }
+
+    /// Whether it can be part of the names of units and directories.
+    pub fn is_plain(&self) -> bool {
+        is_plain(&self.0) && !self.0.starts_with(['-', '.'])
+    }
 }
 
 /// Who holds a Lease: node name, Node UID and job (design rule 12).
@@ -93,10 +98,9 @@ impl Holder {
         let whole = parts.next().is_none()
             && (1..=253).contains(&node.len())
             && node.bytes().all(lower)
-            && is_plain(uid)
-            && is_plain(job)
-            && !job.starts_with(['-', '.']);
-        whole.then(|| Self { node: node.to_owned(), uid: uid.to_owned(), job: JobId(job.to_owned()) })
+            && is_plain(uid);
+        let job = JobId(job.to_owned());
+        (whole && job.is_plain()).then(|| Self { node: node.to_owned(), uid: uid.to_owned(), job })
     }
 }
 

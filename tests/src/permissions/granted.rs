@@ -10,6 +10,8 @@ use super::{Identity, NEEDED, Need};
 /// The group of coordination identities, and what their names begin with.
 const GROUP: &str = "node-upgrade-agents";
 const USERS: &str = "node-upgrade-agent:";
+/// What the API server says when the admission policy refuses something.
+const POLICY: &str = "ValidatingAdmissionPolicy";
 
 /// One verb on one resource.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -125,7 +127,7 @@ pub struct Asked {
     /// Every kind of request.
     pub all: BTreeSet<Grant>,
     /// Those that were forbidden, with the server's words.
-    pub refused: Vec<String>,
+    pub refused: Vec<(Grant, String)>,
 }
 
 /// Reads what the coordination identities asked for.
@@ -143,25 +145,30 @@ pub fn asked(log: &str) -> Asked {
         let below = text(&about["subresource"]);
         let slash = if below.is_empty() { "" } else { "/" };
         let resource = format!("{}{slash}{below}", text(&about["resource"]));
-        asked.all.insert(Grant {
+        let request = Grant {
             verb: text(&event["verb"]),
             resource: named(&resource, &text(&about["apiGroup"])),
             namespace: text(&about["namespace"]),
             name: text(&about["name"]),
-        });
+        };
+        asked.all.insert(request.clone());
         if matches!(event["responseStatus"]["code"].as_u64(), Some(401 | 403)) {
             let (who, why) = (&event["user"]["username"], &event["responseStatus"]["message"]);
-            asked.refused.push(format!("{who} {} {}: {why}", event["verb"], event["requestURI"]));
+            asked.refused.push((request, format!("{who} {} {}: {why}", event["verb"], event["requestURI"])));
         }
     }
     asked
 }
 
 /// Holds what was asked to what is granted, both ways: the differences, for people.
+///
+/// An API server that has just started refuses what it will allow a moment later, so a refusal by RBAC of something that
+/// is granted is none; one by the admission policy always is.
 pub fn differences(granted: &BTreeSet<Grant>, asked: &Asked) -> Vec<String> {
     let covered = |asked: &Grant| granted.iter().any(|grant| grant.covers(asked));
     let used = |grant: &Grant| asked.all.iter().any(|asked| grant.covers(asked));
-    let refused = asked.refused.iter().map(|what| format!("was refused: {what}"));
+    let in_earnest = |(request, why): &&(Grant, String)| !covered(request) || why.contains(POLICY);
+    let refused = asked.refused.iter().filter(in_earnest).map(|(_, why)| format!("was refused: {why}"));
     let beyond =
         asked.all.iter().filter(|asked| !covered(asked)).map(|asked| format!("asked without grant: {asked:?}"));
     let idle = granted.iter().filter(|grant| !used(grant)).map(|grant| format!("granted, never asked: {grant:?}"));
@@ -216,8 +223,8 @@ mod tests {
             .to_string()
         };
         let granted = granted(&objects()).unwrap();
-        let asked = asked(&[line("get", 200), line("delete", 403)].join("\n"));
-        let found = differences(&granted, &asked);
+        let log = [line("get", 403), line("get", 200), line("delete", 403)].join("\n");
+        let found = differences(&granted, &asked(&log));
         assert_eq!(found.len(), 4, "{found:?}");
         assert!(found[0].starts_with("was refused") && found[1].starts_with("asked without grant"));
         assert!(found[2..].iter().all(|idle| idle.starts_with("granted, never asked")));
