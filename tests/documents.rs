@@ -130,7 +130,8 @@ fn the_policy_to_create_has_every_key_at_its_default_and_is_not_applied_with_the
 #[test]
 fn the_admission_policy_knows_the_protocol_and_the_bounds_that_agents_keep() {
     let manifest = document("packaging/kubernetes/admission.yaml");
-    let protocol = format!("'node-upgrade-agent/protocol'].orValue('') in ['{}']", upgrade_core::policy::PROTOCOL);
+    let protocol =
+        format!("'node-upgrade-agent/protocol'].orValue('') in ['{}']", upgrade_core::policy::PROTOCOL);
     assert!(manifest.contains(&protocol), "{protocol}");
     let mark = format!("'node-upgrade-agent/degraded'].size() <= {})", upgrade_core::text::NOTE);
     assert!(manifest.contains(&mark), "{mark}");

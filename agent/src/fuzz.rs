@@ -9,10 +9,54 @@ use serde_json::Value;
 /// Any text, and pieces that mean something to somebody.
 pub(crate) fn hostile() -> impl Strategy<Value = String> {
     let pieces = prop::sample::select(vec![
-        "-", "--", "-o", "/", "..", "../..", ".", " ", "\n", "\n\n", "\t", "\r", "\0", "\u{1b}[2J", "\u{9b}", "=", "~", "+", ":",
-        ";", "|", "#", "\\", "\\\n", "\"", "'", "$(id)", "%s", "(", "{", "[", "1.36.3", "1.36.3-1.1", "v1.36.3", "Inst", "Remv",
-        "Package:", "Status:", "kubelet", "kubeadm", "unknown flag: --", "invalid argument \"", "\" for \"", "é", "\u{202e}",
-        "18446744073709551616", "-1", "null",
+        "-",
+        "--",
+        "-o",
+        "/",
+        "..",
+        "../..",
+        ".",
+        " ",
+        "\n",
+        "\n\n",
+        "\t",
+        "\r",
+        "\0",
+        "\u{1b}[2J",
+        "\u{9b}",
+        "=",
+        "~",
+        "+",
+        ":",
+        ";",
+        "|",
+        "#",
+        "\\",
+        "\\\n",
+        "\"",
+        "'",
+        "$(id)",
+        "%s",
+        "(",
+        "{",
+        "[",
+        "1.36.3",
+        "1.36.3-1.1",
+        "v1.36.3",
+        "Inst",
+        "Remv",
+        "Package:",
+        "Status:",
+        "kubelet",
+        "kubeadm",
+        "unknown flag: --",
+        "invalid argument \"",
+        "\" for \"",
+        "é",
+        "\u{202e}",
+        "18446744073709551616",
+        "-1",
+        "null",
     ]);
     prop_oneof![
         2 => any::<String>(),
@@ -66,8 +110,12 @@ pub(crate) fn mangled_json(sample: Value) -> impl Strategy<Value = Value> {
 /// Where every value stands.
 fn paths(value: &Value, at: String) -> Vec<String> {
     let below: Vec<(String, &Value)> = match value {
-        Value::Object(map) => map.iter().map(|(key, value)| (key.replace('~', "~0").replace('/', "~1"), value)).collect(),
-        Value::Array(list) => list.iter().enumerate().map(|(index, value)| (index.to_string(), value)).collect(),
+        Value::Object(map) => {
+            map.iter().map(|(key, value)| (key.replace('~', "~0").replace('/', "~1"), value)).collect()
+        }
+        Value::Array(list) => {
+            list.iter().enumerate().map(|(index, value)| (index.to_string(), value)).collect()
+        }
         _ => Vec::new(),
     };
     let mut all: Vec<String> =

@@ -37,7 +37,11 @@ async fn furnish_leases(bench: &Bench) {
     let notes = json!({"node-upgrade-agent/protocol": "1"});
     for (name, holder) in [("slot-0", OTHER), ("slot-1", ""), ("control-plane", OWN)] {
         let metadata = json!({"name": name, "labels": held(!holder.is_empty()), "annotations": notes});
-        let spec = if holder.is_empty() { json!({}) } else { json!({"holderIdentity": format!("{holder}/uid/job")}) };
+        let spec = if holder.is_empty() {
+            json!({})
+        } else {
+            json!({"holderIdentity": format!("{holder}/uid/job")})
+        };
         bench.make_lease(&metadata, &spec).await;
     }
 }
@@ -58,7 +62,8 @@ async fn attempt(bench: &Bench, attempt: &Attempt) -> Wire {
         Identity::Kubelet => &bench.kubelet,
         Identity::Coordination => &bench.agent,
     };
-    let mut body = if attempt.body.is_empty() { Value::Null } else { serde_json::from_str(attempt.body).unwrap() };
+    let mut body =
+        if attempt.body.is_empty() { Value::Null } else { serde_json::from_str(attempt.body).unwrap() };
     if let Some(path) = attempt.request.strip_prefix("PUT ") {
         body = changed(&bench.admin, path, &body).await;
     }
@@ -79,7 +84,9 @@ async fn changed(admin: &Client, path: &str, patch: &Value) -> Value {
 fn words(guard: Guard) -> &'static [&'static str] {
     match guard {
         Guard::Rbac | Guard::NodeAuthorizer => &[" cannot "],
-        Guard::NodeRestriction => &["is not allowed to", "can only", "only allowed to", "pod does not exist", "not bound"],
+        Guard::NodeRestriction => {
+            &["is not allowed to", "can only", "only allowed to", "pod does not exist", "not bound"]
+        }
         Guard::Policy => &["ValidatingAdmissionPolicy 'node-upgrade-agent-leases'"],
     }
 }

@@ -152,11 +152,7 @@ pub struct Attempt {
 
 /// The rows of a table of `docs/security.md` about this identity's needs.
 pub fn rows_of_needs(who: Identity) -> Vec<String> {
-    NEEDED
-        .iter()
-        .filter(|need| need.who == who)
-        .map(|need| format!("| `{need}` | {} |", need.why))
-        .collect()
+    NEEDED.iter().filter(|need| need.who == who).map(|need| format!("| `{need}` | {} |", need.why)).collect()
 }
 
 /// The rows of the table of what is refused: several requests can be one row.

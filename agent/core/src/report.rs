@@ -194,7 +194,12 @@ fn bounded(report: Report) -> Report {
     Report {
         target: report.target.map(|target| text::shortened(&target, text::WORD)),
         message: text::shortened(&report.message, text::MESSAGE),
-        notes: report.notes.into_iter().take(TOLD).map(|note| text::shortened(&note, 2 * text::WORD)).collect(),
+        notes: report
+            .notes
+            .into_iter()
+            .take(TOLD)
+            .map(|note| text::shortened(&note, 2 * text::WORD))
+            .collect(),
         drain,
         ..report
     }

@@ -58,5 +58,6 @@ mod tests {
         }
     }
 
-    const SAMPLE: &str = "apiServer:\n  kubernetesVersion: v1.1.1\nkubernetesVersion: v1.36.2\nnetworking: {}\n";
+    const SAMPLE: &str =
+        "apiServer:\n  kubernetesVersion: v1.1.1\nkubernetesVersion: v1.36.2\nnetworking: {}\n";
 }

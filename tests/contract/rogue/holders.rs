@@ -30,10 +30,31 @@ async fn a_holder_is_the_whole_name_of_the_asking_node_a_uid_and_a_job() {
     assert_eq!(good.code, 201, "{good:?}");
     let long = "x".repeat(65);
     for holder in [
-        "n1", "n1/", "n1//", "n1//job", "n1/uid/", "n1/uid", "/uid/job", "n1/uid/job/more", "n10/uid/job", "n/uid/job",
-        "n1-b/uid/job", "n1.b/uid/job", "N1/uid/job", " n1/uid/job", "n1 /uid/job", "n1/uid/job ", "n1/uid/job\n",
-        "n1/uid/jo\nb", "\nn1/uid/job", "n1/uid/job\u{0}", "n1/uid/jöb", "n2/n1/uid/job", "node-upgrade-agent:n1/uid/job",
-        &format!("n1/{long}/job"), &format!("n1/uid/{long}"),
+        "n1",
+        "n1/",
+        "n1//",
+        "n1//job",
+        "n1/uid/",
+        "n1/uid",
+        "/uid/job",
+        "n1/uid/job/more",
+        "n10/uid/job",
+        "n/uid/job",
+        "n1-b/uid/job",
+        "n1.b/uid/job",
+        "N1/uid/job",
+        " n1/uid/job",
+        "n1 /uid/job",
+        "n1/uid/job ",
+        "n1/uid/job\n",
+        "n1/uid/jo\nb",
+        "\nn1/uid/job",
+        "n1/uid/job\u{0}",
+        "n1/uid/jöb",
+        "n2/n1/uid/job",
+        "node-upgrade-agent:n1/uid/job",
+        &format!("n1/{long}/job"),
+        &format!("n1/uid/{long}"),
     ] {
         let answer = claim(agent, holder).await;
         assert_eq!(answer.code, 403, "{holder:?}: {answer:?}");
@@ -61,10 +82,24 @@ async fn no_name_of_a_node_passes_for_another() {
 #[tokio::test]
 async fn members_of_the_group_with_any_other_name_hold_nothing() {
     let Some(real) = Real::begin().await else { return };
-    for name in ["node-upgrade-agent", "node-upgrade-agent:", "n1", "system:node:n1", "node-upgrade-agent:n1/uid", "x"] {
+    for name in [
+        "node-upgrade-agent",
+        "node-upgrade-agent:",
+        "n1",
+        "system:node:n1",
+        "node-upgrade-agent:n1/uid",
+        "x",
+    ] {
         let kubeconfig = real.control_plane.user_kubeconfig("node-upgrade-agents", name).unwrap();
         let member = client(&kubeconfig).await;
-        for holder in ["n1/uid/job", "/uid/job", "node-upgrade-agent/uid/job", "x/uid/job", "uid/job/", "n1/uid/uid/job"] {
+        for holder in [
+            "n1/uid/job",
+            "/uid/job",
+            "node-upgrade-agent/uid/job",
+            "x/uid/job",
+            "uid/job/",
+            "n1/uid/uid/job",
+        ] {
             let answer = claim(&member, holder).await;
             assert_eq!(answer.code, 403, "{name} names {holder}: {answer:?}");
         }
@@ -82,7 +117,11 @@ async fn a_former_holder_changes_the_lease_no_more() {
     let path = format!("{LEASES}/slot-0");
     let mut freed = ask(&bench.agent, &format!("GET {path}"), &Value::Null).await.body;
     freed["metadata"]["annotations"]["node-upgrade-agent/degraded"] = "by a former holder".into();
-    assert_eq!(ask(&bench.agent, &format!("PUT {path}"), &freed).await.code, 403, "a free Lease bears no mark");
+    assert_eq!(
+        ask(&bench.agent, &format!("PUT {path}"), &freed).await.code,
+        403,
+        "a free Lease bears no mark"
+    );
     bench.other.claim(lease, &theirs).await;
     let taken = ask(&bench.agent, &format!("GET {path}"), &Value::Null).await.body;
     let answer = ask(&bench.agent, &format!("PUT {path}"), &taken).await;
@@ -96,11 +135,17 @@ async fn an_administrator_frees_a_lease_as_the_guide_says() {
     let lease = upgrade_core::job::LeaseName::Slot(0);
     let mine = super::super::bench::holder("n1");
     real.bench.own.claim(lease, &mine).await;
-    let line = include_str!("../../../docs/usage.md").lines().find(|line| line.contains("patch lease slot-0")).unwrap();
+    let line = include_str!("../../../docs/usage.md")
+        .lines()
+        .find(|line| line.contains("patch lease slot-0"))
+        .unwrap();
     let arguments: Vec<&str> = line.strip_prefix("kubectl ").unwrap().split(' ').collect();
     let arguments: Vec<&str> = arguments.iter().map(|word| word.trim_matches('\'')).collect();
     real.control_plane.kubectl(&arguments).unwrap();
     assert_eq!(real.bench.lease("slot-0").await.spec.unwrap().holder_identity, None);
     let again = real.bench.other.claim(lease, &super::super::bench::holder("n2")).await;
-    assert!(super::super::bench::is_held(super::super::bench::lease_seen(&again)), "a Lease freed by hand can be claimed");
+    assert!(
+        super::super::bench::is_held(super::super::bench::lease_seen(&again)),
+        "a Lease freed by hand can be claimed"
+    );
 }

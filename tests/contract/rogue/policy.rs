@@ -23,7 +23,8 @@ async fn the_api_server_finds_no_fault_in_the_policies_types() {
         let limit = std::time::Duration::from_secs(30);
         let policy = tokio::time::timeout(limit, await_condition(policies, name, checked)).await;
         let status = policy.unwrap().unwrap().unwrap().status.unwrap();
-        let warnings = status.type_checking.and_then(|checking| checking.expression_warnings).unwrap_or_default();
+        let warnings =
+            status.type_checking.and_then(|checking| checking.expression_warnings).unwrap_or_default();
         assert!(warnings.is_empty(), "{warnings:#?}");
     }
 }

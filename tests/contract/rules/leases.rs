@@ -78,7 +78,10 @@ pub(crate) async fn a_mark_is_no_longer_than_the_admission_policy_lets_it_be(ben
     let said = format!("apt failed: {} E: no space left", "é\u{1b}".repeat(4000));
     assert!(is_held(lease_seen(&bench.own.renew(SLOT, &holder(OWN), Some(&said)).await)));
     let mark = &bench.lease("slot-0").await.metadata.annotations.unwrap()["node-upgrade-agent/degraded"];
-    assert!(mark.starts_with("apt failed") && mark.ends_with("no space left") && mark.len() <= 1024, "{mark}");
+    assert!(
+        mark.starts_with("apt failed") && mark.ends_with("no space left") && mark.len() <= 1024,
+        "{mark}"
+    );
 }
 
 pub(crate) async fn a_lease_that_is_lost_or_gone_is_not_renewed(bench: &Bench) {

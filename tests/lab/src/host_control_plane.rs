@@ -310,7 +310,8 @@ impl HostControlPlane {
         // A name may be longer than a file's, and have slashes in it.
         let mut hasher = DefaultHasher::new();
         name.hash(&mut hasher);
-        let plain: String = name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).take(40).collect();
+        let plain: String =
+            name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).take(40).collect();
         self.directory.join(format!("{plain}-{:x}.kubeconfig", hasher.finish()))
     }
 

@@ -6,12 +6,7 @@
 use super::Guard::{self, NodeAuthorizer, NodeRestriction, Policy, Rbac};
 use super::{Attempt, Identity};
 
-const fn kubelet(
-    what: &'static str,
-    guard: Guard,
-    request: &'static str,
-    body: &'static str,
-) -> Attempt {
+const fn kubelet(what: &'static str, guard: Guard, request: &'static str, body: &'static str) -> Attempt {
     Attempt { who: Identity::Kubelet, what, request, body, guard }
 }
 
@@ -28,13 +23,15 @@ const EVICT: &str =
 const OURS: &str = r#"{"spec":{"holderIdentity":"n1/uid/job"}}"#;
 const THEIRS: &str = r#"{"metadata":{"labels":{"node-upgrade-agent/held":"true"}},
     "spec":{"holderIdentity":"n2/uid/job"}}"#;
-const FREE: &str = r#"{"metadata":{"labels":{"node-upgrade-agent/held":"false"}},"spec":{"holderIdentity":null}}"#;
+const FREE: &str =
+    r#"{"metadata":{"labels":{"node-upgrade-agent/held":"false"}},"spec":{"holderIdentity":null}}"#;
 const POD: &str = r#"{"apiVersion":"v1","kind":"Pod","metadata":{"name":"new"},
     "spec":{"nodeName":"n1","containers":[{"name":"main","image":"registry.example/web:1"}]}}"#;
 const CLUSTER_ADMIN: &str = r#"{"apiVersion":"rbac.authorization.k8s.io/v1","kind":"ClusterRoleBinding",
     "metadata":{"name":"mine"},"roleRef":{"apiGroup":"rbac.authorization.k8s.io","kind":"ClusterRole",
     "name":"cluster-admin"},"subjects":[{"apiGroup":"rbac.authorization.k8s.io","kind":"Group","name":"system:nodes"}]}"#;
-const TOKEN: &str = r#"{"apiVersion":"authentication.k8s.io/v1","kind":"TokenRequest","spec":{"audiences":[]}}"#;
+const TOKEN: &str =
+    r#"{"apiVersion":"authentication.k8s.io/v1","kind":"TokenRequest","spec":{"audiences":[]}}"#;
 const APPROVE: &str = r#"{"status":{"conditions":[{"type":"Approved","status":"True","reason":"Rogue"}]}}"#;
 
 /// A Lease to create, with this name and holder.
@@ -86,17 +83,33 @@ pub const DENIED: &[Attempt] = &[
     kubelet(OTHER_NODE, NodeRestriction, "PATCH /api/v1/nodes/n2/status", READY),
     kubelet(OTHER_NODE, NodeRestriction, "PUT /api/v1/nodes/n2", CORDON),
     kubelet(OTHER_NODE, NodeAuthorizer, "DELETE /api/v1/nodes/n2", ""),
-    kubelet(OWN_NODE, NodeRestriction, "PATCH /api/v1/nodes/n1",
-        r#"{"spec":{"taints":[{"key":"mine","effect":"NoSchedule"}]}}"#),
-    kubelet(OWN_NODE, NodeRestriction, "PATCH /api/v1/nodes/n1",
-        r#"{"metadata":{"labels":{"node-restriction.kubernetes.io/mine":"true"}}}"#),
-    kubelet(OWN_NODE, NodeRestriction, "PATCH /api/v1/nodes/n1",
-        r#"{"metadata":{"labels":{"node-role.kubernetes.io/control-plane":""}}}"#),
+    kubelet(
+        OWN_NODE,
+        NodeRestriction,
+        "PATCH /api/v1/nodes/n1",
+        r#"{"spec":{"taints":[{"key":"mine","effect":"NoSchedule"}]}}"#,
+    ),
+    kubelet(
+        OWN_NODE,
+        NodeRestriction,
+        "PATCH /api/v1/nodes/n1",
+        r#"{"metadata":{"labels":{"node-restriction.kubernetes.io/mine":"true"}}}"#,
+    ),
+    kubelet(
+        OWN_NODE,
+        NodeRestriction,
+        "PATCH /api/v1/nodes/n1",
+        r#"{"metadata":{"labels":{"node-role.kubernetes.io/control-plane":""}}}"#,
+    ),
     kubelet(OTHER_PODS, NodeRestriction, "POST /api/v1/namespaces/default/pods/theirs/eviction", EVICT),
     kubelet(OTHER_PODS, NodeRestriction, "DELETE /api/v1/namespaces/default/pods/theirs", ""),
     kubelet(OTHER_PODS, NodeRestriction, "PATCH /api/v1/namespaces/default/pods/theirs/status", READY),
-    kubelet(OTHER_PODS, NodeAuthorizer, "PATCH /api/v1/namespaces/default/pods/theirs",
-        r#"{"metadata":{"labels":{"app":"mine"}}}"#),
+    kubelet(
+        OTHER_PODS,
+        NodeAuthorizer,
+        "PATCH /api/v1/namespaces/default/pods/theirs",
+        r#"{"metadata":{"labels":{"app":"mine"}}}"#,
+    ),
     kubelet("run pods of its own making", NodeRestriction, "POST /api/v1/namespaces/default/pods", POD),
     kubelet(SECRETS, NodeAuthorizer, "GET /api/v1/namespaces/default/secrets/password", ""),
     kubelet(SECRETS, NodeAuthorizer, "GET /api/v1/secrets", ""),
@@ -106,21 +119,47 @@ pub const DENIED: &[Attempt] = &[
     kubelet(LEASES, NodeAuthorizer, on!("PUT", "slot-1"), OURS),
     kubelet(LEASES, NodeAuthorizer, on!("PATCH", "slot-0"), FREE),
     kubelet(LEASES, NodeAuthorizer, on!("DELETE", "slot-0"), ""),
-    kubelet(LEASES, NodeAuthorizer, "PATCH /apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/n2", OURS),
+    kubelet(
+        LEASES,
+        NodeAuthorizer,
+        "PATCH /apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/n2",
+        OURS,
+    ),
     kubelet(POLICY, NodeAuthorizer, "PATCH /api/v1/namespaces/node-upgrade-agent/configmaps/policy", PAUSE),
     kubelet(POLICY, NodeAuthorizer, "PUT /api/v1/namespaces/node-upgrade-agent/configmaps/policy", PAUSE),
     kubelet(POLICY, NodeAuthorizer, "DELETE /api/v1/namespaces/node-upgrade-agent/configmaps/policy", ""),
-    kubelet("change disruption budgets", NodeAuthorizer,
-        "PATCH /apis/policy/v1/namespaces/default/poddisruptionbudgets/budget", r#"{"spec":{"minAvailable":0}}"#),
-    kubelet(CERTIFICATES, NodeAuthorizer,
-        "PATCH /apis/certificates.k8s.io/v1/certificatesigningrequests/of-n2/approval", APPROVE),
-    kubelet(ESCALATE, NodeAuthorizer, "POST /apis/rbac.authorization.k8s.io/v1/clusterrolebindings", CLUSTER_ADMIN),
-    kubelet(ESCALATE, NodeAuthorizer,
-        "DELETE /apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies/node-upgrade-agent-leases", ""),
+    kubelet(
+        "change disruption budgets",
+        NodeAuthorizer,
+        "PATCH /apis/policy/v1/namespaces/default/poddisruptionbudgets/budget",
+        r#"{"spec":{"minAvailable":0}}"#,
+    ),
+    kubelet(
+        CERTIFICATES,
+        NodeAuthorizer,
+        "PATCH /apis/certificates.k8s.io/v1/certificatesigningrequests/of-n2/approval",
+        APPROVE,
+    ),
+    kubelet(
+        ESCALATE,
+        NodeAuthorizer,
+        "POST /apis/rbac.authorization.k8s.io/v1/clusterrolebindings",
+        CLUSTER_ADMIN,
+    ),
+    kubelet(
+        ESCALATE,
+        NodeAuthorizer,
+        "DELETE /apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies/node-upgrade-agent-leases",
+        "",
+    ),
     agent(TAKE, Policy, on!("PUT", "slot-0"), OURS),
     agent(TAKE, Policy, on!("PUT", "slot-0"), FREE),
-    agent(TAKE, Policy, on!("PUT", "slot-0"),
-        r#"{"metadata":{"annotations":{"node-upgrade-agent/degraded":"says n1"}}}"#),
+    agent(
+        TAKE,
+        Policy,
+        on!("PUT", "slot-0"),
+        r#"{"metadata":{"annotations":{"node-upgrade-agent/degraded":"says n1"}}}"#,
+    ),
     agent(TAKE, Policy, on!("PUT", "slot-0"), r#"{"spec":{"renewTime":"2026-01-01T00:00:00.000000Z"}}"#),
     agent(NAME_OTHERS, Policy, on!("PUT", "slot-1"), THEIRS),
     agent(NAME_OTHERS, Policy, on!("PUT", "control-plane"), THEIRS),
@@ -129,36 +168,68 @@ pub const DENIED: &[Attempt] = &[
     agent(NAMES, Policy, on!("POST"), lease!("slot-1000", "n1/uid/job")),
     agent(NAMES, Policy, on!("POST"), lease!("slot-02", "n1/uid/job")),
     agent(NAMES, Policy, on!("POST"), lease!("mine", "n1/uid/job")),
-    agent(NAMES, Policy, on!("POST"),
+    agent(
+        NAMES,
+        Policy,
+        on!("POST"),
         r#"{"apiVersion":"coordination.k8s.io/v1","kind":"Lease","metadata":{"generateName":"slot-",
         "labels":{"node-upgrade-agent/held":"true"},"annotations":{"node-upgrade-agent/protocol":"1"}},
-        "spec":{"holderIdentity":"n1/uid/job"}}"#),
-    agent(NAMES, Policy, on!("POST"),
+        "spec":{"holderIdentity":"n1/uid/job"}}"#,
+    ),
+    agent(
+        NAMES,
+        Policy,
+        on!("POST"),
         r#"{"apiVersion":"coordination.k8s.io/v1","kind":"Lease","metadata":{"name":"slot-2",
-        "labels":{"node-upgrade-agent/held":"false"},"annotations":{"node-upgrade-agent/protocol":"1"}}}"#),
+        "labels":{"node-upgrade-agent/held":"false"},"annotations":{"node-upgrade-agent/protocol":"1"}}}"#,
+    ),
     agent(META, Policy, on!("PUT", "control-plane"), r#"{"metadata":{"labels":{"mine":"true"}}}"#),
     agent(META, Policy, on!("PUT", "control-plane"), r#"{"metadata":{"labels":{"theirs":null}}}"#),
     agent(META, Policy, on!("PUT", "control-plane"), r#"{"metadata":{"annotations":{"mine":"true"}}}"#),
     agent(META, Policy, on!("PUT", "control-plane"), r#"{"metadata":{"finalizers":["example.com/mine"]}}"#),
-    agent(META, Policy, on!("PUT", "control-plane"),
-        r#"{"metadata":{"ownerReferences":[{"apiVersion":"v1","kind":"Node","name":"n1","uid":"u"}]}}"#),
-    agent(META, Policy, on!("PUT", "control-plane"),
-        r#"{"metadata":{"labels":{"node-upgrade-agent/held":"false"}}}"#),
-    agent(META, Policy, on!("PUT", "control-plane"),
-        r#"{"metadata":{"annotations":{"node-upgrade-agent/protocol":"2"}}}"#),
-    agent(META, Policy, on!("PUT", "slot-1"),
-        r#"{"metadata":{"annotations":{"node-upgrade-agent/degraded":"of nobody"}}}"#),
+    agent(
+        META,
+        Policy,
+        on!("PUT", "control-plane"),
+        r#"{"metadata":{"ownerReferences":[{"apiVersion":"v1","kind":"Node","name":"n1","uid":"u"}]}}"#,
+    ),
+    agent(
+        META,
+        Policy,
+        on!("PUT", "control-plane"),
+        r#"{"metadata":{"labels":{"node-upgrade-agent/held":"false"}}}"#,
+    ),
+    agent(
+        META,
+        Policy,
+        on!("PUT", "control-plane"),
+        r#"{"metadata":{"annotations":{"node-upgrade-agent/protocol":"2"}}}"#,
+    ),
+    agent(
+        META,
+        Policy,
+        on!("PUT", "slot-1"),
+        r#"{"metadata":{"annotations":{"node-upgrade-agent/degraded":"of nobody"}}}"#,
+    ),
     agent(DELETE, Rbac, on!("DELETE", "control-plane"), ""),
     agent(DELETE, Rbac, on!("DELETE"), ""),
     agent(ELSEWHERE, Rbac, "GET /apis/coordination.k8s.io/v1/namespaces/kube-system/leases", ""),
-    agent(ELSEWHERE, Rbac, "POST /apis/coordination.k8s.io/v1/namespaces/default/leases",
-        lease!("slot-0", "n1/uid/job")),
+    agent(
+        ELSEWHERE,
+        Rbac,
+        "POST /apis/coordination.k8s.io/v1/namespaces/default/leases",
+        lease!("slot-0", "n1/uid/job"),
+    ),
     agent(ELSEWHERE, Rbac, "PATCH /apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/n2", OURS),
     agent(POLICY, Rbac, "PUT /api/v1/namespaces/node-upgrade-agent/configmaps/policy", PAUSE),
     agent(POLICY, Rbac, "PATCH /api/v1/namespaces/node-upgrade-agent/configmaps/policy", PAUSE),
     agent(POLICY, Rbac, "DELETE /api/v1/namespaces/node-upgrade-agent/configmaps/policy", ""),
-    agent(POLICY, Rbac, "POST /api/v1/namespaces/node-upgrade-agent/configmaps",
-        r#"{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"policy"},"data":{"paused":"true"}}"#),
+    agent(
+        POLICY,
+        Rbac,
+        "POST /api/v1/namespaces/node-upgrade-agent/configmaps",
+        r#"{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"policy"},"data":{"paused":"true"}}"#,
+    ),
     agent(NODES, Rbac, "PATCH /api/v1/nodes/n1", CORDON),
     agent(NODES, Rbac, "PATCH /api/v1/nodes/n2", CORDON),
     agent(NODES, Rbac, "PATCH /api/v1/nodes/n2/status", READY),
@@ -173,14 +244,29 @@ pub const DENIED: &[Attempt] = &[
     agent(READ, Rbac, "GET /api/v1/namespaces/default/secrets/password", ""),
     agent(READ, Rbac, "GET /api/v1/namespaces/kube-system/configmaps/kubeadm-config", ""),
     agent(READ, Rbac, "GET /api/v1/namespaces/node-upgrade-agent/configmaps", ""),
-    agent(CERTIFICATES, Rbac,
-        "PATCH /apis/certificates.k8s.io/v1/certificatesigningrequests/of-n2/approval", APPROVE),
-    agent("write Events", Rbac, "POST /api/v1/namespaces/default/events",
-        r#"{"apiVersion":"v1","kind":"Event","metadata":{"name":"e"},"involvedObject":{"kind":"Node","name":"n2"}}"#),
+    agent(
+        CERTIFICATES,
+        Rbac,
+        "PATCH /apis/certificates.k8s.io/v1/certificatesigningrequests/of-n2/approval",
+        APPROVE,
+    ),
+    agent(
+        "write Events",
+        Rbac,
+        "POST /api/v1/namespaces/default/events",
+        r#"{"apiVersion":"v1","kind":"Event","metadata":{"name":"e"},"involvedObject":{"kind":"Node","name":"n2"}}"#,
+    ),
     agent(ESCALATE, Rbac, "POST /apis/rbac.authorization.k8s.io/v1/clusterrolebindings", CLUSTER_ADMIN),
-    agent(ESCALATE, Rbac,
+    agent(
+        ESCALATE,
+        Rbac,
         "PATCH /apis/rbac.authorization.k8s.io/v1/namespaces/node-upgrade-agent/roles/node-upgrade-agent",
-        r#"{"rules":[]}"#),
-    agent(ESCALATE, Rbac,
-        "DELETE /apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies/node-upgrade-agent-leases", ""),
+        r#"{"rules":[]}"#,
+    ),
+    agent(
+        ESCALATE,
+        Rbac,
+        "DELETE /apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies/node-upgrade-agent-leases",
+        "",
+    ),
 ];

@@ -169,9 +169,13 @@ pub fn differences(granted: &BTreeSet<Grant>, asked: &Asked) -> Vec<String> {
     let used = |grant: &Grant| asked.all.iter().any(|asked| grant.covers(asked));
     let in_earnest = |(request, why): &&(Grant, String)| !covered(request) || why.contains(POLICY);
     let refused = asked.refused.iter().filter(in_earnest).map(|(_, why)| format!("was refused: {why}"));
-    let beyond =
-        asked.all.iter().filter(|asked| !covered(asked)).map(|asked| format!("asked without grant: {asked:?}"));
-    let idle = granted.iter().filter(|grant| !used(grant)).map(|grant| format!("granted, never asked: {grant:?}"));
+    let beyond = asked
+        .all
+        .iter()
+        .filter(|asked| !covered(asked))
+        .map(|asked| format!("asked without grant: {asked:?}"));
+    let idle =
+        granted.iter().filter(|grant| !used(grant)).map(|grant| format!("granted, never asked: {grant:?}"));
     refused.chain(beyond).chain(idle).collect()
 }
 
