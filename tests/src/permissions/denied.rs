@@ -1,7 +1,8 @@
 //! What a thief of both credentials of node `n1` is refused.
 //!
 //! Beside Node `n1` there are Node `n2` with its pod `theirs`, the Lease `slot-0` that `n2` holds, `slot-1` that is free,
-//! `control-plane` that `n1` holds, the policy, a Secret, a CertificateSigningRequest of `n2` and a ServiceAccount.
+//! `control-plane` that `n1` holds, the policy, a Secret, a `CertificateSigningRequest` of `n2` and a
+//! `ServiceAccount`.
 
 use super::Guard::{self, NodeAuthorizer, NodeRestriction, Policy, Rbac};
 use super::{Attempt, Identity};

@@ -52,7 +52,7 @@ pub fn needed() -> BTreeSet<Grant> {
     NEEDED.iter().filter(|need| need.who == Identity::Coordination).map(Grant::from).collect()
 }
 
-/// Everything RBAC grants to agents: `objects` is a list of all Roles, ClusterRoles and their bindings, as
+/// Everything RBAC grants to agents: `objects` is a list of all Roles, `ClusterRoles` and their bindings, as
 /// `kubectl get -o json` prints it.
 ///
 /// # Errors
