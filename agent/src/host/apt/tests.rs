@@ -40,6 +40,24 @@ fn an_archive_is_found_by_its_exact_version() {
 }
 
 #[test]
+fn a_copied_source_can_be_read_by_no_more_than_the_original() {
+    let temp = tempfile::tempdir().unwrap();
+    let root = temp.path().join("root");
+    let settings = Settings { state: temp.path().join("state"), root, ..Settings::default() };
+    let sources = settings.on_host("/etc/apt/sources.list.d");
+    fs::create_dir_all(&sources).unwrap();
+    for (name, mode) in [("kubernetes.list", 0o600), ("kubernetes.sources", 0o644)] {
+        fs::write(sources.join(name), "deb https://user:password@repo.example/ ./\n").unwrap();
+        fs::set_permissions(sources.join(name), Permissions::from_mode(mode)).unwrap();
+    }
+    prepare(&settings).unwrap();
+    let mode = |name: &str| {
+        settings.apt().join("sources").join(name).metadata().unwrap().permissions().mode() & 0o777
+    };
+    assert_eq!((mode("00-kubernetes.list"), mode("01-kubernetes.sources")), (0o600, 0o644));
+}
+
+#[test]
 fn a_source_that_was_taken_away_does_not_live_on() {
     let temp = tempfile::tempdir().unwrap();
     let source = temp.path().join("root/etc/apt/sources.list.d/kubernetes.list");
