@@ -71,13 +71,13 @@ async fn attempt(bench: &Bench, attempt: &Attempt) -> Wire {
 }
 
 /// What stands at this path, changed by a merge patch; the patch itself where nothing stands.
-async fn changed(admin: &Client, path: &str, patch: &Value) -> Value {
+async fn changed(admin: &Client, path: &str, change: &Value) -> Value {
     let standing = ask(admin, &format!("GET {path}"), &Value::Null).await;
     if standing.code == 404 {
-        return patch.clone();
+        return change.clone();
     }
     let mut object = standing.body;
-    merge(&mut object, patch);
+    merge(&mut object, change);
     object
 }
 
