@@ -178,6 +178,12 @@ proptest! {
             // Escaping at most doubles it: a control character would take six bytes, and only line feeds are left.
             prop_assert!(json.len() <= 128 * 1024, "{} bytes", json.len());
             prop_assert!(report.message.len() <= text::MESSAGE);
+            prop_assert!(report.target.iter().all(|target| target.len() <= text::WORD));
+            prop_assert!(report.notes.len() <= 20 && report.notes.iter().all(|note| note.len() <= 2 * text::WORD));
+            for drain in &report.drain {
+                prop_assert!(drain.blocked.len() <= 20 && drain.returning.len() <= 20);
+                prop_assert!(drain.blocked.iter().all(|blocked| blocked.message.len() <= text::NOTE));
+            }
             prop_assert_eq!(serde_json::from_str::<Report>(&json).unwrap(), report);
         }
     }
