@@ -8,6 +8,7 @@ use upgrade_core::policy::Policy;
 use upgrade_core::preflight::Check;
 use upgrade_core::report::Phase;
 use upgrade_core::request;
+use upgrade_tests::permissions::{Identity, rows_of_denials, rows_of_needs};
 
 fn document(path: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path);
@@ -83,4 +84,55 @@ fn the_diagram_shows_every_phase_that_is_built() {
     for phase in Phase::ALL.into_iter().filter(|phase| *phase != Phase::RollingBack) {
         assert!(words.contains(&phase.word()), "{phase} is not in the diagram");
     }
+}
+
+/// The rows of the table below this heading, without its head.
+fn table(page: &str, heading: &str) -> Vec<String> {
+    let section = page.split(heading).nth(1).unwrap_or_else(|| panic!("no heading {heading}"));
+    let section = section.trim_start_matches('#').split("\n#").next().unwrap_or_default();
+    let rows = section.lines().skip_while(|line| !line.starts_with("|---")).skip(1);
+    rows.take_while(|line| line.starts_with('|')).map(str::to_owned).collect()
+}
+
+#[test]
+fn what_credentials_can_and_cannot_do_is_what_the_contract_suite_tries() {
+    let page = document("docs/security.md");
+    let coordination = "### What the coordination identity is granted";
+    for (heading, rows) in [
+        (coordination, rows_of_needs(Identity::Coordination)),
+        ("### What the agent asks for as the kubelet", rows_of_needs(Identity::Kubelet)),
+        ("## What a thief of one node's credentials cannot do", rows_of_denials()),
+    ] {
+        assert_eq!(table(&page, heading), rows, "below {heading} should stand:\n{}", rows.join("\n"));
+    }
+}
+
+/// `key: "value"` of the data of a ConfigMap's manifest.
+fn data(manifest: &str) -> std::collections::BTreeMap<String, String> {
+    let lines = manifest.split("\ndata:\n").nth(1).unwrap_or_default().lines();
+    let pairs = lines.filter_map(|line| line.trim().split_once(": "));
+    pairs
+        .filter(|(key, _)| !key.starts_with('#'))
+        .map(|(key, value)| (key.to_owned(), value.trim_matches('"').to_owned()))
+        .collect()
+}
+
+#[test]
+fn the_policy_to_create_has_every_key_at_its_default_and_is_not_applied_with_the_rest() {
+    let data = data(&document("packaging/kubernetes/policy.yaml"));
+    assert_eq!(Policy::read(&data), Ok(Policy::default()));
+    let keys = rows(&document("docs/usage.md"), "## Policy for the whole fleet");
+    assert_eq!(sorted(data.into_keys()), sorted(keys));
+    let applied = document("packaging/kubernetes/kustomization.yaml");
+    assert!(!applied.lines().any(|line| line.trim() == "- policy.yaml"), "applying again would undo changes");
+}
+
+#[test]
+fn the_admission_policy_knows_the_protocol_and_the_bounds_that_agents_keep() {
+    let manifest = document("packaging/kubernetes/admission.yaml");
+    let protocol =
+        format!("'node-upgrade-agent/protocol'].orValue('') in ['{}']", upgrade_core::policy::PROTOCOL);
+    assert!(manifest.contains(&protocol), "{protocol}");
+    let mark = format!("'node-upgrade-agent/degraded'].size() <= {})", upgrade_core::text::NOTE);
+    assert!(manifest.contains(&mark), "{mark}");
 }

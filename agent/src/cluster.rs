@@ -18,6 +18,8 @@ mod error;
 mod events;
 mod evict;
 mod fleet;
+#[cfg(test)]
+mod fuzz;
 mod known;
 mod kubeadm_config;
 mod leases;

@@ -12,6 +12,8 @@ pub mod clock;
 pub mod cluster;
 pub mod config;
 pub mod drive;
+#[cfg(test)]
+mod fuzz;
 pub mod host;
 pub mod journal;
 pub mod log;

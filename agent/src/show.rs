@@ -6,6 +6,7 @@ use upgrade_core::preflight::{Check, Findings, Outcome, Verdict, judge};
 use upgrade_core::report::Report;
 use upgrade_core::request::STATUS;
 use upgrade_core::seen::{NodeSeen, Ready};
+use upgrade_core::text;
 use upgrade_core::time::Unix;
 use upgrade_core::version::reachable;
 
@@ -46,8 +47,13 @@ pub fn plan(node: &NodeSeen, findings: &Findings, skip: &BTreeSet<Check>) -> (St
     (text, goes)
 }
 
-/// Where the node's upgrade stands, from its annotations.
+/// Where the node's upgrade stands, from its annotations. Whoever may write those could also write what steers the
+/// terminal of the root user who reads it here, so that is taken out.
 pub fn status(node: &NodeSeen, now: Unix, json: bool) -> String {
+    text::plain(&told(node, now, json))
+}
+
+fn told(node: &NodeSeen, now: Unix, json: bool) -> String {
     let Some(raw) = node.annotations.get(STATUS) else {
         return format!("{}: no agent has reported on this Node yet\n", node.name);
     };
@@ -90,4 +96,36 @@ pub fn status(node: &NodeSeen, now: Unix, json: bool) -> String {
 fn line(text: &mut String, line: &str) {
     text.push_str(line);
     text.push('\n');
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::fuzz::{hostile, mangled};
+
+    const STATUS_SAMPLE: &str = r#"{"target":"v1.36.3","hop":"1.36.2-1.1 → 1.36.3-1.1","phase":"draining","since":1760000000,
+        "attempts":0,"reason":"DrainBlocked","message":"1 pods left","drain":{"podsLeft":1,"blocked":[{"pod":"default/web-1",
+        "budget":"web","message":"no"}]},"notes":["a note"],"slot":"slot-0","current":"v1.36.2"}"#;
+
+    #[test]
+    fn the_sample_is_what_an_agent_writes() {
+        let report: Report = serde_json::from_str(STATUS_SAMPLE).unwrap();
+        assert_eq!(report.drain.unwrap().blocked.len(), 1);
+    }
+
+    proptest! {
+        #[test]
+        fn a_status_in_any_form_is_shown_and_steers_no_terminal(
+            status in prop_oneof![hostile(), mangled(STATUS_SAMPLE)], name in hostile(), json: bool,
+        ) {
+            let annotations = BTreeMap::from([(STATUS.to_owned(), status)]);
+            let node = NodeSeen { name, annotations, ..NodeSeen::default() };
+            let shown = super::status(&node, Unix(0), json);
+            prop_assert!(!shown.contains(|c: char| c.is_control() && c != '\n'));
+        }
+    }
 }

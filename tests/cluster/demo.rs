@@ -4,6 +4,7 @@ use anyhow::{Result, ensure};
 use upgrade_core::job::{LeaseName, Verb};
 use upgrade_core::request::TARGET;
 use upgrade_core::rules::{End, Event, What};
+use upgrade_tests::permissions::granted;
 
 use crate::fleet::{Fleet, count, new};
 
@@ -18,7 +19,23 @@ pub(crate) fn three_nodes(fleet: &Fleet) -> Result<()> {
     let pods = fleet.pods_by_node("hello")?;
     ensure!(pods.len() == 10, "ten web servers should run: {pods:?}");
     in_turn(&fleet.events()?)?;
+    nothing_is_granted_that_is_not_used(fleet)?;
     fleet.judge(&[("cp1", End::Done), ("worker1", End::Done), ("worker2", End::Done)])
+}
+
+/// A whole upgrade asks with the coordination identity for exactly what RBAC grants it.
+fn nothing_is_granted_that_is_not_used(fleet: &Fleet) -> Result<()> {
+    let rules = fleet.kubectl(&[
+        "get",
+        "roles,rolebindings,clusterroles,clusterrolebindings",
+        "--all-namespaces",
+        "--output=json",
+    ])?;
+    let granted = granted::granted(&serde_json::from_str(&rules)?)?;
+    let log = std::fs::read_to_string(fleet.cluster.audit_log()?)?;
+    let differences = granted::differences(&granted, &granted::asked(&log));
+    ensure!(differences.is_empty(), "granted and asked differ:\n{}", differences.join("\n"));
+    Ok(())
 }
 
 /// The oracle says that nobody disturbed anybody; this says that everybody had a turn, and which.

@@ -18,7 +18,7 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 use tokio::sync::{Mutex, MutexGuard};
 
-use super::bench::{Bench, OTHER, OWN, settings};
+use super::bench::{Bench, OTHER, OWN, ask, settings};
 
 /// Ends with this process, because its guards notice.
 static SHARED: OnceLock<Option<Shared>> = OnceLock::new();
@@ -52,6 +52,7 @@ impl Real {
         let turn = TURN.lock().await;
         let admin = client(&shared.admin).await;
         Box::pin(clear(&admin)).await;
+        confined(&client(&shared.credentials_of(OWN).coordination).await).await;
         let bench = Bench {
             admin,
             own: Cluster::new(shared.settings(OWN, OWN), Clock::new()),
@@ -119,6 +120,23 @@ pub(crate) async fn client(kubeconfig: &Path) -> Client {
     let mut config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap();
     config.default_retry = false;
     Client::try_from(config).unwrap()
+}
+
+/// Until the admission policy has come into force, which it does a moment after it was applied.
+async fn confined(agent: &Client) {
+    let nobodys = json!({
+        "apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "nobodys"}, "spec": {},
+    });
+    let leases = "/apis/coordination.k8s.io/v1/namespaces/node-upgrade-agent/leases";
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    loop {
+        let answer = ask(agent, &format!("POST {leases}?dryRun=All"), &nobodys).await;
+        if answer.message().contains("ValidatingAdmissionPolicy") {
+            return;
+        }
+        assert!(std::time::Instant::now() < deadline, "the admission policy is not in force: {answer:?}");
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
 }
 
 /// Removes what the test before left, and waits for what pods need.

@@ -27,6 +27,8 @@ use faults::{Effect, Fault};
 use request::Call;
 use store::Store;
 
+pub use patch::merge;
+
 /// Who asks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Who {

@@ -6,6 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::preflight::Check;
+use crate::text;
 use crate::time::Unix;
 use crate::version::{PackageVersion, Version};
 
@@ -66,6 +67,11 @@ impl JobId {
     pub fn new(target: Version, since: Unix) -> Self {
         Self(format!("{target}-{:x}", since.0))
     }
+
+    /// Whether it can be part of the names of units and directories.
+    pub fn is_plain(&self) -> bool {
+        is_plain(&self.0) && !self.0.starts_with(['-', '.'])
+    }
 }
 
 /// Who holds a Lease: node name, Node UID and job (design rule 12).
@@ -82,12 +88,25 @@ pub struct Holder {
 
 impl Holder {
     /// Reads a Lease's holderIdentity; none if it was not written by an agent.
+    ///
+    /// The admission policy lets agents write nothing else. A lost journal's job is named after its Lease, and its units
+    /// and directories after the job, so a job's name must be able to be part of both.
     pub fn parse(text: &str) -> Option<Self> {
         let mut parts = text.split('/');
         let (node, uid, job) = (parts.next()?, parts.next()?, parts.next()?);
-        let whole = parts.next().is_none() && !node.is_empty() && !uid.is_empty() && !job.is_empty();
-        whole.then(|| Self { node: node.to_owned(), uid: uid.to_owned(), job: JobId(job.to_owned()) })
+        let lower = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-.".contains(&b);
+        let whole = parts.next().is_none()
+            && (1..=253).contains(&node.len())
+            && node.bytes().all(lower)
+            && is_plain(uid);
+        let job = JobId(job.to_owned());
+        (whole && job.is_plain()).then(|| Self { node: node.to_owned(), uid: uid.to_owned(), job })
     }
+}
+
+/// Short, and nothing but letters, digits, hyphens and dots.
+fn is_plain(text: &str) -> bool {
+    (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-.".contains(&b))
 }
 
 impl fmt::Display for Holder {
@@ -249,9 +268,10 @@ pub struct Trouble {
 }
 
 impl Trouble {
-    /// A reason with its sentence.
+    /// A reason with its sentence, which is kept within [`text::MESSAGE`]: it goes into the journal, onto the Node and
+    /// to peers.
     pub fn new(reason: Reason, message: impl Into<String>) -> Self {
-        Self { reason, message: message.into() }
+        Self { reason, message: text::shortened(&message.into(), text::MESSAGE) }
     }
 }
 

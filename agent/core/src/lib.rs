@@ -9,6 +9,7 @@
 //! - [`seen`]: what was observed; [`act`]: what can be done.
 //! - [`decide`]: the rules that bring them together; [`agent`]: inputs to outputs around them.
 //! - [`preflight`], [`slots`], [`cordon`], [`drain`], [`verify`], [`policy`]: rules of their own.
+//! - [`text`]: what others had a hand in, made fit to be told.
 //! - [`rules`]: the oracle, which judges histories and knows nothing of all this.
 
 pub mod act;
@@ -16,6 +17,8 @@ pub mod agent;
 pub mod cordon;
 pub mod decide;
 pub mod drain;
+#[cfg(test)]
+mod fuzz;
 pub mod image;
 pub mod job;
 pub mod policy;
@@ -25,6 +28,7 @@ pub mod request;
 pub mod rules;
 pub mod seen;
 pub mod slots;
+pub mod text;
 pub mod time;
 pub mod verify;
 pub mod version;

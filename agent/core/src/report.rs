@@ -11,6 +11,7 @@ use crate::drain::Blocked;
 use crate::job::{Job, Memory, Reason, Stage, Step, Trouble, Verdict, Way};
 use crate::request::{CURRENT, Request, TARGET};
 use crate::seen::Seen;
+use crate::text;
 use crate::time::Unix;
 use crate::version::Version;
 
@@ -164,7 +165,7 @@ pub fn derive(memory: &Memory, seen: &Seen, next: &Next, setback: Option<&str>) 
         blocked: progress.blocked.clone(),
         returning: progress.returning.clone(),
     });
-    Some(Report {
+    Some(bounded(Report {
         target: node.annotations.get(TARGET).cloned(),
         hop: job.map(|job| format!("{} → {}", job.hop.from.kubelet, job.hop.to.kubelet)),
         phase,
@@ -176,7 +177,43 @@ pub fn derive(memory: &Memory, seen: &Seen, next: &Next, setback: Option<&str>) 
         notes: notes(job, &Request::read(&node.annotations)),
         slot: job.map(|job| job.lease.to_string()),
         current: node.annotations.get(CURRENT).and_then(|text| text.parse().ok()),
-    })
+    }))
+}
+
+/// So many of a list are told, and then how many more there are where it is said at all.
+const TOLD: usize = 20;
+
+/// The report at a length that always fits onto the Node: all its annotations together may have 256 KiB, and the API
+/// server would refuse every later report too.
+fn bounded(report: Report) -> Report {
+    let drain = report.drain.map(|drain| DrainReport {
+        pods_left: drain.pods_left,
+        blocked: drain.blocked.into_iter().take(TOLD).map(told).collect(),
+        returning: drain.returning.into_iter().take(TOLD).map(|pod| text::shortened(&pod, LABEL)).collect(),
+    });
+    Report {
+        target: report.target.map(|target| text::shortened(&target, text::WORD)),
+        message: text::shortened(&report.message, text::MESSAGE),
+        notes: report
+            .notes
+            .into_iter()
+            .take(TOLD)
+            .map(|note| text::shortened(&note, 2 * text::WORD))
+            .collect(),
+        drain,
+        ..report
+    }
+}
+
+/// The longest `namespace/name`.
+const LABEL: usize = 63 + 1 + 253;
+
+fn told(blocked: Blocked) -> Blocked {
+    Blocked {
+        pod: text::shortened(&blocked.pod, LABEL),
+        budget: blocked.budget.map(|budget| text::shortened(&budget, LABEL)),
+        message: text::shortened(&blocked.message, text::NOTE),
+    }
 }
 
 fn notes(job: Option<&Job>, request: &Request) -> Vec<String> {

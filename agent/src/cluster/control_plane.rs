@@ -195,3 +195,33 @@ async fn etcd_client(pki: &Path, url: &str) -> Result<Client, Error> {
         config.map_err(|source| Error::Kubeconfig { path: path.clone(), source: Box::new(source) })?;
     connect(config).map_err(|source| Error::Client { path, source: Box::new(source) })
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::fuzz::mangled_json;
+
+    fn status() -> Value {
+        json!({"header": {"member_id": "1"}, "leader": "1", "errors": [], "dbSize": "20480"})
+    }
+
+    fn members() -> Value {
+        json!({"header": {}, "members": [{"ID": "1", "clientURLs": ["https://127.0.0.1:2379"], "isLearner": true}]})
+    }
+
+    proptest! {
+        #[test]
+        fn what_etcd_answers_in_any_form_is_read_or_refused(
+            members in mangled_json(members()), status in mangled_json(status()),
+        ) {
+            if let Ok(Members { members }) = serde_json::from_value(members) {
+                prop_assert!(members.len() <= 1);
+            }
+            if let Ok(status) = serde_json::from_value::<Status>(status) {
+                prop_assert!(!status.is_healthy() || status.leader.is_some());
+            }
+        }
+    }
+}

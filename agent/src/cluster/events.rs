@@ -5,13 +5,12 @@ use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use kube::Api;
 use kube::api::PostParams;
+use upgrade_core::text;
 
 use super::Cluster;
 
 /// The namespace of Events about objects that have none.
 const NAMESPACE: &str = "default";
-/// What the API accepts of a message, in bytes.
-const LONGEST: usize = 1024;
 /// Who says it.
 const COMPONENT: &str = "node-upgrade-agent";
 
@@ -68,7 +67,7 @@ impl Cluster {
                 ..ObjectReference::default()
             },
             reason: Some(reason.to_owned()),
-            message: Some(shortened(note).to_owned()),
+            message: Some(text::shortened(note, text::NOTE)),
             type_: Some(kind.word().to_owned()),
             source: Some(EventSource { component: Some(COMPONENT.to_owned()), host: Some(on.to_owned()) }),
             reporting_component: Some(COMPONENT.to_owned()),
@@ -78,28 +77,5 @@ impl Cluster {
             count: Some(1),
             ..Event::default()
         }
-    }
-}
-
-/// As much of the text as an Event can hold.
-fn shortened(text: &str) -> &str {
-    let mut end = text.len().min(LONGEST);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    &text[..end]
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_long_note_is_cut_between_characters() {
-        assert_eq!(shortened("short"), "short");
-        let long = "é".repeat(LONGEST);
-        assert_eq!(shortened(&long).len(), LONGEST);
-        let odd = format!("x{long}");
-        assert_eq!(shortened(&odd).len(), LONGEST - 1);
     }
 }

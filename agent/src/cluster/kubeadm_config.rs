@@ -35,7 +35,10 @@ fn named(configuration: &str) -> Option<Version> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::fuzz::{hostile, mangled};
 
     #[test]
     fn the_version_is_the_top_level_field_and_nothing_else() {
@@ -45,4 +48,16 @@ mod tests {
         assert_eq!(named("kubernetesVersion: ci/latest\n"), None);
         assert_eq!(named(""), None);
     }
+
+    proptest! {
+        #[test]
+        fn a_configuration_in_any_form_names_a_version_or_none(text in prop_oneof![hostile(), mangled(SAMPLE)]) {
+            if let Some(version) = named(&text) {
+                prop_assert!(text.contains(version.to_string().trim_start_matches('v')));
+            }
+        }
+    }
+
+    const SAMPLE: &str =
+        "apiServer:\n  kubernetesVersion: v1.1.1\nkubernetesVersion: v1.36.2\nnetworking: {}\n";
 }

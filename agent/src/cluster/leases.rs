@@ -11,6 +11,7 @@ use upgrade_core::act::Ended;
 use upgrade_core::job::{Holder, LeaseName};
 use upgrade_core::policy::PROTOCOL;
 use upgrade_core::seen::{Fact, LeaseSeen};
+use upgrade_core::text;
 
 use super::Cluster;
 use super::convert::{self, DEGRADED};
@@ -198,7 +199,7 @@ fn labelled(mut lease: Lease, held: bool, mark: Option<String>) -> Lease {
     let notes: &mut BTreeMap<_, _> = lease.metadata.annotations.get_or_insert_default();
     notes.insert(LEASE_PROTOCOL.to_owned(), PROTOCOL.to_string());
     match mark {
-        Some(mark) => notes.insert(DEGRADED.to_owned(), mark),
+        Some(mark) => notes.insert(DEGRADED.to_owned(), text::shortened(&mark, text::NOTE)),
         None => notes.remove(DEGRADED),
     };
     lease

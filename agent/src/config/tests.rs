@@ -1,4 +1,7 @@
+use proptest::prelude::*;
+
 use super::*;
+use crate::fuzz::{hostile, mangled};
 
 const EXAMPLE: &str = include_str!("../../../config.example.toml");
 
@@ -130,4 +133,14 @@ fn a_soak_that_outlasts_the_verification_is_an_error() {
 fn grace_is_each_pods_own_or_what_is_configured() {
     let grace = |value: i64| read(&format!("[drain]\ngrace-period = {value}")).unwrap().drain.grace_period;
     assert_eq!([grace(-1), grace(1), grace(30)], [None, Some(1), Some(30)]);
+}
+
+proptest! {
+    #[test]
+    fn a_file_in_any_form_is_read_or_refused(text in prop_oneof![hostile(), mangled(EXAMPLE)], name in hostile()) {
+        let path = Path::new("/etc/x.toml");
+        let Ok(settings) = Settings::read(path, &text, || Ok(name)) else { return Ok(()) };
+        prop_assert!(settings.node.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-.".contains(&b)));
+        prop_assert!(!settings.node.is_empty() && settings.node.len() <= 253);
+    }
 }

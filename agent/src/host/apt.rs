@@ -1,9 +1,9 @@
 //! apt-get with private sources, lists and archives, so that nobody's `apt upgrade` sees what an upgrade prepares
 //! and nobody's `apt clean` takes it away. Everything else (proxies, credentials, keys, hooks) is the host's.
 
-use std::fs::{self, Permissions};
-use std::io::ErrorKind;
-use std::os::unix::fs::PermissionsExt;
+use std::fs::{self, OpenOptions, Permissions};
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use upgrade_core::job::Packages;
@@ -152,13 +152,23 @@ pub(super) fn prepare(settings: &Settings) -> Result<Vec<PathBuf>, Failed> {
         // Numbered, so that two files of one name in different directories both count.
         let to = sources.join(format!("{number:02}-{}", name.to_string_lossy()));
         match fs::read_to_string(&from) {
-            Ok(text) => fs::write(&to, fetched(&text)).doing(|| format!("write {}", to.display()))?,
+            Ok(text) => {
+                write_like(&from, &to, &fetched(&text)).doing(|| format!("write {}", to.display()))?;
+            }
             Err(error) if error.kind() == ErrorKind::NotFound => continue,
             Err(error) => return Err(error).doing(|| format!("read the apt source {}", from.display())),
         }
         found.push(from);
     }
     Ok(found)
+}
+
+/// Writes a file that nobody may read who may not read the one it is a copy of: sources can hold passwords.
+fn write_like(from: &Path, to: &Path, text: &str) -> std::io::Result<()> {
+    let mode = fs::metadata(from)?.permissions().mode() & 0o644;
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(to)?;
+    file.write_all(text.as_bytes())?;
+    file.set_permissions(Permissions::from_mode(mode))
 }
 
 /// The same source, for downloading: apt uses packages of a `file:` repository where they are and puts none of them

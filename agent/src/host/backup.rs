@@ -2,7 +2,6 @@
 //! when it stands under its job's name, because it gets that name by one rename at the end.
 
 use std::collections::BTreeSet;
-use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
@@ -167,8 +166,7 @@ fn remove(path: &Path) -> io::Result<()> {
 
 /// Where the copy of `job` stands. The journal names the job, so a damaged one must not lead elsewhere.
 fn directory(settings: &Settings, job: &JobId) -> Result<PathBuf, Failed> {
-    let plain = Path::new(&job.0).file_name() == Some(OsStr::new(&job.0)) && !job.0.starts_with('.');
-    if plain {
+    if job.is_plain() {
         Ok(settings.backups().join(&job.0))
     } else {
         Err(Failed::new(format!("{:?} is not the name of a job", job.0)))

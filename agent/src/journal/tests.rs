@@ -1,5 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
+use proptest::collection::vec;
+use proptest::prelude::*;
 use tempfile::TempDir;
 use upgrade_core::job::{Backoff, Reason, Refusal, Trouble};
 use upgrade_core::time::Unix;
@@ -274,5 +276,23 @@ fn a_power_cut_at_any_instant_of_a_store_leaves_the_old_memory_or_the_new() {
         let found =
             disk.after_power_cut().into_iter().map(|bytes| bytes.map(|bytes| decode(&bytes).unwrap()));
         assert!(found.into_iter().all(|found| found == stored), "once stored, the memory is there for good");
+    }
+}
+
+proptest! {
+    #[test]
+    fn bytes_of_any_kind_are_a_memory_only_if_an_agent_stored_them(
+        bytes in vec(any::<u8>(), 0..2000), at in any::<prop::sample::Index>(), value: u8,
+    ) {
+        prop_assert!(decode(&bytes).is_err());
+        let mut stored = encode(&memory(1)).unwrap();
+        let at = at.index(stored.len());
+        let before = std::mem::replace(&mut stored[at], value);
+        match decode(&stored) {
+            Ok(read) => prop_assert_eq!((read, before), (memory(1), value), "only what was not changed is whole"),
+            Err(Unreadable::Damaged(why) | Unreadable::Foreign { why, .. }) => prop_assert!(why.len() < 512),
+        }
+        stored.truncate(at);
+        prop_assert!(decode(&stored).is_err(), "a journal that was cut off is damaged");
     }
 }

@@ -182,14 +182,11 @@ pub(crate) async fn a_kubelet_has_its_own_node_alone(bench: &Bench) {
 pub(crate) async fn the_coordination_credential_can_do_nothing_else(bench: &Bench) {
     let agent = &bench.agent;
     bench.make_lease(&json!({"name": "slot-0"}), &json!({})).await;
-    let lease = json!({
-        "apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "slot-1"},
-        "spec": {"holderIdentity": holder(OWN).to_string()},
-    });
+    let lease = held_lease("slot-1");
     let unfenced = json!({"spec": {"renewTime": null}});
     for (line, body, code) in [
         (format!("GET {NODES}"), Value::Null, 200),
-        (format!("GET {NODES}/{OTHER}"), Value::Null, 200),
+        (format!("GET {NODES}/{OTHER}"), Value::Null, 403),
         (format!("PATCH {NODES}/{OWN}"), json!({"spec": {"unschedulable": true}}), 403),
         (format!("GET {LEASES}"), Value::Null, 200),
         (format!("POST {LEASES}"), lease.clone(), 201),
@@ -211,6 +208,18 @@ pub(crate) async fn the_coordination_credential_can_do_nothing_else(bench: &Benc
     }
 }
 
+/// A claim of our own, as the admission policy lets agents write it.
+fn held_lease(name: &str) -> Value {
+    json!({
+        "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
+        "metadata": {
+            "name": name, "labels": {"node-upgrade-agent/held": "true"},
+            "annotations": {"node-upgrade-agent/protocol": "1"},
+        },
+        "spec": {"holderIdentity": holder(OWN).to_string()},
+    })
+}
+
 pub(crate) async fn writes_from_an_old_read_are_conflicts(bench: &Bench) {
     let old = get(&bench.kubelet, &format!("{NODES}/{OWN}")).await.body["metadata"].clone();
     let cordon = |fences: &[&str]| {
@@ -227,15 +236,12 @@ pub(crate) async fn writes_from_an_old_read_are_conflicts(bench: &Bench) {
     assert_eq!(refusal(&cordon(&["uid"]).await), (422, "Invalid"), "a UID alone is no precondition");
     bench.make_lease(&json!({"name": "slot-0"}), &json!({})).await;
     let mut lease = get(&bench.agent, &format!("{LEASES}/slot-0")).await.body;
-    let again = ask(
-        &bench.agent,
-        &format!("POST {LEASES}"),
-        &json!({
-            "apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "slot-0"},
-        }),
-    )
-    .await;
+    let claim = held_lease("slot-0");
+    let again = ask(&bench.agent, &format!("POST {LEASES}"), &claim).await;
     assert_eq!(refusal(&again), (409, "AlreadyExists"), "{again:?}");
+    for part in ["labels", "annotations"] {
+        lease["metadata"][part] = claim["metadata"][part].clone();
+    }
     for code in [200, 409] {
         lease["spec"]["holderIdentity"] =
             if code == 200 { holder(OWN).to_string().into() } else { Value::Null };

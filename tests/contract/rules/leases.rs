@@ -10,6 +10,7 @@ super::at_every_server!(
     claiming_ones_own_lease_proves_it_again,
     another_job_of_the_same_node_is_another_holder,
     a_renewal_proves_the_lease_and_keeps_its_mark_as_asked,
+    a_mark_is_no_longer_than_the_admission_policy_lets_it_be,
     a_lease_that_is_lost_or_gone_is_not_renewed,
     releasing_leaves_a_foreign_or_absent_lease_alone,
     a_released_lease_can_be_claimed,
@@ -70,6 +71,17 @@ pub(crate) async fn a_renewal_proves_the_lease_and_keeps_its_mark_as_asked(bench
     assert_eq!(mark().await.as_deref(), Some("kubelet is down"));
     assert!(is_held(lease_seen(&bench.own.renew(SLOT, &holder(OWN), None).await)));
     assert_eq!(mark().await, None);
+}
+
+pub(crate) async fn a_mark_is_no_longer_than_the_admission_policy_lets_it_be(bench: &Bench) {
+    bench.own.claim(SLOT, &holder(OWN)).await;
+    let said = format!("apt failed: {} E: no space left", "é\u{1b}".repeat(4000));
+    assert!(is_held(lease_seen(&bench.own.renew(SLOT, &holder(OWN), Some(&said)).await)));
+    let mark = &bench.lease("slot-0").await.metadata.annotations.unwrap()["node-upgrade-agent/degraded"];
+    assert!(
+        mark.starts_with("apt failed") && mark.ends_with("no space left") && mark.len() <= 1024,
+        "{mark}"
+    );
 }
 
 pub(crate) async fn a_lease_that_is_lost_or_gone_is_not_renewed(bench: &Bench) {

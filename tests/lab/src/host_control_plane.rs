@@ -3,6 +3,7 @@
 //! For tests of what the API server decides (authorization, NodeRestriction, conflicts), in seconds and without root.
 
 use std::fs;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
@@ -28,7 +29,7 @@ const ASSETS: &str = "KUBEBUILDER_ASSETS";
 /// What runs in the controller manager. Not what keeps nodes and pods in order: there is no kubelet whose heartbeats
 /// would satisfy it, and tests make owners and nodes up.
 const CONTROLLERS: &str = "certificatesigningrequest-signing-controller,disruption-controller,namespace-controller,\
-     root-ca-certificate-publisher-controller,serviceaccount-controller";
+     root-ca-certificate-publisher-controller,serviceaccount-controller,validatingadmissionpolicy-status-controller";
 
 const READY_LIMIT: Duration = Duration::from_mins(1);
 
@@ -241,7 +242,7 @@ impl HostControlPlane {
         Ok(path)
     }
 
-    /// Applies the agents' namespace and RBAC rules.
+    /// Applies the agents' namespace, RBAC rules and admission policy.
     ///
     /// # Errors
     /// If kubectl fails.
@@ -306,7 +307,12 @@ impl HostControlPlane {
     }
 
     fn kubeconfig_of(&self, name: &str) -> PathBuf {
-        self.directory.join(format!("{}.kubeconfig", name.replace(':', "_")))
+        // A name may be longer than a file's, and have slashes in it.
+        let mut hasher = DefaultHasher::new();
+        name.hash(&mut hasher);
+        let plain: String =
+            name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).take(40).collect();
+        self.directory.join(format!("{plain}-{:x}.kubeconfig", hasher.finish()))
     }
 
     fn file(&self, name: &str) -> String {

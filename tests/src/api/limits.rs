@@ -57,7 +57,7 @@ fn agent_may(call: &Call) -> bool {
     match (call.resource.as_str(), &call.method) {
         ("leases", &Method::GET | &Method::POST | &Method::PUT) => here == Some(NAMESPACE),
         ("configmaps", &Method::GET) => here == Some(NAMESPACE) && call.name.as_deref() == Some("policy"),
-        ("nodes" | "poddisruptionbudgets", &Method::GET) => true,
+        ("nodes" | "poddisruptionbudgets", &Method::GET) => call.name.is_none(),
         ("pods", &Method::GET) => here == Some("kube-system") && call.name.is_none(),
         _ => false,
     }

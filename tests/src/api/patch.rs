@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 /// A JSON merge patch (RFC 7386).
-pub(super) fn merge(target: &mut Value, patch: &Value) {
+pub fn merge(target: &mut Value, patch: &Value) {
     let Value::Object(patch) = patch else {
         target.clone_from(patch);
         return;

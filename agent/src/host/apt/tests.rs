@@ -1,6 +1,10 @@
 //! Captured output of apt 2.6, and the real apt on a repository of our own.
 
+use proptest::prelude::*;
+
 use super::*;
+use crate::fuzz::{hostile, mangled};
+use crate::host::resolve::resolve;
 
 #[test]
 fn a_simulation_is_read_with_what_goes_and_what_comes() {
@@ -36,6 +40,24 @@ fn an_archive_is_found_by_its_exact_version() {
 }
 
 #[test]
+fn a_copied_source_can_be_read_by_no_more_than_the_original() {
+    let temp = tempfile::tempdir().unwrap();
+    let root = temp.path().join("root");
+    let settings = Settings { state: temp.path().join("state"), root, ..Settings::default() };
+    let sources = settings.on_host("/etc/apt/sources.list.d");
+    fs::create_dir_all(&sources).unwrap();
+    for (name, mode) in [("kubernetes.list", 0o600), ("kubernetes.sources", 0o644)] {
+        fs::write(sources.join(name), "deb https://user:password@repo.example/ ./\n").unwrap();
+        fs::set_permissions(sources.join(name), Permissions::from_mode(mode)).unwrap();
+    }
+    prepare(&settings).unwrap();
+    let mode = |name: &str| {
+        settings.apt().join("sources").join(name).metadata().unwrap().permissions().mode() & 0o777
+    };
+    assert_eq!((mode("00-kubernetes.list"), mode("01-kubernetes.sources")), (0o600, 0o644));
+}
+
+#[test]
 fn a_source_that_was_taken_away_does_not_live_on() {
     let temp = tempfile::tempdir().unwrap();
     let source = temp.path().join("root/etc/apt/sources.list.d/kubernetes.list");
@@ -55,3 +77,39 @@ fn packages_of_a_repository_on_this_host_are_copied_like_any_other() {
     assert_eq!(fetched(list), list.replace(" file:/", " copy:/"));
     assert_eq!(fetched("URIs: file:///srv/repo\n"), "URIs: copy:///srv/repo\n");
 }
+
+proptest! {
+    #[test]
+    fn what_apt_says_in_any_form_is_read(text in prop_oneof![hostile(), mangled(SIMULATED)]) {
+        let read = simulation(&text);
+        prop_assert!(read.installs.len() + read.removals.len() <= text.lines().count());
+        prop_assert_eq!(fetched(&text).replace("copy:/", "file:/"), text.replace("copy:/", "file:/"));
+    }
+
+    #[test]
+    fn whatever_a_repository_lists_no_argument_of_apt_is_an_option_or_a_path(
+        madison in prop_oneof![hostile(), mangled(MADISON)], back: bool,
+    ) {
+        let resolved = resolve(&madison, "1.36.3".parse().unwrap(), true);
+        let Ok(packages) = resolved else { return Ok(()) };
+        let settings = Settings::default();
+        for args in [install(&settings, &all(&packages), back), simulate(&settings, &kubelet(&packages))] {
+            let at = args.iter().position(|arg| arg == "install").unwrap();
+            for arg in &args[at + 1..] {
+                prop_assert!(arg.starts_with("kube") && !arg.contains(['/', ' ', '\0']), "{arg:?}");
+                prop_assert!(!arg.contains(|c: char| c.is_control() || c.is_whitespace()), "{arg:?}");
+                prop_assert_eq!(arg.matches('=').count(), 1);
+            }
+        }
+    }
+}
+
+const SIMULATED: &str = "Remv kubernetes-cni [1.8.0-1.1]
+Inst cri-tools [1.35.0-1.1] (1.36.0-1.1 localhost [amd64])
+Inst conntrack:amd64 (1:1.4.7-1 Debian:12/stable [amd64])
+deb file:/srv/repo ./
+";
+const MADISON: &str = "   kubeadm | 1.36.3-1.2 | file:/srv/repo ./ Packages
+   kubelet | 1.36.3-1.1 | file:/srv/repo ./ Packages
+   kubectl | 1.36.3-1.1 | file:/srv/repo ./ Packages
+";

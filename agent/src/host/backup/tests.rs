@@ -2,7 +2,10 @@
 
 use std::os::unix::fs::PermissionsExt;
 
+use proptest::prelude::*;
+
 use super::*;
+use crate::fuzz::hostile;
 use crate::host::tests::{MANIFESTS, Machine};
 
 fn job(name: &str) -> JobId {
@@ -72,5 +75,17 @@ fn a_jobs_name_cannot_lead_out_of_the_directory_of_copies() {
     for name in ["", ".", "..", "../x", "/etc", "a/b", ".hidden", "x/"] {
         assert!(back_up(&machine.settings, &job(name)).is_err(), "{name:?}");
         assert!(look(&machine.settings, Some(&job(name))).is_err(), "{name:?}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_name_of_a_job_leads_out_of_the_directory_of_copies(name in hostile()) {
+        let settings = Settings::default();
+        let backups = settings.backups();
+        if let Ok(path) = directory(&settings, &JobId(name)) {
+            prop_assert_eq!(path.parent(), Some(backups.as_path()));
+            prop_assert!(!path.to_string_lossy().contains('\0'));
+        }
     }
 }

@@ -1,6 +1,9 @@
 //! dpkg's database as files.
 
+use proptest::prelude::*;
+
 use super::*;
+use crate::fuzz::{hostile, mangled};
 use crate::host::tests::{Machine, STATUS};
 
 fn judged(text: &str) -> Dpkg {
@@ -60,4 +63,15 @@ fn dpkgs_journal_without_a_dpkg_means_interrupted_and_overrides_the_status_file(
 #[test]
 fn a_version_that_is_none_is_an_error_and_not_an_absent_package() {
     assert!(judge(std::iter::once(STATUS.replace("1.36.2-1.1", "$(x)").as_str())).is_err());
+}
+
+proptest! {
+    #[test]
+    fn dpkgs_database_in_any_form_is_read_or_refused(text in prop_oneof![hostile(), mangled(STATUS)]) {
+        let Ok(dpkg) = judge(std::iter::once(text.as_str())) else { return Ok(()) };
+        prop_assert!(dpkg.packages.len() <= PACKAGES.len());
+        for package in dpkg.packages.values() {
+            prop_assert!(package.version.as_str().starts_with(|c: char| c.is_ascii_digit()));
+        }
+    }
 }

@@ -2,7 +2,11 @@
 
 use std::path::PathBuf;
 
+use proptest::collection::vec;
+use proptest::prelude::*;
+
 use super::*;
+use crate::fuzz::{hostile, mangled};
 use crate::host::tests::Machine;
 
 /// A kubelet that knows every flag but `--pod-infra-container-image` and `--network-plugin`.
@@ -88,3 +92,27 @@ fn environment_files_are_read_as_systemd_reads_them() {
     assert_eq!(variable(text, "KUBELET"), None);
     assert_eq!(words(" a  '' \"b c\"d "), ["a", "", "b cd"]);
 }
+
+proptest! {
+    #[test]
+    fn an_environment_file_in_any_form_yields_words(text in prop_oneof![hostile(), mangled(FLAGS_ENV)]) {
+        let value = variable(&text, "KUBELET_KUBEADM_ARGS").unwrap_or_default();
+        prop_assert!(value.len() <= text.len());
+        let words = words(&value);
+        prop_assert!(words.iter().map(String::len).sum::<usize>() <= value.len());
+    }
+
+    #[test]
+    fn whatever_a_kubelet_says_each_round_takes_an_argument_away(
+        stderr in prop_oneof![hostile(), mangled(COMPLAINT)], stdout in hostile(), args in vec(hostile(), 0..8),
+    ) {
+        let Some(flag) = refused(&Output { status: 1, stdout, stderr }) else { return Ok(()) };
+        prop_assert!(flag.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-'));
+        let mut left = args.clone();
+        prop_assert_eq!(take_out(&mut left, &flag), left.len() < args.len());
+    }
+}
+
+const FLAGS_ENV: &str = "# kubeadm writes it\nKUBELET_KUBEADM_ARGS=\"--container-runtime-endpoint=unix:///run/c.sock \\\n --v=2\"\n";
+const COMPLAINT: &str = "Error: failed to parse kubelet flag: invalid argument \"--x\" for \"-v, --v\" flag: no number\n\
+    E1122 run.go:72] \"command failed\" err=\"failed to parse kubelet flag: unknown flag: --network-plugin\"\n";

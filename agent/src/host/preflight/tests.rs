@@ -3,7 +3,10 @@
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
+use proptest::prelude::*;
+
 use super::*;
+use crate::fuzz::{hostile, mangled};
 use crate::host::systemd::tests::{Fake, Restart};
 use crate::host::tests::Machine;
 
@@ -142,3 +145,21 @@ async fn with_a_real_apt_a_repository_that_is_away_is_a_fault() {
     let fault = host.preflight("1.36.3".parse().unwrap(), Verb::NodeWorker).await.unwrap_err();
     assert!(fault.message.contains("could not fetch the package lists"), "{}", fault.message);
 }
+
+proptest! {
+    #[test]
+    fn what_tools_say_in_any_form_is_judged(
+        stdout in hostile(), stderr in prop_oneof![hostile(), mangled(FAILED)], status in -1..260_i32,
+    ) {
+        let said = output(status, &stdout, &stderr);
+        let _ = judge_simulation(&said);
+        prop_assert!(judge_fetch(&said, "fetch").is_err() || said.succeeded());
+        prop_assert_eq!(matches!(kubeadm::judge("dry run", &said), Outcome::Passed(_)), said.succeeded());
+        prop_assert!(said.last_words().len() <= stdout.len().max(stderr.len()) + 6 * 3);
+    }
+}
+
+const FAILED: &str = "error: error execution phase preflight: [preflight] Some fatal errors occurred:
+\t[ERROR SystemVerification]: missing required cgroups: cpu
+E: Failed to fetch http://127.0.0.1:9/InRelease  Could not connect to 127.0.0.1:9 (127.0.0.1).
+";

@@ -1,0 +1,168 @@
+//! What the two identities of a node's agent may do: one list, which `docs/security.md` shows and the contract suite tries.
+//!
+//! - [`NEEDED`]: what the agent asks for. RBAC grants the coordination identity exactly that.
+//! - [`DENIED`]: what somebody who has stolen both credentials of node `n1` is refused.
+//! - [`granted`]: what a cluster's RBAC grants; what an audit log shows to have been asked.
+
+mod denied;
+pub mod granted;
+
+use std::fmt;
+
+pub use denied::DENIED;
+
+/// The two credentials of a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Identity {
+    /// `system:node:NODE`, group `system:nodes`.
+    Kubelet,
+    /// `node-upgrade-agent:NODE`, group `node-upgrade-agents`.
+    Coordination,
+}
+
+impl fmt::Display for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Kubelet => "kubelet's",
+            Self::Coordination => "coordination",
+        })
+    }
+}
+
+/// A kind of request the agent makes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Need {
+    /// With which credential.
+    pub who: Identity,
+    /// Verb, as RBAC and the audit log spell it.
+    pub verb: &'static str,
+    /// Resource with its API group and subresource: `leases.coordination.k8s.io`, `pods/eviction`.
+    pub resource: &'static str,
+    /// Namespace; empty for all, or for none.
+    pub namespace: &'static str,
+    /// Name, where only one is asked for.
+    pub name: &'static str,
+    /// What for.
+    pub why: &'static str,
+}
+
+impl fmt::Display for Need {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.verb, self.resource)?;
+        match (self.namespace, self.name) {
+            ("", _) => Ok(()),
+            (namespace, "") => write!(f, " in {namespace}"),
+            (namespace, name) => write!(f, " {namespace}/{name}"),
+        }
+    }
+}
+
+const fn shared(
+    verb: &'static str,
+    resource: &'static str,
+    namespace: &'static str,
+    why: &'static str,
+) -> Need {
+    Need { who: Identity::Coordination, verb, resource, namespace, name: "", why }
+}
+
+const fn own(
+    verb: &'static str,
+    resource: &'static str,
+    namespace: &'static str,
+    name: &'static str,
+    why: &'static str,
+) -> Need {
+    Need { who: Identity::Kubelet, verb, resource, namespace, name, why }
+}
+
+const LEASES: &str = "leases.coordination.k8s.io";
+const HERE: &str = "node-upgrade-agent";
+
+/// Everything the agent asks an API server for.
+pub const NEEDED: &[Need] = &[
+    shared("get", LEASES, HERE, "read before a compare-and-swap"),
+    shared("list", LEASES, HERE, "who is at it"),
+    shared("watch", LEASES, HERE, "waiting for one's turn"),
+    shared("create", LEASES, HERE, "an absent Lease is a free one"),
+    shared("update", LEASES, HERE, "claim, renew, mark, give back"),
+    Need {
+        who: Identity::Coordination,
+        verb: "get",
+        resource: "configmaps",
+        namespace: HERE,
+        name: "policy",
+        why: "the fleet's policy",
+    },
+    shared("list", "nodes", "", "the budget: who is out of service"),
+    shared("watch", "nodes", "", "the control plane goes first"),
+    shared("list", "poddisruptionbudgets.policy", "", "which budgets cover the own pods"),
+    shared("list", "pods", "kube-system", "what every API server runs"),
+    own("get", "nodes", "", "", "the own Node, before a fenced patch"),
+    own("list", "nodes", "", "", "the own Node"),
+    own("watch", "nodes", "", "", "the own Node"),
+    own("patch", "nodes", "", "", "cordon, annotations"),
+    own("patch", "nodes/status", "", "", "the condition `Upgraded`"),
+    own("list", "pods", "", "", "the pods of the own node"),
+    own("watch", "pods", "", "", "the pods of the own node, in a drain"),
+    own("create", "pods/eviction", "", "", "the drain"),
+    own("get", "csinodes.storage.k8s.io", "", "", "CSI drivers must be registered again"),
+    own("get", "configmaps", "kube-system", "kubeadm-config", "the verb of `kubeadm upgrade`"),
+    own("create", "events", "default", "", "what people see in `kubectl describe node`"),
+];
+
+/// What stops a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Guard {
+    /// Nobody granted it.
+    Rbac,
+    /// The node authorizer, or RBAC after it.
+    NodeAuthorizer,
+    /// The admission plugin that confines kubelets to their own node.
+    NodeRestriction,
+    /// `packaging/kubernetes/admission.yaml`.
+    Policy,
+}
+
+impl fmt::Display for Guard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Rbac => "RBAC",
+            Self::NodeAuthorizer => "node authorizer",
+            Self::NodeRestriction => "NodeRestriction",
+            Self::Policy => "admission policy",
+        })
+    }
+}
+
+/// A request that is refused.
+#[derive(Debug, Clone, Copy)]
+pub struct Attempt {
+    /// With which of the credentials of `n1`.
+    pub who: Identity,
+    /// What a thief would have of it.
+    pub what: &'static str,
+    /// Method and path.
+    pub request: &'static str,
+    /// JSON: a merge patch of what stands, where the method is PUT; empty for none.
+    pub body: &'static str,
+    /// What refuses it.
+    pub guard: Guard,
+}
+
+/// The rows of a table of `docs/security.md` about this identity's needs.
+pub fn rows_of_needs(who: Identity) -> Vec<String> {
+    NEEDED.iter().filter(|need| need.who == who).map(|need| format!("| `{need}` | {} |", need.why)).collect()
+}
+
+/// The rows of the table of what is refused: several requests can be one row.
+pub fn rows_of_denials() -> Vec<String> {
+    let mut rows: Vec<String> = Vec::new();
+    for attempt in DENIED {
+        let row = format!("| {} | {} | {} |", attempt.what, attempt.who, attempt.guard);
+        if !rows.contains(&row) {
+            rows.push(row);
+        }
+    }
+    rows
+}
