@@ -1,8 +1,8 @@
 //! Scenarios on real nodes: each is a rule, played through on a cluster that all of them share.
 //!
 //! `cargo test -p upgrade-tests --test cluster -- --ignored` runs them, `--include-ignored` the slow ones too; they
-//! need root, and the agent's program (`NODE_UPGRADE_AGENT_BINARY`, or what cargo built last). With words instead,
-//! those run whose names contain one of them.
+//! need root, and the agent's package (`NODE_UPGRADE_AGENT_DEB`, or what `make deb` built). With words instead, those
+//! run whose names contain one of them.
 //! With `UPGRADE_TEST_CLUSTER=NAME` a cluster that `lab up --name NAME` left running is used instead of a new one.
 
 #[path = "cluster/demo.rs"]
