@@ -84,3 +84,13 @@ fn the_diagram_shows_every_phase_that_is_built() {
         assert!(words.contains(&phase.word()), "{phase} is not in the diagram");
     }
 }
+
+#[test]
+fn the_package_has_the_version_of_the_program() {
+    let changelog = document("packaging/debian/changelog");
+    let version = concat!("node-upgrade-agent (", env!("CARGO_PKG_VERSION"), "-");
+    assert!(changelog.starts_with(version), "{changelog}");
+    let page = document("docs/usage.md");
+    let package = changelog.split(['(', ')']).nth(1).unwrap();
+    assert!(page.contains(&format!("node-upgrade-agent_{package}_")), "docs/usage.md installs another version");
+}
