@@ -58,6 +58,10 @@ const SCENARIOS: &[Scenario] = &[
     Scenario::new("the exposure of the agent's unit is at most 4.0", package::exposure),
     Scenario::new("installing the package starts the agent and no upgrade", package::installed),
     Scenario::new(
+        "an agent on a host that is no node yet waits without failing and goes on after the join",
+        package::before_the_join,
+    ),
+    Scenario::new(
         "the agent's package upgraded in the middle of its node's upgrade loses nothing",
         package::upgraded_on_the_way,
     ),

@@ -92,5 +92,8 @@ fn the_package_has_the_version_of_the_program() {
     assert!(changelog.starts_with(version), "{changelog}");
     let page = document("docs/usage.md");
     let package = changelog.split(['(', ')']).nth(1).unwrap();
-    assert!(page.contains(&format!("node-upgrade-agent_{package}_")), "docs/usage.md installs another version");
+    assert!(
+        page.contains(&format!("node-upgrade-agent_{package}_")),
+        "docs/usage.md installs another version"
+    );
 }

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::slice::from_ref;
 
 use anyhow::{Context, Result, ensure};
 use lab::{DEFAULT_AGENT_CONFIG, Node, wait_until};
@@ -34,16 +35,13 @@ pub(crate) fn installed(fleet: &Fleet) -> Result<()> {
     purge(node)?;
     node.install_package(&package()?)?;
     node.run(&["systemctl", "is-enabled", AGENT])?;
-    wait_until("the agent to find nothing to do", SOON, || {
-        let text = node.run(&["systemctl", "show", "--property=StatusText", "--value", AGENT])?;
-        Ok(text.starts_with(Phase::Idle.word()))
-    })?;
+    wait_idle(node)?;
     fleet.check_in_service(name, &old())?;
     let touched = |what: &What| {
         matches!(what, What::Cordoned { .. } | What::LeaseTaken { .. } | What::ToolStarted { .. })
     };
     ensure!(count(&fleet.events()?, name, touched) == 0, "{name} was touched");
-    install_again(fleet)
+    install_again(fleet, node)
 }
 
 pub(crate) fn upgraded_on_the_way(fleet: &Fleet) -> Result<()> {
@@ -91,7 +89,7 @@ pub(crate) fn removed_with_a_broken_journal(fleet: &Fleet) -> Result<()> {
     refused(node, &["cannot tell whether an upgrade", "memory.json"])?;
     let forced = ["env", "NODE_UPGRADE_AGENT_REMOVE=force", "apt-get", "purge", "--yes", NAME];
     node.run(&forced)?;
-    install_again(fleet)
+    install_again(fleet, node)
 }
 
 pub(crate) fn purged(fleet: &Fleet) -> Result<()> {
@@ -114,21 +112,47 @@ pub(crate) fn purged(fleet: &Fleet) -> Result<()> {
     ])?;
     let left: Vec<&str> = left.lines().filter(|path| !path.starts_with("/var/tmp/")).collect();
     ensure!(left.is_empty(), "the purge left {left:?}");
-    let listed = node.run(&["systemctl", "list-unit-files", "--no-legend", &format!("{NAME}*")])?;
-    ensure!(listed.is_empty(), "systemd still knows {listed}");
     ensure!(life(node, "kubelet.service")? == kubelet, "kubelet was restarted");
     ensure!(node.read_file(KUBELET_CONFIG)? == config, "kubelet's configuration is another one");
     fleet.check_in_service(name, &old())?;
-    install_again(fleet)
+    install_again(fleet, node)
+}
+
+pub(crate) fn before_the_join(fleet: &Fleet) -> Result<()> {
+    const CREDENTIAL: &str = "/etc/kubernetes/kubelet.conf";
+    const ASIDE: &str = "/etc/kubernetes/kubelet.conf.aside";
+    let node = fleet.cluster.node("worker2")?;
+    // kubelet has read it; the agent finds a host that has not joined.
+    node.run(&["mv", CREDENTIAL, ASIDE])?;
+    node.run(&["systemctl", "restart", AGENT])?;
+    let waits = node.run(&["systemctl", "show", "--property=StatusText", "--value", AGENT]);
+    node.run(&["mv", ASIDE, CREDENTIAL])?;
+    let waits = waits?;
+    ensure!(waits.contains(&format!("waiting for {CREDENTIAL}")), "it says {waits}");
+    wait_idle(node)?;
+    // Once, to go on as on a node; a failure would count here as well.
+    let restarts = node.run(&["systemctl", "show", "--property=NRestarts", "--value", AGENT])?;
+    ensure!(restarts.trim() == "1", "systemd started it {restarts} times");
+    Ok(())
+}
+
+fn wait_idle(node: &Node) -> Result<()> {
+    wait_until(&format!("the agent of {} to find nothing to do", node.name()), SOON, || {
+        let text = node.run(&["systemctl", "show", "--property=StatusText", "--value", AGENT])?;
+        Ok(text.starts_with(Phase::Idle.word()))
+    })
 }
 
 fn purge(node: &Node) -> Result<()> {
-    node.run(&["apt-get", "purge", "--yes", NAME]).map(drop)
+    node.run(&["apt-get", "purge", "--yes", NAME])?;
+    let state = node.run(&["systemctl", "show", "--property=LoadState", "--value", AGENT])?;
+    ensure!(state.trim() == "not-found", "systemd still knows the unit: {state}");
+    Ok(())
 }
 
 /// The purge took configuration and credential as well.
-fn install_again(fleet: &Fleet) -> Result<()> {
-    fleet.cluster.install_agent(&package()?, DEFAULT_AGENT_CONFIG)
+fn install_again(fleet: &Fleet, node: &Node) -> Result<()> {
+    fleet.cluster.install_agent_on(from_ref(node), &package()?, DEFAULT_AGENT_CONFIG)
 }
 
 /// Tries to remove the package, which is refused with `words` and with what to do.
@@ -153,6 +177,9 @@ fn state(node: &Node) -> Result<String> {
 /// The same package under a higher version.
 fn next_version(package: &Path, directory: PathBuf) -> Result<PathBuf> {
     let next = directory.with_extension("deb");
+    if directory.exists() {
+        fs::remove_dir_all(&directory).context("cannot remove an unpacked package")?;
+    }
     dpkg_deb(&["--raw-extract".as_ref(), package, &directory])?;
     let control = directory.join("DEBIAN/control");
     let text = fs::read_to_string(&control)?;

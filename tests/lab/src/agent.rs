@@ -30,13 +30,21 @@ impl Cluster {
     /// If the package cannot be read, or a node refuses a step.
     pub fn install_agent(&self, package: &Path, config: &str) -> Result<()> {
         self.apply_rbac()?;
-        in_parallel(self.nodes(), |node| {
+        self.install_agent_on(self.nodes(), package, config)
+    }
+
+    /// The same on some nodes of a cluster that has the RBAC rules.
+    ///
+    /// # Errors
+    /// As of [`Cluster::install_agent`].
+    pub fn install_agent_on(&self, nodes: &[Node], package: &Path, config: &str) -> Result<()> {
+        in_parallel(nodes, |node| {
             node.install_package(package)?;
             // After the installation, as administrators do: dpkg asks nothing about a file that came later.
             node.write_file("/etc/node-upgrade-agent/config.toml", config, 0o644)
         })?;
-        self.enrol_agents()?;
-        in_parallel(self.nodes(), restart)
+        self.enrol_agents(nodes)?;
+        in_parallel(nodes, restart)
     }
 
     /// Applies the agents' namespace and RBAC rules.
@@ -48,9 +56,9 @@ impl Cluster {
         self.kubectl(&["apply", "-k", &manifests]).map(drop)
     }
 
-    /// Gives every agent its coordination credential.
-    fn enrol_agents(&self) -> Result<()> {
-        self.nodes().iter().try_for_each(|node| {
+    /// Gives the agents of `nodes` their coordination credentials.
+    fn enrol_agents(&self, nodes: &[Node]) -> Result<()> {
+        nodes.iter().try_for_each(|node| {
             let credential = self.coordination_kubeconfig(node.name())?;
             node.write_file("/etc/node-upgrade-agent/coordination.kubeconfig", credential, 0o600)
         })
