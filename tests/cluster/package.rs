@@ -47,7 +47,7 @@ pub(crate) fn installed(fleet: &Fleet) -> Result<()> {
 pub(crate) fn upgraded_on_the_way(fleet: &Fleet) -> Result<()> {
     let name = "worker1";
     let node = fleet.old_worker(name)?;
-    let next = next_version(&package()?, fleet.cluster.kubeconfig().with_file_name("next-package"))?;
+    let next = next_version(&package()?, &fleet.cluster.kubeconfig().with_file_name("next-package"))?;
     let hold = Hold::set(node, Point::Unit, "kubeadm-upgrade")?;
     fleet.ask(name, &new())?;
     hold.wait_reached()?;
@@ -175,17 +175,17 @@ fn state(node: &Node) -> Result<String> {
 }
 
 /// The same package under a higher version.
-fn next_version(package: &Path, directory: PathBuf) -> Result<PathBuf> {
+fn next_version(package: &Path, directory: &Path) -> Result<PathBuf> {
     let next = directory.with_extension("deb");
     if directory.exists() {
-        fs::remove_dir_all(&directory).context("cannot remove an unpacked package")?;
+        fs::remove_dir_all(directory).context("cannot remove an unpacked package")?;
     }
-    dpkg_deb(&["--raw-extract".as_ref(), package, &directory])?;
+    dpkg_deb(&["--raw-extract".as_ref(), package, directory])?;
     let control = directory.join("DEBIAN/control");
     let text = fs::read_to_string(&control)?;
     let version = text.lines().find(|line| line.starts_with("Version: ")).context("no version")?;
     fs::write(&control, text.replace(version, &format!("{version}+next")))?;
-    dpkg_deb(&["-Znone".as_ref(), "--root-owner-group".as_ref(), "--build".as_ref(), &directory, &next])?;
+    dpkg_deb(&["-Znone".as_ref(), "--root-owner-group".as_ref(), "--build".as_ref(), directory, &next])?;
     Ok(next)
 }
 
