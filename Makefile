@@ -9,7 +9,7 @@ LAB   := $(CARGO_TARGET_DIR)/debug/lab
 AGENT := $(CARGO_TARGET_DIR)/release/node-upgrade-agent
 PAGES := $(CARGO_TARGET_DIR)/debug/command-pages
 # The package that is built here, under dpkg's own name for it.
-DEB   := $(CARGO_TARGET_DIR)/deb/node-upgrade-agent_$(shell sed -n '1s/.*(\(.*\)).*/\1/p' packaging/debian/changelog)_$(shell dpkg --print-architecture).deb
+DEB   := $(CARGO_TARGET_DIR)/deb/node-upgrade-agent_$(shell sed -n '1s/.*(\(.*\)).*/\1/p' packaging/debian/changelog)_$(shell dpkg --print-architecture 2>/dev/null).deb
 # The package that demo, lab, bench and the cluster tests install on their nodes.
 AGENT_DEB ?= $(DEB)
 # Name of the cluster that demo, lab and lab-down mean: another one runs beside the first.
