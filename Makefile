@@ -5,9 +5,13 @@ override CARGO_TARGET_DIR := $(abspath $(CARGO_TARGET_DIR))
 export CARGO_TARGET_DIR
 
 CARGO ?= cargo
-# The program that is shipped, and that demo, lab, bench and the cluster tests install on their nodes.
-AGENT ?= $(CARGO_TARGET_DIR)/release/node-upgrade-agent
 LAB   := $(CARGO_TARGET_DIR)/debug/lab
+AGENT := $(CARGO_TARGET_DIR)/release/node-upgrade-agent
+PAGES := $(CARGO_TARGET_DIR)/debug/command-pages
+# The package that is built here, under dpkg's own name for it.
+DEB   := $(CARGO_TARGET_DIR)/deb/node-upgrade-agent_$(shell sed -n '1s/.*(\(.*\)).*/\1/p' packaging/debian/changelog)_$(shell dpkg --print-architecture 2>/dev/null).deb
+# The package that demo, lab, bench and the cluster tests install on their nodes.
+AGENT_DEB ?= $(DEB)
 # Name of the cluster that demo, lab and lab-down mean: another one runs beside the first.
 NAME  ?= lab
 
@@ -25,25 +29,38 @@ tools: ## Install the host programs that are missing for the lab, by apt, saying
 	@tests/lab/install-tools.sh
 
 .PHONY: build
-build: ## Build the agent as it is shipped.
+build: $(AGENT) ## Build the agent as it is shipped.
+
+.PHONY: deb
+deb: $(DEB) ## Build the Debian package, and have lintian judge it.
+	@echo $(DEB)
+
+# cargo knows what is out of date; make then looks whether anything has changed.
+.PHONY: FORCE
+FORCE:
+$(AGENT): FORCE
 	$(CARGO) build --release --package node-upgrade-agent
-ifneq ($(AGENT),$(CARGO_TARGET_DIR)/release/node-upgrade-agent)
-	@test -x "$(AGENT)" || { echo "AGENT=$(AGENT) does not exist"; exit 1; }
-endif
+$(PAGES): FORCE
+	@$(CARGO) build --quiet --workspace --bin command-pages
+
+PACKED := README.md CHANGELOG.md config.example.toml systemd/node-upgrade-agent.service \
+	$(shell find docs packaging/build-deb packaging/debian packaging/kubernetes -type f)
+$(DEB): $(AGENT) $(PAGES) $(PACKED)
+	packaging/build-deb $(CARGO_TARGET_DIR)
 
 .PHONY: lab-program
 lab-program:
 	@$(CARGO) build --quiet --workspace --bin lab
 
 .PHONY: demo
-demo: tools build lab-program ## Boot a cluster of three nodes and watch it upgrade itself; it stays, to play on with.
-	@$(LAB) demo --name $(NAME) --agent $(AGENT)
+demo: tools lab-program $(AGENT_DEB) ## Boot a cluster of three nodes and watch it upgrade itself; it stays, to play on with.
+	@$(LAB) demo --name $(NAME) --agent $(AGENT_DEB)
 
 .PHONY: lab
-lab: tools build lab-program ## Boot a cluster with agents installed, leave it running and say how to reach it.
+lab: tools lab-program $(AGENT_DEB) ## Boot a cluster with agents installed, leave it running and say how to reach it.
 	@$(LAB) up --name $(NAME)
 	@$(LAB) deploy-tutorial --name $(NAME)
-	@$(LAB) install-agent --name $(NAME) $(AGENT)
+	@$(LAB) install-agent --name $(NAME) $(AGENT_DEB)
 	@$(LAB) how-to --name $(NAME)
 
 .PHONY: lab-down
@@ -82,12 +99,12 @@ cluster-tests: lab-program
 
 # Both the lab's own tests and the scenarios are called cluster. --ignored: the lab's ask for being asked.
 .PHONY: real-nodes
-real-nodes: build
-	NODE_UPGRADE_AGENT_BINARY=$(AGENT) $(TEST) --test cluster -- $(if $(SLOW),--include-ignored,--ignored)
+real-nodes: $(AGENT_DEB)
+	NODE_UPGRADE_AGENT_DEB=$(AGENT_DEB) $(TEST) --test cluster -- $(if $(SLOW),--include-ignored,--ignored)
 
 .PHONY: bench
-bench: tools build lab-program ## Measure what docs/performance.md says; half an hour.
-	@$(LAB) bench --agent $(AGENT)
+bench: tools lab-program $(AGENT_DEB) ## Measure what docs/performance.md says; half an hour.
+	@$(LAB) bench --agent $(AGENT_DEB)
 
 .PHONY: clean
 clean: ## Remove what cargo built. The lab's cache stays: it is shared by all checkouts.

@@ -1,8 +1,8 @@
 //! Scenarios on real nodes: each is a rule, played through on a cluster that all of them share.
 //!
 //! `cargo test -p upgrade-tests --test cluster -- --ignored` runs them, `--include-ignored` the slow ones too; they
-//! need root, and the agent's program (`NODE_UPGRADE_AGENT_BINARY`, or what cargo built last). With words instead,
-//! those run whose names contain one of them.
+//! need root, and the agent's package (`NODE_UPGRADE_AGENT_DEB`, or what `make deb` built). With words instead, those
+//! run whose names contain one of them.
 //! With `UPGRADE_TEST_CLUSTER=NAME` a cluster that `lab up --name NAME` left running is used instead of a new one.
 
 #[path = "cluster/demo.rs"]
@@ -15,6 +15,8 @@ mod fleet;
 mod hold;
 #[path = "cluster/kill.rs"]
 mod kill;
+#[path = "cluster/package.rs"]
+mod package;
 #[path = "cluster/power.rs"]
 mod power;
 #[path = "cluster/refuse.rs"]
@@ -53,6 +55,25 @@ const SCENARIOS: &[Scenario] = &[
         "an agent killed in every phase that lasts ends done and no tool of its runs twice",
         kill::in_every_phase,
     ),
+    Scenario::new("the exposure of the agent's unit is at most 4.0", package::exposure),
+    Scenario::new("installing the package starts the agent and no upgrade", package::installed),
+    Scenario::new(
+        "an agent on a host that is no node yet waits without failing and goes on after the join",
+        package::before_the_join,
+    ),
+    Scenario::new(
+        "the agent's package upgraded in the middle of its node's upgrade loses nothing",
+        package::upgraded_on_the_way,
+    ),
+    Scenario::new(
+        "removing the package during an upgrade is refused and says what to do",
+        package::removed_on_the_way,
+    ),
+    Scenario::new(
+        "removing the package beside a journal that cannot be read is refused until it is forced",
+        package::removed_with_a_broken_journal,
+    ),
+    Scenario::new("purging the package leaves the node as it was", package::purged),
     Scenario::new(
         "a worker whose power is cut while dpkg configures repairs it and ends done",
         power::cut_while_configuring,

@@ -136,3 +136,16 @@ fn the_admission_policy_knows_the_protocol_and_the_bounds_that_agents_keep() {
     let mark = format!("'node-upgrade-agent/degraded'].size() <= {})", upgrade_core::text::NOTE);
     assert!(manifest.contains(&mark), "{mark}");
 }
+
+#[test]
+fn the_package_has_the_version_of_the_program() {
+    let changelog = document("packaging/debian/changelog");
+    let version = concat!("node-upgrade-agent (", env!("CARGO_PKG_VERSION"), "-");
+    assert!(changelog.starts_with(version), "{changelog}");
+    let page = document("docs/usage.md");
+    let package = changelog.split(['(', ')']).nth(1).unwrap();
+    assert!(
+        page.contains(&format!("node-upgrade-agent_{package}_")),
+        "docs/usage.md installs another version"
+    );
+}

@@ -32,5 +32,9 @@ pub enum Command {
         /// The JSON of the annotation `status`.
         #[arg(long)]
         json: bool,
+        /// Ask this host's own journal instead of the API server, whether an upgrade is under way: exit status 0 if
+        /// none is, 3 if one is, 1 if that cannot be told. Removing the package asks this.
+        #[arg(long, conflicts_with = "json")]
+        local: bool,
     },
 }

@@ -73,6 +73,17 @@ pub enum JournalError {
         /// What this agent cannot read.
         why: String,
     },
+    /// A file that does not hold what an agent stored, looked at without opening the journal.
+    #[error(
+        "{} does not hold what node-upgrade-agent stored ({why}), so nobody knows whether an upgrade is under way",
+        path.display()
+    )]
+    Damaged {
+        /// The journal's file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
     /// The disk, or permissions.
     #[error("{doing} {}", path.display())]
     Io {
@@ -133,13 +144,23 @@ impl Journal {
         Ok((journal, recovered))
     }
 
+    /// Looks at the memory that the journal in `directory` holds, beside an agent that has it open; none if nothing
+    /// was stored there. Changes nothing.
+    ///
+    /// # Errors
+    /// When the file is damaged, another version wrote it, or it cannot be read.
+    pub fn look(directory: &Path) -> Result<Option<Memory>, JournalError> {
+        let path = directory.join(FILE);
+        let Some(bytes) = read(&path)? else { return Ok(None) };
+        decode(&bytes).map(Some).map_err(|unreadable| match unreadable {
+            Unreadable::Foreign { version, why } => JournalError::Foreign { path, version, why },
+            Unreadable::Damaged(why) => JournalError::Damaged { path, why },
+        })
+    }
+
     fn recover(&self) -> Result<Recovered, JournalError> {
         let path = self.directory.join(FILE);
-        let bytes = match std::fs::read(&path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Recovered::Fresh),
-            Err(source) => return Err(JournalError::Io { doing: "read the journal", path, source }),
-        };
+        let Some(bytes) = read(&path)? else { return Ok(Recovered::Fresh) };
         match decode(&bytes) {
             Ok(memory) => Ok(Recovered::Memory(memory)),
             Err(Unreadable::Foreign { version, why }) => Err(JournalError::Foreign { path, version, why }),
@@ -198,6 +219,15 @@ impl Journal {
 
     fn sync_directory(&self) -> io::Result<()> {
         File::open(&self.directory)?.sync_all()
+    }
+}
+
+/// The journal's bytes; none if there is no such file.
+fn read(path: &Path) -> Result<Option<Vec<u8>>, JournalError> {
+    match std::fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(JournalError::Io { doing: "read the journal", path: path.to_owned(), source }),
     }
 }
 

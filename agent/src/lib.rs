@@ -4,7 +4,8 @@
 //! - [`drive`]: the one loop; [`world`]: each act to its adapter; [`reporter`]: what people are told.
 //! - [`cluster`]: the Kubernetes API; [`host`]: this machine's tools; [`preflight`]: both asked before anything is
 //!   touched.
-//! - [`cli`]: the command line; [`show`]: what `plan` and `status` print; [`log`], [`notify`], [`clock`]: the process around it.
+//! - [`cli`]: the command line; [`show`]: what `plan` and `status` print; [`log`], [`notify`], [`clock`],
+//!   [`unjoined`]: the process around it.
 
 mod chain;
 pub mod cli;
@@ -21,4 +22,5 @@ pub mod notify;
 pub mod preflight;
 pub mod reporter;
 pub mod show;
+pub mod unjoined;
 pub mod world;

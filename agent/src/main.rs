@@ -9,11 +9,14 @@ use node_upgrade_agent::config::Settings;
 use node_upgrade_agent::drive::Drive;
 use node_upgrade_agent::journal::{Journal, Recovered};
 use node_upgrade_agent::world::{self, World};
-use node_upgrade_agent::{log, preflight, show};
+use node_upgrade_agent::{log, preflight, show, unjoined};
 use upgrade_core::agent::Agent;
 use upgrade_core::job::Memory;
 use upgrade_core::request::Request;
 use upgrade_core::version::Version;
+
+/// What `status --local` exits with while an upgrade is under way.
+const UNDER_WAY: u8 = 3;
 
 /// The journal's own directory below the state directory: private, while apt's user must reach the downloads.
 const JOURNAL: &str = "journal";
@@ -36,12 +39,16 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         Command::Run => daemon(settings).await,
         Command::Plan { target } => plan(&settings, target).await,
-        Command::Status { json } => status(&settings, json).await,
+        Command::Status { local: true, .. } => local_status(&settings),
+        Command::Status { json, local: false } => status(&settings, json).await,
     }
 }
 
 async fn daemon(settings: Settings) -> anyhow::Result<ExitCode> {
     log::init(settings.log)?;
+    if unjoined::wait_for(&settings.cluster.kubeconfig).await {
+        return Ok(ExitCode::SUCCESS);
+    }
     let (journal, recovered) =
         Journal::open(&settings.state_directory.join(JOURNAL)).context("open the journal")?;
     let memory = match recovered {
@@ -86,6 +93,13 @@ async fn status(settings: &Settings, json: bool) -> anyhow::Result<ExitCode> {
     };
     print(&show::status(&node, world.clock.now().unix, json));
     Ok(ExitCode::SUCCESS)
+}
+
+fn local_status(settings: &Settings) -> anyhow::Result<ExitCode> {
+    let memory = Journal::look(&settings.state_directory.join(JOURNAL)).context("read the journal")?;
+    let job = memory.and_then(|memory| memory.job);
+    print(&show::local(job.as_ref()));
+    Ok(if job.is_some() { ExitCode::from(UNDER_WAY) } else { ExitCode::SUCCESS })
 }
 
 /// To standard output; a reader that went away is no error of ours.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use upgrade_core::job::{Job, Stage, Way};
 use upgrade_core::preflight::{Check, Findings, Outcome, Verdict, judge};
 use upgrade_core::report::Report;
 use upgrade_core::request::STATUS;
@@ -45,6 +46,23 @@ pub fn plan(node: &NodeSeen, findings: &Findings, skip: &BTreeSet<Check>) -> (St
         },
     );
     (text, goes)
+}
+
+/// Whether an upgrade is under way, from the journal alone.
+pub fn local(job: Option<&Job>) -> String {
+    let Some(job) = job else { return "no upgrade is under way\n".to_owned() };
+    let (state, target, lease) = (stage(&job.stage), job.hop.target, job.lease);
+    format!("an upgrade to {target} is under way: {state} (the Lease {lease} is held)\n")
+}
+
+const fn stage(stage: &Stage) -> &'static str {
+    match stage {
+        Stage::Clearing { .. } => "nothing on this host has changed yet",
+        Stage::Changing { way: Way::Forward, .. } => "this host is being changed",
+        Stage::Changing { way: Way::Back(_), .. } => "going back",
+        Stage::Returning(_) => "the node returns to service",
+        Stage::Degraded { .. } => "degraded, the node waits for a person",
+    }
 }
 
 /// Where the node's upgrade stands, from its annotations. Whoever may write those could also write what steers the

@@ -39,7 +39,7 @@ impl Fleet {
     /// The cluster that all scenarios share.
     pub(crate) fn boot() -> Result<Self> {
         match std::env::var("UPGRADE_TEST_CLUSTER") {
-            Ok(name) => Self::prepare(Cluster::open(&name)?, &program()?),
+            Ok(name) => Self::prepare(Cluster::open(&name)?, &package()?),
             Err(_) => Self::boot_another(&Options::default()),
         }
     }
@@ -47,14 +47,14 @@ impl Fleet {
     /// A cluster for one scenario, which ends with it.
     pub(crate) fn boot_another(options: &Options) -> Result<Self> {
         // Looked for first: a cluster that nothing can be installed on need not be booted.
-        let program = program()?;
-        Self::prepare(Cluster::boot(options)?, &program)
+        let package = package()?;
+        Self::prepare(Cluster::boot(options)?, &package)
     }
 
     /// Deploys the tutorial's web servers and installs the agents.
-    fn prepare(cluster: Cluster, program: &Path) -> Result<Self> {
+    fn prepare(cluster: Cluster, package: &Path) -> Result<Self> {
         cluster.deploy_tutorial()?;
-        cluster.install_agent(program, DEFAULT_AGENT_CONFIG)?;
+        cluster.install_agent(package, DEFAULT_AGENT_CONFIG)?;
         let fleet = Self { cluster, began: Cell::new(SystemTime::now()), withdrawn: Cell::new(false) };
         fleet.tidy()?;
         Ok(fleet)
@@ -279,18 +279,16 @@ pub(crate) fn count(events: &[Event], node: &str, what: impl Fn(&What) -> bool) 
     events.iter().filter(|event| event.node == node && what(&event.what)).count()
 }
 
-/// The agent's program: `NODE_UPGRADE_AGENT_BINARY`, else the newest build beside this test.
-fn program() -> Result<PathBuf> {
-    if let Some(path) = std::env::var_os("NODE_UPGRADE_AGENT_BINARY") {
+/// The agent's Debian package: `NODE_UPGRADE_AGENT_DEB`, else what `make deb` left beside this test.
+pub(crate) fn package() -> Result<PathBuf> {
+    if let Some(path) = std::env::var_os("NODE_UPGRADE_AGENT_DEB") {
         let path = PathBuf::from(path);
-        ensure!(path.is_file(), "NODE_UPGRADE_AGENT_BINARY names no file: {}", path.display());
+        ensure!(path.is_file(), "NODE_UPGRADE_AGENT_DEB names no file: {}", path.display());
         return Ok(path);
     }
     let this = std::env::current_exe().context("where is this test?")?;
-    let target = this.ancestors().nth(3).context("this test is in no target directory")?;
-    let builds = ["release", "debug"].map(|profile| target.join(profile).join("node-upgrade-agent"));
-    let found = builds.iter().find(|path| path.is_file());
-    found.cloned().with_context(|| {
-        format!("build the agent first: cargo build --release -p node-upgrade-agent (looked for {builds:?})")
-    })
+    let packages = this.ancestors().nth(3).context("this test is in no target directory")?.join("deb");
+    let entries = std::fs::read_dir(&packages).into_iter().flatten().flatten().map(|entry| entry.path());
+    let found = entries.filter(|path| path.extension().is_some_and(|end| end == "deb")).max();
+    found.with_context(|| format!("there is no package in {}: make deb builds it", packages.display()))
 }

@@ -18,7 +18,7 @@ const APPLYING: Duration = Duration::from_mins(3);
 const TOOL: Duration = Duration::from_mins(1);
 
 /// An agent's life: systemd's invocation ID of its unit.
-fn life(node: &Node, unit: &str) -> Result<String> {
+pub(crate) fn life(node: &Node, unit: &str) -> Result<String> {
     node.run(&["systemctl", "show", "--property=InvocationID", "--value", unit])
 }
 
@@ -39,7 +39,7 @@ fn wait_back(node: &Node, was: &str, phase: Phase) -> Result<()> {
 }
 
 /// The one unit of `tool`.
-fn unit_of(node: &Node, tool: &str) -> Result<String> {
+pub(crate) fn unit_of(node: &Node, tool: &str) -> Result<String> {
     let pattern = format!("{UNIT_PREFIX}*-{tool}.service");
     let list = node.run(&["systemctl", "list-units", "--all", "--plain", "--no-legend", &pattern])?;
     let units: Vec<&str> = list.lines().filter_map(|line| line.split_whitespace().next()).collect();

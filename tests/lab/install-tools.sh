@@ -13,7 +13,9 @@ while read -r package purpose; do
 done <<END
 systemd-container boots the nodes (systemd-nspawn)
 mmdebstrap        makes the nodes' Debian image
-dpkg-dev          makes the Kubernetes packages
+dpkg-dev          makes the Kubernetes packages and the agent's
+debhelper         packs the agent, with maintainer scripts that are kept well
+lintian           judges the agent's package
 apt-utils         indexes the package repository
 gnupg             signs the package repository
 iproute2          connects the nodes

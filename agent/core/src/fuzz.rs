@@ -180,7 +180,7 @@ proptest! {
             prop_assert!(report.message.len() <= text::MESSAGE);
             prop_assert!(report.target.iter().all(|target| target.len() <= text::WORD));
             prop_assert!(report.notes.len() <= 20 && report.notes.iter().all(|note| note.len() <= 2 * text::WORD));
-            for drain in &report.drain {
+            if let Some(drain) = &report.drain {
                 prop_assert!(drain.blocked.len() <= 20 && drain.returning.len() <= 20);
                 prop_assert!(drain.blocked.iter().all(|blocked| blocked.message.len() <= text::NOTE));
             }

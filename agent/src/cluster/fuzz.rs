@@ -7,6 +7,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use upgrade_core::drain::{DrainOptions, sort};
 use upgrade_core::request;
+use upgrade_core::time::Unix;
 
 use super::convert;
 use crate::fuzz::mangled_json;
@@ -85,12 +86,12 @@ proptest! {
     }
 
     #[test]
-    fn a_pod_in_any_form_is_read_or_refused(value in mangled_json(pod())) {
+    fn a_pod_in_any_form_is_read_or_refused(value in mangled_json(pod()), now: u64) {
         let Some(pod) = read::<Pod>(value) else { return Ok(()) };
         let _ = convert::control_plane_pod(&pod);
         let seen = convert::pod_seen(pod);
         for force in [false, true] {
-            let _ = sort(&seen, &DrainOptions { force, ..DrainOptions::default() });
+            let _ = sort(&seen, &DrainOptions { force, ..DrainOptions::default() }, Unix(now));
         }
     }
 

@@ -255,6 +255,22 @@ impl Disk {
 }
 
 #[test]
+fn a_look_beside_a_running_agent_tells_what_is_stored_and_changes_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let place = directory.path().join("journal");
+    assert_eq!(Journal::look(&place).unwrap(), None);
+    assert!(!place.exists());
+    let (mut journal, _) = Journal::open(&place).unwrap();
+    assert_eq!(Journal::look(&place).unwrap(), None);
+    journal.store(&memory(1)).unwrap();
+    assert_eq!(Journal::look(&place).unwrap(), Some(memory(1)));
+    std::fs::write(place.join(FILE), "damaged").unwrap();
+    let error = Journal::look(&place).unwrap_err();
+    assert!(matches!(error, JournalError::Damaged { .. }), "{error}");
+    assert_eq!(std::fs::read(place.join(FILE)).unwrap(), b"damaged");
+}
+
+#[test]
 fn a_power_cut_at_any_instant_of_a_store_leaves_the_old_memory_or_the_new() {
     for old in [None, Some(memory(1))] {
         let mut disk = Disk::default();

@@ -1,11 +1,10 @@
 //! Installing the agent on a running cluster, as its install guide tells an administrator to.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, in_parallel};
 use crate::kubeadm;
 use crate::node::Node;
 
@@ -13,6 +12,8 @@ use crate::node::Node;
 pub const DEFAULT_AGENT_CONFIG: &str = "[kubeadm]\nconfig = \"/etc/kubernetes/kubeadm-upgrade.yaml\"\n";
 
 const UNIT: &str = "node-upgrade-agent.service";
+/// Where apt's unprivileged user can read it.
+const PACKAGE: &str = "/var/tmp/node-upgrade-agent.deb";
 
 /// A path of the repository this lab was built from.
 pub(crate) fn repository_path(path: &str) -> PathBuf {
@@ -20,22 +21,30 @@ pub(crate) fn repository_path(path: &str) -> PathBuf {
 }
 
 impl Cluster {
-    /// Installs and starts the agent on every node: program, unit, configuration, RBAC and coordination credential.
+    /// Installs the agent on every node: RBAC, package, configuration and coordination credential.
     ///
-    /// `config` is the text of config.toml; [`DEFAULT_AGENT_CONFIG`] is what the lab needs.
-    /// Installing again replaces program and configuration and restarts the agents.
+    /// `package` is the agent's Debian package; `config` is the text of config.toml, [`DEFAULT_AGENT_CONFIG`] is what
+    /// the lab needs. Installing again replaces both and restarts the agents.
     ///
     /// # Errors
-    /// If `program` or the repository's unit file cannot be read, or a node refuses a step.
-    pub fn install_agent(&self, program: &Path, config: &str) -> Result<()> {
-        let bytes = fs::read(program).with_context(|| {
-            format!("cannot read the agent's program {}; build it first", program.display())
-        })?;
-        let unit = repository_path("systemd").join(UNIT);
-        let unit =
-            fs::read(&unit).with_context(|| format!("cannot read the agent's unit {}", unit.display()))?;
+    /// If the package cannot be read, or a node refuses a step.
+    pub fn install_agent(&self, package: &Path, config: &str) -> Result<()> {
         self.apply_rbac()?;
-        self.nodes().iter().try_for_each(|node| self.install_on(node, &bytes, &unit, config))
+        self.install_agent_on(self.nodes(), package, config)
+    }
+
+    /// The same on some nodes of a cluster that has the RBAC rules.
+    ///
+    /// # Errors
+    /// As of [`Cluster::install_agent`].
+    pub fn install_agent_on(&self, nodes: &[Node], package: &Path, config: &str) -> Result<()> {
+        in_parallel(nodes, |node| {
+            node.install_package(package)?;
+            // After the installation, as administrators do: dpkg asks nothing about a file that came later.
+            node.write_file("/etc/node-upgrade-agent/config.toml", config, 0o644)
+        })?;
+        self.enrol_agents(nodes)?;
+        in_parallel(nodes, restart)
     }
 
     /// Applies the agents' namespace and RBAC rules.
@@ -47,17 +56,11 @@ impl Cluster {
         self.kubectl(&["apply", "-k", &manifests]).map(drop)
     }
 
-    fn install_on(&self, node: &Node, program: &[u8], unit: &[u8], config: &str) -> Result<()> {
-        node.write_file("/usr/bin/node-upgrade-agent", program, 0o755)?;
-        node.write_file("/etc/node-upgrade-agent/config.toml", config, 0o644)?;
-        let credential = self.coordination_kubeconfig(node.name())?;
-        node.write_file("/etc/node-upgrade-agent/coordination.kubeconfig", credential, 0o600)?;
-        node.write_file(&format!("/usr/lib/systemd/system/{UNIT}"), unit, 0o644)?;
-        node.run(&["systemctl", "daemon-reload"])?;
-        node.run(&["systemctl", "enable", UNIT])?;
-        node.run(&["systemctl", "restart", UNIT]).map(drop).with_context(|| {
-            let journal = node.journal(UNIT).unwrap_or_default();
-            format!("the agent does not start on node {}:\n{journal}", node.name())
+    /// Gives the agents of `nodes` their coordination credentials.
+    fn enrol_agents(&self, nodes: &[Node]) -> Result<()> {
+        nodes.iter().try_for_each(|node| {
+            let credential = self.coordination_kubeconfig(node.name())?;
+            node.write_file("/etc/node-upgrade-agent/coordination.kubeconfig", credential, 0o600)
         })
     }
 
@@ -72,4 +75,25 @@ impl Cluster {
             &format!("node-upgrade-agent:{node}"),
         )
     }
+}
+
+impl Node {
+    /// Installs a Debian package of the host's, as an administrator would, and returns what apt said. Fails where
+    /// anything would be asked: there is no input.
+    ///
+    /// # Errors
+    /// If the package cannot be read or apt refuses.
+    pub fn install_package(&self, package: &Path) -> Result<String> {
+        let bytes = std::fs::read(package)
+            .with_context(|| format!("cannot read the package {}; build it first", package.display()))?;
+        self.write_file(PACKAGE, bytes, 0o644)?;
+        self.run(&["apt-get", "install", "--yes", "--reinstall", "--allow-downgrades", PACKAGE])
+    }
+}
+
+fn restart(node: &Node) -> Result<()> {
+    node.run(&["systemctl", "restart", UNIT]).map(drop).with_context(|| {
+        let journal = node.journal(UNIT).unwrap_or_default();
+        format!("the agent does not start on node {}:\n{journal}", node.name())
+    })
 }

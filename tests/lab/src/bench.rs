@@ -24,7 +24,7 @@ const SLOW: u64 = 5_000_000;
 pub struct Bench {
     /// Name of the cluster.
     pub name: String,
-    /// The agent's program, as it is shipped.
+    /// The agent's Debian package.
     pub agent: PathBuf,
     /// The lab's own program, through which the script by hand reaches nodes.
     pub lab: PathBuf,
@@ -40,15 +40,15 @@ impl Bench {
     /// # Errors
     /// If the cluster does not come up or an upgrade does not end as it must: then there are no figures to print.
     pub fn run(&self) -> Result<()> {
-        let size = fs::metadata(&self.agent)
-            .with_context(|| format!("the agent's program {} cannot be measured", self.agent.display()))?
-            .len();
+        let package = size(&self.agent)?;
         println!("{}\n", machine::facts()?);
-        println!("Binary: {:.2} MB ({size} bytes)\n", megabytes(size));
         let options = Options { name: Some(self.name.clone()), ..Options::default() };
         let cluster = Cluster::boot(&options)?;
         cluster.deploy_tutorial()?;
         cluster.install_agent(&self.agent, DEFAULT_AGENT_CONFIG)?;
+        let program = size(&cluster.control_plane()?.root().join("usr/bin/node-upgrade-agent"))?;
+        println!("Binary: {:.2} MB ({program} bytes)", megabytes(program));
+        println!("Package: {:.2} MB ({package} bytes)\n", megabytes(package));
         let before = Idle::measure(&cluster, self.idle)?;
         println!("Idle, before any upgrade:\n\n{before}");
         self.outages(&cluster)?;
@@ -97,6 +97,11 @@ impl Lab<'_> {
         }
         Ok(upgrades)
     }
+}
+
+fn size(file: &Path) -> Result<u64> {
+    let size = fs::metadata(file).with_context(|| format!("{} cannot be measured", file.display()))?;
+    Ok(size.len())
 }
 
 /// Megabytes as disks and networks count them.

@@ -274,7 +274,7 @@ impl Drop for Cluster {
 }
 
 /// Runs `act` on all nodes at once and fails with the first failure.
-fn in_parallel(nodes: &[Node], act: impl Fn(&Node) -> Result<()> + Sync) -> Result<()> {
+pub(crate) fn in_parallel(nodes: &[Node], act: impl Fn(&Node) -> Result<()> + Sync) -> Result<()> {
     thread::scope(|scope| {
         let threads: Vec<_> = nodes.iter().map(|node| scope.spawn(|| act(node))).collect();
         let results: Vec<_> = threads.into_iter().map(thread::ScopedJoinHandle::join).collect();

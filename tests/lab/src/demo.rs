@@ -36,7 +36,7 @@ const UNIT: &str = "node-upgrade-agent.service";
 pub struct Demo {
     /// Name of the cluster.
     pub name: String,
-    /// The agent's program.
+    /// The agent's Debian package.
     pub agent: PathBuf,
     /// Whether the cluster is removed at the end, however it ends.
     pub down: bool,
@@ -49,7 +49,7 @@ impl Demo {
     /// If the cluster does not come up, a node refuses or is degraded, the time is over, or somebody interrupts.
     pub fn run(&self) -> Result<bool> {
         if !self.agent.is_file() {
-            bail!("the agent's program {} does not exist; `make build` builds it", self.agent.display());
+            bail!("the agent's package {} does not exist; `make deb` builds it", self.agent.display());
         }
         let interrupted = listen_for_interrupts()?;
         println!(

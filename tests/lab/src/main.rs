@@ -64,7 +64,7 @@ enum Verb {
     Demo {
         #[command(flatten)]
         which: Which,
-        /// The agent's program.
+        /// The agent's Debian package.
         #[arg(long)]
         agent: PathBuf,
         /// Remove the cluster at the end, instead of leaving it to play on with.
@@ -76,7 +76,7 @@ enum Verb {
         /// Name of the cluster.
         #[arg(long, default_value = "bench")]
         name: String,
-        /// The agent's program, as it is shipped.
+        /// The agent's Debian package.
         #[arg(long)]
         agent: PathBuf,
         /// Seconds of the idle period; the watch's renewal every five minutes wants several of them.
@@ -143,8 +143,8 @@ enum Verb {
     InstallAgent {
         #[command(flatten)]
         which: Which,
-        /// The agent's program.
-        program: PathBuf,
+        /// The agent's Debian package.
+        package: PathBuf,
         /// Its configuration file; what the lab needs if not given.
         #[arg(long)]
         config: Option<PathBuf>,
@@ -226,13 +226,13 @@ fn run(verb: Verb) -> Result<ExitCode> {
         Verb::PowerOn { which, node } => Cluster::open(&which.name)?.node(&node)?.power_on()?,
         Verb::Reboot { which, node } => Cluster::open(&which.name)?.node(&node)?.reboot()?,
         Verb::DeployTutorial { which } => Cluster::open(&which.name)?.deploy_tutorial()?,
-        Verb::InstallAgent { which, program, config } => {
+        Verb::InstallAgent { which, package, config } => {
             let config = match config {
                 Some(path) => std::fs::read_to_string(&path)
                     .with_context(|| format!("cannot read {}", path.display()))?,
                 None => lab::DEFAULT_AGENT_CONFIG.to_owned(),
             };
-            Cluster::open(&which.name)?.install_agent(&program, &config)?;
+            Cluster::open(&which.name)?.install_agent(&package, &config)?;
         }
         Verb::Packages { which, change } => {
             let repository = Cluster::open(&which.name)?.repository();

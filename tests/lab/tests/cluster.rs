@@ -1,7 +1,10 @@
 //! The lab itself: what scenario tests rely on. Needs root and minutes, so it runs only when asked for:
 //! `cargo test -p lab -- --ignored`.
 
-use std::path::Path;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -58,10 +61,8 @@ fn packages_can_be_withdrawn_and_slowed_down(cluster: &Cluster) -> Result<()> {
 }
 
 fn an_agent_is_installed_with_a_credential_of_its_own(cluster: &Cluster) -> Result<()> {
-    // Stands in for the agent, whose own tests need a lab that works: it says it is ready, and waits.
-    let program = cluster.kubeconfig().with_file_name("stand-in");
-    std::fs::write(&program, "#!/bin/sh\nexec systemd-notify --ready --exec \\; sleep infinity\n")?;
-    cluster.install_agent(&program, DEFAULT_AGENT_CONFIG)?;
+    let package = stand_in(&cluster.kubeconfig().with_file_name("stand-in"))?;
+    cluster.install_agent(&package, DEFAULT_AGENT_CONFIG)?;
     for node in cluster.nodes() {
         node.run(&["systemctl", "is-active", "node-upgrade-agent.service"])?;
         node.run(&["systemctl", "disable", "--now", "node-upgrade-agent.service"])?;
@@ -73,6 +74,32 @@ fn an_agent_is_installed_with_a_credential_of_its_own(cluster: &Cluster) -> Resu
     assert!(cluster.kubectl(&["get", "nodes", &option])?.contains("worker1"));
     assert!(cluster.kubectl(&["get", "secrets", &option]).is_err());
     Ok(())
+}
+
+/// A package that stands in for the agent's, whose own tests need a lab that works.
+fn stand_in(directory: &Path) -> Result<PathBuf> {
+    let control = "Package: node-upgrade-agent\nVersion: 0\nArchitecture: all\nMaintainer: the lab\n\
+                   Description: waits\n";
+    let unit = "[Service]\nExecStart=sleep infinity\n[Install]\nWantedBy=multi-user.target\n";
+    let postinst = "#!/bin/sh\nexec systemctl enable --now node-upgrade-agent.service\n";
+    for (path, text, mode) in [
+        ("DEBIAN/control", control, 0o644),
+        ("DEBIAN/postinst", postinst, 0o755),
+        ("usr/lib/systemd/system/node-upgrade-agent.service", unit, 0o644),
+    ] {
+        let path = directory.join(path);
+        std::fs::create_dir_all(path.parent().context("a file has a directory")?)?;
+        std::fs::write(&path, text)?;
+        std::fs::set_permissions(&path, Permissions::from_mode(mode))?;
+    }
+    let package = directory.with_extension("deb");
+    let built = Command::new("dpkg-deb")
+        .args(["--build", "--root-owner-group"])
+        .arg(directory)
+        .arg(&package)
+        .output()?;
+    anyhow::ensure!(built.status.success(), "dpkg-deb: {}", String::from_utf8_lossy(&built.stderr));
+    Ok(package)
 }
 
 /// The documented procedure, command by command.
