@@ -12,6 +12,7 @@ pub mod clock;
 pub mod cluster;
 pub mod config;
 pub mod drive;
+pub mod enrol;
 pub mod host;
 pub mod journal;
 pub mod log;

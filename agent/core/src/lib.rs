@@ -8,7 +8,7 @@
 //! - [`job`]: the memory, which holds only what cannot be seen again.
 //! - [`seen`]: what was observed; [`act`]: what can be done.
 //! - [`decide`]: the rules that bring them together; [`agent`]: inputs to outputs around them.
-//! - [`preflight`], [`slots`], [`cordon`], [`drain`], [`verify`], [`policy`]: rules of their own.
+//! - [`preflight`], [`slots`], [`cordon`], [`drain`], [`verify`], [`policy`], [`enrol`]: rules of their own.
 //! - [`rules`]: the oracle, which judges histories and knows nothing of all this.
 
 pub mod act;
@@ -16,6 +16,7 @@ pub mod agent;
 pub mod cordon;
 pub mod decide;
 pub mod drain;
+pub mod enrol;
 pub mod image;
 pub mod job;
 pub mod policy;

@@ -1,0 +1,3 @@
+//! Enrolment.
+pub mod check;
+pub mod key;
