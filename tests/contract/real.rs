@@ -13,7 +13,7 @@ use kube::runtime::wait::await_condition;
 use kube::{Api, Client, Config};
 use lab::HostControlPlane;
 use node_upgrade_agent::clock::Clock;
-use node_upgrade_agent::cluster::{Cluster, NAMESPACE, Settings};
+use node_upgrade_agent::cluster::{Cluster, Credential, NAMESPACE, Settings};
 use serde::de::DeserializeOwned;
 use serde_json::json;
 use tokio::sync::{Mutex, MutexGuard};
@@ -105,7 +105,7 @@ impl Shared {
         let port = self.control_plane.api_server_port();
         Settings {
             kubeconfig: credentials.kubelet.clone(),
-            coordination_kubeconfig: credentials.coordination.clone(),
+            coordination: Credential::Kubeconfig(credentials.coordination.clone()),
             local_etcd: self.control_plane.etcd().parse().unwrap(),
             local_api_server: format!("https://127.0.0.1:{port}").parse().unwrap(),
             ..settings(node)

@@ -7,7 +7,7 @@ use std::time::Duration;
 use k8s_openapi::ByteString;
 use kube::config::Kubeconfig;
 use node_upgrade_agent::clock::Clock;
-use node_upgrade_agent::cluster::{Cluster, Settings};
+use node_upgrade_agent::cluster::{Cluster, Credential, Settings};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::copy_bidirectional;
@@ -181,7 +181,8 @@ async fn a_kubeconfig_with_its_certificate_inside_is_read_again_when_it_is_repla
     let directory = tempfile::tempdir().unwrap();
     let coordination_kubeconfig = directory.path().join("coordination.kubeconfig");
     std::fs::copy(real.control_plane.kubelet_kubeconfig(OWN).unwrap(), &coordination_kubeconfig).unwrap();
-    let settings = Settings { coordination_kubeconfig: coordination_kubeconfig.clone(), ..real.settings() };
+    let coordination = Credential::Kubeconfig(coordination_kubeconfig.clone());
+    let settings = Settings { coordination, ..real.settings() };
     let cluster = Cluster::new(settings, Clock::new());
     let slot = LeaseName::Slot(0);
     let fault = cluster.claim(slot, &holder(OWN)).await.fault.unwrap();
