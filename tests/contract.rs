@@ -5,7 +5,7 @@
 //! credentials of a kubelet and of an agent. Where those programs are missing that half is left out with one line.
 //!
 //! `contract::faults` needs things to go wrong at will, so it has the fake one alone; `contract::etcd` and
-//! `contract::rotation` need real certificates, so they have the real one alone.
+//! `contract::rotation` and most of `contract::enrol` need real certificates, so they have the real one alone.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -14,6 +14,7 @@
 
 mod contract {
     pub(crate) mod bench;
+    mod enrol;
     mod etcd;
     mod faults;
     pub(crate) mod real;

@@ -28,7 +28,7 @@ pub enum Wanted {
 /// One request, or one name that was asked for, and what is to be done about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verdict {
-    /// The CertificateSigningRequest, or what was asked for where there is none.
+    /// The `CertificateSigningRequest`, or what was asked for where there is none.
     pub name: String,
     /// The node whose agent asks, as far as the request fits.
     pub node: Option<String>,
@@ -160,7 +160,7 @@ pub async fn carry_out(administrator: &Administrator, wanted: &Wanted) -> Result
             }
         };
         let node = verdict.node.as_deref().unwrap_or("-");
-        text.push_str(&format!("{}  {node}  {said}\n", verdict.name));
+        text.extend([verdict.name.as_str(), "  ", node, "  ", &said, "\n"]);
     }
     if verdicts.is_empty() {
         text.push_str("No agent waits for approval.\n");

@@ -38,7 +38,7 @@ pub enum Command {
     /// An administrator runs this, anywhere. What does not fit in every way is refused, saying why, and then the exit
     /// status is not 0.
     Approve {
-        /// Nodes, or names of CertificateSigningRequests.
+        #[doc = "Nodes, or names of CertificateSigningRequests."]
         #[arg(value_name = "NODE|CSR")]
         names: Vec<String>,
         /// Every request that fits.

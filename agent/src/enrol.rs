@@ -159,7 +159,7 @@ impl<T: Fn(Fact)> Enroller<T> {
             }
             Next::Look => self.look().await,
             Next::Ask => self.ask().await,
-            Next::Store(certificate) => self.store(&certificate).await,
+            Next::Store(certificate) => self.store(&certificate),
             Next::Remember(denial) => self.remember(denial).await,
             Next::Drop(why) => {
                 self.files.drop_pending()?;
@@ -245,7 +245,7 @@ impl<T: Fn(Fact)> Enroller<T> {
         Ok(())
     }
 
-    async fn store(&mut self, certificate: &str) -> Result<(), EnrolError> {
+    fn store(&mut self, certificate: &str) -> Result<(), EnrolError> {
         let Some(key) = &self.key else { return Ok(()) };
         let validity = fits(certificate.as_bytes(), key, &self.node)?;
         self.files.store(&key.to_pem()?, certificate)?;

@@ -5,6 +5,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
+use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 use k8s_openapi::api::core::v1::{ConfigMap, Event, Node, Pod, ServiceAccount};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::api::{DeleteParams, ListParams};
@@ -132,6 +133,7 @@ async fn clear(admin: &Client) {
         remove(Api::<Event>::namespaced(admin.clone(), "default")),
         remove(Api::<k8s_openapi::api::coordination::v1::Lease>::namespaced(admin.clone(), NAMESPACE)),
         remove(Api::<ConfigMap>::namespaced(admin.clone(), NAMESPACE)),
+        remove(Api::<CertificateSigningRequest>::all(admin.clone())),
         account(admin, "default"),
         account(admin, "kube-system"),
     );

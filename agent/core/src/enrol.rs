@@ -40,7 +40,7 @@ pub fn kubelet(node: &str) -> String {
     format!("system:node:{node}")
 }
 
-/// The name of the CertificateSigningRequest for a key of this fingerprint (hexadecimal): a restarted agent finds its
+/// The name of the `CertificateSigningRequest` for a key of this fingerprint (hexadecimal): a restarted agent finds its
 /// own request again, and no two keys meet in one.
 pub fn request_name(node: &str, fingerprint: &str) -> String {
     let node: String = node.chars().take(LONGEST_NODE).collect();
@@ -61,7 +61,7 @@ pub struct Validity {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Denial {
-    /// The CertificateSigningRequest.
+    /// The `CertificateSigningRequest`.
     pub request: String,
     /// What was said.
     pub why: String,
@@ -69,7 +69,7 @@ pub struct Denial {
     pub retry: Option<String>,
 }
 
-/// How a CertificateSigningRequest stands.
+/// How a `CertificateSigningRequest` stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RequestSeen {
     /// There is none: not asked yet, deleted, or collected after its time.

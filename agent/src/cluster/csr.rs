@@ -1,4 +1,4 @@
-//! CertificateSigningRequests of this node, made and followed as kubelet's own identity.
+//! `CertificateSigningRequests` of this node, made and followed as kubelet's own identity.
 
 use k8s_openapi::ByteString;
 use k8s_openapi::api::authentication::v1::SelfSubjectReview;

@@ -1,4 +1,4 @@
-//! Whether a CertificateSigningRequest is what the agent of one node would make: asked before it is approved, and by
+//! Whether a `CertificateSigningRequest` is what the agent of one node would make: asked before it is approved, and by
 //! the agent itself of a request that bears its name.
 
 use std::collections::BTreeSet;

@@ -8,22 +8,18 @@ fn validity(from: u64, until: u64) -> Validity {
 }
 
 /// A credential of which nothing is gone yet.
-fn fresh() -> Option<Validity> {
-    Some(validity(NOW.0, NOW.0 + 1_000_000))
-}
+const FRESH: Option<Validity> = Some(Validity { from: NOW, until: Unix(NOW.0 + 1_000_000) });
 
 /// One whose renewal is due.
-fn old() -> Option<Validity> {
-    Some(validity(NOW.0 - 950_000, NOW.0 + 50_000))
-}
+const OLD: Option<Validity> = Some(Validity { from: Unix(NOW.0 - 950_000), until: Unix(NOW.0 + 50_000) });
 
 fn pending(request: Option<RequestSeen>) -> Seen {
     Seen { pending: Some("csr-1".to_owned()), request, ..Seen::default() }
 }
 
-fn denial(retry: Option<&str>) -> Option<Denial> {
+fn denial(retry: Option<&str>) -> Denial {
     let (request, why) = ("csr-0".to_owned(), "not today".to_owned());
-    Some(Denial { request, why, retry: retry.map(str::to_owned) })
+    Denial { request, why, retry: retry.map(str::to_owned) }
 }
 
 fn next(seen: &Seen) -> Next {
@@ -40,7 +36,7 @@ fn a_node_without_anything_makes_a_key_then_looks_then_asks() {
 
 #[test]
 fn with_a_valid_credential_nothing_is_done_before_its_renewal() {
-    let seen = Seen { credential: fresh(), ..Seen::default() };
+    let seen = Seen { credential: FRESH, ..Seen::default() };
     let Next::Rest(Some(due)) = next(&seen) else { panic!("{:?}", next(&seen)) };
     assert_eq!(decide(NODE, &seen, Unix(due.0 - 1)), Next::Rest(Some(due)));
     assert_eq!(decide(NODE, &seen, due), Next::MakeKey);
@@ -61,7 +57,7 @@ fn renewal_lies_between_70_and_90_percent_of_the_life_and_is_spread_over_the_nod
 #[test]
 fn a_credential_that_expired_or_is_rejected_is_asked_for_anew() {
     let expired = Seen { credential: Some(validity(0, NOW.0)), ..Seen::default() };
-    let rejected = Seen { credential: fresh(), rejected: true, ..Seen::default() };
+    let rejected = Seen { credential: FRESH, rejected: true, ..Seen::default() };
     for seen in [expired, rejected] {
         assert_eq!(next(&seen), Next::MakeKey);
         assert!(matches!(access(NODE, &seen, NOW), Access::Missing(_)));
@@ -90,9 +86,9 @@ fn a_request_that_vanishes_is_made_again_but_not_in_a_hurry() {
 
 #[test]
 fn a_denial_stands_until_another_retry() {
-    let mut seen = Seen { denied: denial(Some("1")), retry: Some("1".to_owned()), ..Seen::default() };
+    let mut seen = Seen { denied: Some(denial(Some("1"))), retry: Some("1".to_owned()), ..Seen::default() };
     assert_eq!(next(&seen), Next::Rest(None));
-    seen.credential = old();
+    seen.credential = OLD;
     assert_eq!(next(&seen), Next::Rest(Some(Unix(NOW.0 + 50_000))), "to tell of the expiry");
     seen.retry = Some("2".to_owned());
     assert_eq!(next(&seen), Next::MakeKey);
@@ -103,7 +99,7 @@ fn a_denial_stands_until_another_retry() {
 #[test]
 fn a_renewal_leaves_the_old_credential_in_use_and_is_told_as_a_note() {
     let mut seen = pending(Some(RequestSeen::Pending));
-    seen.credential = old();
+    seen.credential = OLD;
     assert_eq!(next(&seen), Next::Follow(Some(Unix(NOW.0 + 50_000))));
     let Access::Usable { note: Some(note) } = access(NODE, &seen, NOW) else { panic!() };
     assert!(note.contains("expires in 13 h") && note.contains("kubectl certificate approve csr-1"), "{note}");
@@ -118,7 +114,7 @@ fn people_are_told_the_request_and_the_command() {
     let (reason, message) = words(&pending(Some(RequestSeen::Pending)));
     assert_eq!(reason, Reason::WaitingForApproval);
     assert!(message.contains("node-upgrade-agent approve worker1, or kubectl certificate approve csr-1"));
-    let (reason, message) = words(&Seen { denied: denial(None), ..Seen::default() });
+    let (reason, message) = words(&Seen { denied: Some(denial(None)), ..Seen::default() });
     assert_eq!(reason, Reason::EnrolmentDenied);
     assert!(message.contains("csr-0 was denied (not today)") && message.contains("retry"), "{message}");
     let (_, message) = words(&pending(Some(RequestSeen::Approved(Unix(0)))));
@@ -128,14 +124,14 @@ fn people_are_told_the_request_and_the_command() {
     let (reason, message) = words(&away);
     assert!(reason == Reason::Retrying && message.contains("connection refused"), "{message}");
     let mut rejected = pending(Some(RequestSeen::Pending));
-    (rejected.credential, rejected.rejected) = (fresh(), true);
+    (rejected.credential, rejected.rejected) = (FRESH, true);
     let (_, message) = words(&rejected);
     assert!(message.starts_with("the API server no longer accepts"), "{message}");
 }
 
 #[test]
 fn a_credential_that_needs_nothing_is_not_talked_of() {
-    let seen = Seen { credential: fresh(), ..Seen::default() };
+    let seen = Seen { credential: FRESH, ..Seen::default() };
     assert_eq!(access(NODE, &seen, NOW), Access::Usable { note: None });
 }
 
@@ -153,7 +149,7 @@ fn every_course_of_events_ends_in_rest_or_in_waiting() {
     let ends = [RequestSeen::Denied("no".to_owned()), RequestSeen::Unfit("odd".to_owned())];
     let requests = requests.into_iter().chain(ends.map(Some));
     for request in requests.chain([Some(RequestSeen::Issued("pem".to_owned()))]) {
-        for credential in [None, fresh(), old(), Some(validity(0, 1))] {
+        for credential in [None, FRESH, OLD, Some(validity(0, 1))] {
             for rejected in [false, true] {
                 for pending in [None, Some("csr-1".to_owned())] {
                     let request = request.clone();
@@ -173,7 +169,7 @@ fn settle(seen: &mut Seen) {
             Next::Look => seen.request = Some(RequestSeen::Absent),
             Next::Ask => (seen.request, seen.created) = (Some(RequestSeen::Pending), Some(NOW)),
             Next::Store(_) => {
-                (seen.credential, seen.rejected, seen.pending, seen.request) = (fresh(), false, None, None);
+                (seen.credential, seen.rejected, seen.pending, seen.request) = (FRESH, false, None, None);
             }
             Next::Remember(denial) => {
                 (seen.denied, seen.pending, seen.request) = (Some(denial), None, None);
