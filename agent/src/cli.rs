@@ -38,7 +38,7 @@ pub enum Command {
     /// An administrator runs this, anywhere. What does not fit in every way is refused, saying why, and then the exit
     /// status is not 0.
     Approve {
-        #[doc = "Nodes, or names of CertificateSigningRequests."]
+        /// Nodes, or names of their requests.
         #[arg(value_name = "NODE|CSR")]
         names: Vec<String>,
         /// Every request that fits.

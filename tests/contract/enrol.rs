@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
+use kube::runtime::wait::await_condition;
 use kube::{Api, Client, ResourceExt};
 use node_upgrade_agent::approve::{self, Wanted};
 use node_upgrade_agent::clock::Clock;
@@ -119,6 +120,21 @@ fn body(name: &str, pem: &str, usages: &[&str]) -> Value {
 async fn submit(as_whom: &Client, body: &Value) {
     let answer = ask(as_whom, "POST /apis/certificates.k8s.io/v1/certificatesigningrequests", body).await;
     assert_eq!(answer.code, 201, "{answer:?}");
+}
+
+/// Key and certificate of the agent on this node, as enrolment would store them.
+pub(crate) async fn issue(real: &Real, node: &str) -> String {
+    let key = Key::generate().unwrap();
+    let name = request_name(node, &key.fingerprint());
+    submit(&real.bench.kubelet, &body(&name, &key.request(node).unwrap(), &USAGES)).await;
+    decide(&real.bench.admin, &name, "Approved").await;
+    let certificate = |request: Option<&CertificateSigningRequest>| {
+        Some(request?.status.as_ref()?.certificate.as_ref()?.0.clone())
+    };
+    let issued = |request: Option<&CertificateSigningRequest>| certificate(request).is_some();
+    let request = await_condition(requests(&real.bench.admin), &name, issued).await.unwrap();
+    let certificate = String::from_utf8(certificate(request.as_ref()).unwrap()).unwrap();
+    format!("{}{certificate}", key.to_pem().unwrap())
 }
 
 #[tokio::test]
