@@ -177,7 +177,7 @@ impl<T: Fn(Fact)> Enroller<T> {
         let rejected = self.seen.rejected;
         tokio::select! {
             () = sleep(left.unwrap_or(LONGEST_SLEEP).min(LONGEST_SLEEP)) => {}
-            _ = self.retry.changed() => {}
+            Ok(()) = self.retry.changed() => {}
             () = self.cluster.coordination_rejected(), if !rejected => return self.try_credential().await,
         }
         if rejected { self.try_credential().await } else { Ok(()) }

@@ -195,6 +195,25 @@ async fn a_kubeconfig_with_its_certificate_inside_is_read_again_when_it_is_repla
 }
 
 #[tokio::test]
+async fn an_enrolled_credential_is_read_again_when_it_is_replaced() {
+    let Some(real) = Real::begin().await else { return };
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("current.pem");
+    let settings = Settings { coordination: Credential::Enrolled(file.clone()), ..real.settings() };
+    let cluster = Cluster::new(settings, Clock::new());
+    let slot = LeaseName::Slot(0);
+    let fault = cluster.claim(slot, &holder(OWN)).await.fault.unwrap();
+    assert!(fault.message.contains("no coordination credential yet"), "{fault:?}");
+    for _ in 0..2 {
+        std::fs::write(&file, issue(&real, OWN).await).unwrap();
+        assert!(is_held(lease_seen(&cluster.claim(slot, &holder(OWN)).await)));
+        std::fs::write(&file, pem(&real.control_plane.kubelet_kubeconfig(OWN).unwrap())).unwrap();
+        let fault = cluster.claim(slot, &holder(OWN)).await.fault.unwrap();
+        assert!(fault.message.contains("403"), "a kubelet has no slots: {fault:?}");
+    }
+}
+
+#[tokio::test]
 async fn nothing_is_missed_when_both_credentials_are_replaced_in_the_middle_of_a_drain() {
     let Some(real) = Real::begin().await else { return };
     let relay = Relay::to(real.control_plane.api_server_port()).await;

@@ -45,8 +45,9 @@ fn kubelet_may(node: &str, call: &Call, store: &Store) -> bool {
         ("configmaps", &Method::GET, None) => {
             call.namespace.as_deref() == Some("kube-system") && named == Some("kubeadm-config")
         }
-        ("certificatesigningrequests", &Method::GET | &Method::POST, None) => true,
-        ("pods", &Method::POST, Some("eviction")) | ("events", &Method::POST, None) => true,
+        ("pods", &Method::POST, Some("eviction"))
+        | ("events", &Method::POST, None)
+        | ("certificatesigningrequests", &Method::GET | &Method::POST, None) => true,
         _ => false,
     }
 }
