@@ -5,8 +5,8 @@
 //! credentials of a kubelet and of an agent. Where those programs are missing that half is left out with one line.
 //!
 //! `contract::faults` needs things to go wrong at will, so it has the fake one alone; `contract::etcd` and
-//! `contract::rotation` need real certificates, and `contract::rogue` the real rules of who may do what, so they have
-//! the real one alone.
+//! `contract::rotation` and most of `contract::enrol` need real certificates, and `contract::rogue` the real rules of
+//! who may do what, so they have the real one alone.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -15,6 +15,7 @@
 
 mod contract {
     pub(crate) mod bench;
+    mod enrol;
     mod etcd;
     mod faults;
     pub(crate) mod real;

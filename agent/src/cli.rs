@@ -37,4 +37,19 @@ pub enum Command {
         #[arg(long, conflicts_with = "json")]
         local: bool,
     },
+    /// Approve the requests by which agents enrol, each after a check; without names or --all, show what there is.
+    ///
+    /// An administrator runs this, anywhere. What does not fit in every way is refused, saying why, and then the exit
+    /// status is not 0.
+    Approve {
+        /// Nodes, or names of their requests.
+        #[arg(value_name = "NODE|CSR")]
+        names: Vec<String>,
+        /// Every request that fits.
+        #[arg(long, conflicts_with = "names")]
+        all: bool,
+        /// An administrator's kubeconfig; otherwise $KUBECONFIG, ~/.kube/config, /etc/kubernetes/admin.conf.
+        #[arg(long, value_name = "FILE")]
+        kubeconfig: Option<PathBuf>,
+    },
 }

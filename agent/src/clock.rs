@@ -1,6 +1,6 @@
 //! The one place where time is read.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::time::Instant;
 use upgrade_core::time::{Mono, Now, Unix};
@@ -10,6 +10,8 @@ use upgrade_core::time::{Mono, Now, Unix};
 #[derive(Debug, Clone, Copy)]
 pub struct Clock {
     start: Instant,
+    /// How far the wall clock is ahead of the host's.
+    ahead: Duration,
 }
 
 impl Clock {
@@ -19,18 +21,24 @@ impl Clock {
         reason = "a clock that starts by default would hide when it started"
     )]
     pub fn new() -> Self {
-        Self { start: Instant::now() }
+        Self::ahead(Duration::ZERO)
+    }
+
+    /// With a wall clock that is ahead of the host's, for tests of what takes months.
+    pub fn ahead(by: Duration) -> Self {
+        Self { start: Instant::now(), ahead: by }
     }
 
     /// Both clocks now.
     pub fn now(&self) -> Now {
         let millis = self.start.elapsed().as_millis();
-        let unix = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let unix =
+            SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| (since + self.ahead).as_secs());
         Now { mono: Mono(u64::try_from(millis).unwrap_or(u64::MAX)), unix: Unix(unix) }
     }
 
     /// How long to sleep from now until `then`.
-    pub fn until(&self, then: Mono) -> std::time::Duration {
-        std::time::Duration::from_millis(then.since(self.now().mono))
+    pub fn until(&self, then: Mono) -> Duration {
+        Duration::from_millis(then.since(self.now().mono))
     }
 }

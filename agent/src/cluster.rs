@@ -2,16 +2,20 @@
 //!
 //! - `client`: the two identities, deadlines, rotation of credentials; `error`: what goes wrong, for people.
 //! - `node`, `report`, `events`: the own Node. `pods`, `drain`, `evict`: the pods on it.
-//! - `leases`, `fleet`, `policy`: what agents share.
-//! - `control_plane`: this host's API server and etcd, asked directly. `preflight`, `drainable`: what the cluster says to a plan.
+//! - `leases`, `fleet`, `policy`: what agents share. `csr`: asking for the credential to do so;
+//!   `administrator`: approving it.
+//! - `control_plane`: this host's API server and etcd, asked directly. `preflight`, `drainable`: what the cluster says
+//!   to a plan.
 //! - `convert`, `image`, `known`: Kubernetes objects to what the rules know.
 //!
 //! Nothing here decides: writes are fenced by resourceVersion or UID, decided by functions of the core from a fresh
 //! read, and harmless when repeated. A fault always means "not known to be done", never "known not to be done".
 
+mod administrator;
 mod client;
 mod control_plane;
 mod convert;
+mod csr;
 mod drain;
 mod drainable;
 mod error;
@@ -40,6 +44,7 @@ use client::Identity;
 use node::Mark;
 use report::Condition;
 
+pub use administrator::Administrator;
 pub use error::Error;
 pub use events::EventKind;
 pub use policy::PolicyRead;
@@ -56,7 +61,7 @@ pub struct Settings {
     /// kubelet's own credential: `/etc/kubernetes/kubelet.conf`.
     pub kubeconfig: PathBuf,
     /// The narrow credential agents share Leases and policy with.
-    pub coordination_kubeconfig: PathBuf,
+    pub coordination: Credential,
     /// Namespace of Leases and policy.
     pub namespace: String,
     /// `/etc/kubernetes/pki/etcd`: where a stacked etcd's certificates are.
@@ -66,6 +71,15 @@ pub struct Settings {
     /// This host's own API server, `https://127.0.0.1:6443`: kubeadm's listens on every address, and the
     /// certificate is checked for the name `kubernetes`, which kubeadm always puts in.
     pub local_api_server: http::Uri,
+}
+
+/// Where the coordination credential comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Credential {
+    /// A kubeconfig that somebody else cares for.
+    Kubeconfig(PathBuf),
+    /// Key and certificate in one PEM file that the agent itself keeps; the API server is kubelet's.
+    Enrolled(PathBuf),
 }
 
 /// The cluster, as one node's agent may touch it. Clones share everything.
@@ -94,7 +108,10 @@ impl Cluster {
     /// Nothing is read and nobody is asked until the first use, so that a daemon starts while the API is away.
     pub fn new(settings: Settings, clock: Clock) -> Self {
         let own = Identity::from_files(settings.kubeconfig.clone());
-        let shared = Identity::from_files(settings.coordination_kubeconfig.clone());
+        let shared = match settings.coordination.clone() {
+            Credential::Kubeconfig(kubeconfig) => Identity::from_files(kubeconfig),
+            Credential::Enrolled(pem) => Identity::from_pem(settings.kubeconfig.clone(), pem),
+        };
         let local = Identity::from_files_at(settings.kubeconfig.clone(), settings.local_api_server.clone());
         Self::build(settings, clock, own, shared, local)
     }
@@ -120,7 +137,8 @@ impl Cluster {
         Self { inner: Arc::new(inner) }
     }
 
-    fn node_name(&self) -> &str {
+    /// Name of the own Node.
+    pub fn node_name(&self) -> &str {
         &self.inner.settings.node
     }
 }

@@ -53,8 +53,8 @@ pub struct Cluster {
 /// What agents share.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Coordination {
-    /// A kubeconfig file.
-    pub kubeconfig: PathBuf,
+    /// A kubeconfig file that somebody else cares for; none: the agent enrols itself.
+    pub kubeconfig: Option<PathBuf>,
     /// The namespace of Leases and policy.
     pub namespace: String,
 }

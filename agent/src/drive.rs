@@ -5,13 +5,16 @@ use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 use upgrade_core::act::{Act, Ended, Fault, FaultClass};
 use upgrade_core::agent::{ActId, Agent, Input, Output};
+use upgrade_core::request::RETRY;
 use upgrade_core::seen::Fact;
 use upgrade_core::time::Mono;
 
+use crate::enrol::{self, Enroller};
 use crate::journal::{Journal, JournalError};
 use crate::notify;
 use crate::reporter::Reporter;
@@ -72,7 +75,10 @@ impl Drive {
         let mut alive = interval(notify::watchdog_pace());
         let mut beat = interval(HEARTBEAT);
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let watch = self.watch_node();
+        let retry = watch::Sender::new(None);
+        // Before the watch: what it knows of the credential is known before anything is decided.
+        let enrolment = self.enrol(&retry);
+        let watch = self.watch_node(retry);
         self.take(Input::Tick)?;
         notify::ready();
         loop {
@@ -91,12 +97,30 @@ impl Drive {
         tracing::info!("stopping; tools that run go on in their own units");
         notify::stopping();
         watch.abort();
+        if let Some(enrolment) = enrolment {
+            enrolment.abort();
+        }
         Ok(())
     }
 
-    fn watch_node(&self) -> JoinHandle<()> {
+    fn watch_node(&self, retry: watch::Sender<enrol::Retry>) -> JoinHandle<()> {
         let (cluster, tell) = (self.world.cluster.clone(), self.tell());
+        let tell = move |fact| {
+            if let Fact::Node(Some(node)) = &fact {
+                let now = Some(node.annotations.get(RETRY).cloned());
+                retry.send_if_modified(|known| std::mem::replace(known, now.clone()) != now);
+            }
+            tell(fact);
+        };
         tokio::spawn(async move { cluster.watch_node(tell).await })
+    }
+
+    /// Keeps the coordination credential, beside everything else.
+    fn enrol(&self, retry: &watch::Sender<enrol::Retry>) -> Option<JoinHandle<()>> {
+        let state = self.world.enrols.as_deref()?;
+        let World { cluster, clock, .. } = self.world.clone();
+        let enroller = Enroller::new(state, cluster, clock, retry.subscribe(), self.tell());
+        Some(tokio::spawn(enroller.run()))
     }
 
     fn tell(&self) -> impl Fn(Fact) + Send + Sync + use<> {

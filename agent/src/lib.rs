@@ -4,15 +4,18 @@
 //! - [`drive`]: the one loop; [`world`]: each act to its adapter; [`reporter`]: what people are told.
 //! - [`cluster`]: the Kubernetes API; [`host`]: this machine's tools; [`preflight`]: both asked before anything is
 //!   touched.
+//! - [`enrol`]: the coordination credential, asked for and kept; [`approve`]: an administrator's side of it.
 //! - [`cli`]: the command line; [`show`]: what `plan` and `status` print; [`log`], [`notify`], [`clock`],
 //!   [`unjoined`]: the process around it.
 
+pub mod approve;
 mod chain;
 pub mod cli;
 pub mod clock;
 pub mod cluster;
 pub mod config;
 pub mod drive;
+pub mod enrol;
 #[cfg(test)]
 mod fuzz;
 pub mod host;

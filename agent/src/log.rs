@@ -1,11 +1,12 @@
 //! Where log lines go: with their fields to the journal when systemd connects stderr to it, else readable to stderr.
 
 use std::io::IsTerminal;
+use std::str::FromStr;
 
 use nix::sys::stat::fstat;
 use tracing::Level;
 use tracing_journald::{Priority, PriorityMappings};
-use tracing_subscriber::filter::{EnvFilter, ParseError};
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 use tracing_subscriber::{Layer, fmt, registry};
@@ -24,7 +25,7 @@ pub enum LogError {
         /// What stands there.
         text: String,
         /// What is wrong with it.
-        source: ParseError,
+        source: <Targets as FromStr>::Err,
     },
     /// It was set up before.
     #[error("set up the log")]
@@ -51,13 +52,13 @@ pub fn init(level: Level) -> Result<(), LogError> {
 }
 
 /// What is logged: our own lines from this level on and the libraries' warnings, or what the environment says.
-fn filter(level: Level, environment: Option<String>) -> Result<EnvFilter, LogError> {
+fn filter(level: Level, environment: Option<String>) -> Result<Targets, LogError> {
     let text = environment.filter(|text| !text.is_empty()).unwrap_or_else(|| {
         let libraries = level.min(Level::WARN);
         // kube logs each failed request as an error of its own; our lines say it with what was attempted.
         format!("{libraries},kube_client=off,node_upgrade_agent={level}")
     });
-    EnvFilter::try_new(&text).map_err(|source| LogError::Filter { text, source })
+    text.parse::<Targets>().map_err(|source| LogError::Filter { text, source })
 }
 
 /// Whether this `device:inode` is what stderr leads to: a child whose stderr was redirected inherits the variable too.

@@ -1,10 +1,13 @@
 //! The command line. The only place that exits, and that prints whole chains of causes.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use clap::Parser;
+use node_upgrade_agent::approve::{self, Wanted};
 use node_upgrade_agent::cli::{Cli, Command};
+use node_upgrade_agent::cluster::Administrator;
 use node_upgrade_agent::config::Settings;
 use node_upgrade_agent::drive::Drive;
 use node_upgrade_agent::journal::{Journal, Recovered};
@@ -35,12 +38,20 @@ fn main() -> ExitCode {
 }
 
 async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
-    let settings = Settings::load(cli.config.as_deref())?;
+    let settings = || Settings::load(cli.config.as_deref());
     match cli.command {
-        Command::Run => daemon(settings).await,
-        Command::Plan { target } => plan(&settings, target).await,
-        Command::Status { local: true, .. } => local_status(&settings),
-        Command::Status { json, local: false } => status(&settings, json).await,
+        Command::Run => daemon(settings()?).await,
+        Command::Plan { target } => plan(&settings()?, target).await,
+        Command::Status { local: true, .. } => local_status(&settings()?),
+        Command::Status { json, local: false } => status(&settings()?, json).await,
+        Command::Approve { names, all, kubeconfig } => {
+            let wanted = match (all, names.is_empty()) {
+                (true, _) => Wanted::All,
+                (false, true) => Wanted::List,
+                (false, false) => Wanted::These(names),
+            };
+            approve(kubeconfig.as_deref(), &wanted).await
+        }
     }
 }
 
@@ -100,6 +111,13 @@ fn local_status(settings: &Settings) -> anyhow::Result<ExitCode> {
     let job = memory.and_then(|memory| memory.job);
     print(&show::local(job.as_ref()));
     Ok(if job.is_some() { ExitCode::from(UNDER_WAY) } else { ExitCode::SUCCESS })
+}
+
+async fn approve(kubeconfig: Option<&Path>, wanted: &Wanted) -> anyhow::Result<ExitCode> {
+    let administrator = Administrator::connect(kubeconfig).await?;
+    let (text, well) = approve::carry_out(&administrator, wanted).await?;
+    print(&text);
+    Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// To standard output; a reader that went away is no error of ours.

@@ -9,8 +9,9 @@ use upgrade_core::seen::Fact;
 use upgrade_core::time::Unix;
 
 use crate::clock::Clock;
-use crate::cluster::{self, Cluster};
+use crate::cluster::{self, Cluster, Credential};
 use crate::config::Settings;
+use crate::enrol;
 use crate::host::{self, Host};
 use crate::preflight;
 
@@ -25,6 +26,8 @@ pub struct World {
     pub clock: Clock,
     /// The rules of a drain, which preflight sorts pods by.
     pub drain: DrainOptions,
+    /// Where this node's coordination credential is kept; none where somebody else cares for it.
+    pub enrols: Option<PathBuf>,
 }
 
 impl World {
@@ -48,7 +51,9 @@ impl World {
             ..host::Settings::default()
         };
         let host = Host::new(host, clock);
-        Self { cluster, host, clock, drain: settings.drain.clone() }
+        let ours = settings.coordination.kubeconfig.is_none();
+        let enrols = ours.then(|| settings.state_directory.clone());
+        Self { cluster, host, clock, drain: settings.drain.clone(), enrols }
     }
 
     /// Carries one act out, telling facts on the way. Dropping the future stops acts that may be stopped.
@@ -128,7 +133,10 @@ fn cluster_settings(settings: &Settings) -> cluster::Settings {
     cluster::Settings {
         node: settings.node.clone(),
         kubeconfig: settings.cluster.kubeconfig.clone(),
-        coordination_kubeconfig: settings.coordination.kubeconfig.clone(),
+        coordination: match settings.coordination.kubeconfig.clone() {
+            Some(kubeconfig) => Credential::Kubeconfig(kubeconfig),
+            None => Credential::Enrolled(enrol::credential(&settings.state_directory)),
+        },
         namespace: settings.coordination.namespace.clone(),
         etcd_pki: PathBuf::from("/etc/kubernetes/pki/etcd"),
         local_etcd: http::Uri::from_static("https://127.0.0.1:2379"),

@@ -10,7 +10,7 @@ use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::runtime::wait::await_condition;
 use kube::{Api, Client};
 use node_upgrade_agent::clock::Clock;
-use node_upgrade_agent::cluster::{Cluster, NAMESPACE, Settings};
+use node_upgrade_agent::cluster::{Cluster, Credential, NAMESPACE, Settings};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
@@ -46,7 +46,7 @@ pub(crate) fn settings(node: &str) -> Settings {
     Settings {
         node: node.to_owned(),
         kubeconfig: PathBuf::new(),
-        coordination_kubeconfig: PathBuf::new(),
+        coordination: Credential::Kubeconfig(PathBuf::new()),
         namespace: NAMESPACE.to_owned(),
         etcd_pki: PathBuf::from("/nonexistent"),
         local_etcd: http::Uri::from_static("https://127.0.0.1:2379"),

@@ -5,6 +5,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
+use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 use k8s_openapi::api::core::v1::{ConfigMap, Event, Node, Pod, ServiceAccount};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::api::{DeleteParams, ListParams};
@@ -13,7 +14,7 @@ use kube::runtime::wait::await_condition;
 use kube::{Api, Client, Config};
 use lab::HostControlPlane;
 use node_upgrade_agent::clock::Clock;
-use node_upgrade_agent::cluster::{Cluster, NAMESPACE, Settings};
+use node_upgrade_agent::cluster::{Cluster, Credential, NAMESPACE, Settings};
 use serde::de::DeserializeOwned;
 use serde_json::json;
 use tokio::sync::{Mutex, MutexGuard};
@@ -106,7 +107,7 @@ impl Shared {
         let port = self.control_plane.api_server_port();
         Settings {
             kubeconfig: credentials.kubelet.clone(),
-            coordination_kubeconfig: credentials.coordination.clone(),
+            coordination: Credential::Kubeconfig(credentials.coordination.clone()),
             local_etcd: self.control_plane.etcd().parse().unwrap(),
             local_api_server: format!("https://127.0.0.1:{port}").parse().unwrap(),
             ..settings(node)
@@ -150,6 +151,7 @@ async fn clear(admin: &Client) {
         remove(Api::<Event>::namespaced(admin.clone(), "default")),
         remove(Api::<k8s_openapi::api::coordination::v1::Lease>::namespaced(admin.clone(), NAMESPACE)),
         remove(Api::<ConfigMap>::namespaced(admin.clone(), NAMESPACE)),
+        remove(Api::<CertificateSigningRequest>::all(admin.clone())),
         account(admin, "default"),
         account(admin, "kube-system"),
     );

@@ -7,17 +7,20 @@ use std::time::Duration;
 use k8s_openapi::ByteString;
 use kube::config::Kubeconfig;
 use node_upgrade_agent::clock::Clock;
-use node_upgrade_agent::cluster::{Cluster, Settings};
+use node_upgrade_agent::cluster::{Cluster, Credential, Settings};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
+use upgrade_core::drain::{DrainOptions, DrainState};
 use upgrade_core::job::LeaseName;
 use upgrade_core::request;
+use upgrade_core::seen::Fact;
 use upgrade_core::version::Version;
 
 use super::bench::{OTHER, OWN, Told, holder, is_held, lease_seen};
+use super::enrol::issue;
 use super::real::Real;
 
 const CURRENT: Version = Version::new(1, 36, 3);
@@ -181,11 +184,72 @@ async fn a_kubeconfig_with_its_certificate_inside_is_read_again_when_it_is_repla
     let directory = tempfile::tempdir().unwrap();
     let coordination_kubeconfig = directory.path().join("coordination.kubeconfig");
     std::fs::copy(real.control_plane.kubelet_kubeconfig(OWN).unwrap(), &coordination_kubeconfig).unwrap();
-    let settings = Settings { coordination_kubeconfig: coordination_kubeconfig.clone(), ..real.settings() };
+    let coordination = Credential::Kubeconfig(coordination_kubeconfig.clone());
+    let settings = Settings { coordination, ..real.settings() };
     let cluster = Cluster::new(settings, Clock::new());
     let slot = LeaseName::Slot(0);
     let fault = cluster.claim(slot, &holder(OWN)).await.fault.unwrap();
     assert!(fault.message.contains("403"), "a kubelet has no slots: {fault:?}");
     std::fs::copy(credential(OWN), &coordination_kubeconfig).unwrap();
     assert!(is_held(lease_seen(&cluster.claim(slot, &holder(OWN)).await)));
+}
+
+#[tokio::test]
+async fn an_enrolled_credential_is_read_again_when_it_is_replaced() {
+    let Some(real) = Real::begin().await else { return };
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("current.pem");
+    let settings = Settings { coordination: Credential::Enrolled(file.clone()), ..real.settings() };
+    let cluster = Cluster::new(settings, Clock::new());
+    let slot = LeaseName::Slot(0);
+    let fault = cluster.claim(slot, &holder(OWN)).await.fault.unwrap();
+    assert!(fault.message.contains("no coordination credential yet"), "{fault:?}");
+    for _ in 0..2 {
+        std::fs::write(&file, issue(&real, OWN).await).unwrap();
+        assert!(is_held(lease_seen(&cluster.claim(slot, &holder(OWN)).await)));
+        std::fs::write(&file, pem(&real.control_plane.kubelet_kubeconfig(OWN).unwrap())).unwrap();
+        let fault = cluster.claim(slot, &holder(OWN)).await.fault.unwrap();
+        assert!(fault.message.contains("403"), "a kubelet has no slots: {fault:?}");
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_missed_when_both_credentials_are_replaced_in_the_middle_of_a_drain() {
+    let Some(real) = Real::begin().await else { return };
+    let relay = Relay::to(real.control_plane.api_server_port()).await;
+    let mut files = Files::new(relay.port, &brief(&real));
+    let pem = files.path("coordination.pem");
+    std::fs::write(&pem, issue(&real, OWN).await).unwrap();
+    let settings = Settings {
+        kubeconfig: files.path("kubelet.conf"),
+        coordination: Credential::Enrolled(pem.clone()),
+        ..real.settings()
+    };
+    let (cluster, other) = (Cluster::new(settings, Clock::new()), files.cluster(&real));
+    for number in 0..3 {
+        real.bench.make_pod(&format!("web-{number}"), OWN, "ReplicaSet").await;
+    }
+    real.bench.make_budget("careful", 3).await;
+    assert!(is_held(lease_seen(&cluster.claim(LeaseName::Slot(0), &holder(OWN)).await)));
+    let told = Told::default();
+    let script = async {
+        let blocked = |fact: &Fact| matches!(fact, Fact::Drain(progress) if !progress.blocked.is_empty());
+        told.until(|facts| facts.iter().any(blocked)).await;
+        until_expired(&other).await;
+        relay.cut();
+        let next = files.path("coordination.next");
+        std::fs::write(&next, issue(&real, OWN).await).unwrap();
+        std::fs::rename(next, &pem).unwrap();
+        relay.cut();
+        files.rotate(&real.control_plane.kubelet_kubeconfig(OWN).unwrap());
+        assert!(is_held(lease_seen(&cluster.renew(LeaseName::Slot(0), &holder(OWN), None).await)));
+        real.bench.make_pod("late", OWN, "ReplicaSet").await;
+        real.bench.change_budget("careful", 0).await;
+    };
+    let (ended, ()) = tokio::join!(cluster.drain(DrainOptions::default(), told.ear()), script);
+    assert!(
+        matches!(&ended.facts[..], [Fact::Drain(drained)] if drained.state == DrainState::Drained),
+        "{ended:?}"
+    );
+    assert!(real.bench.pods().await.is_empty(), "the one that came meanwhile, too");
 }

@@ -312,6 +312,10 @@ pub enum Reason {
     NotReady,
     /// The journal was lost while a Lease was ours.
     JournalLost,
+    /// The node has no coordination credential; an administrator has to approve its request.
+    WaitingForApproval,
+    /// The node's request for a coordination credential was denied.
+    EnrolmentDenied,
     /// Retreated a short while ago; waiting before the next try.
     BackingOff,
     /// Something outside did not answer; tried again.
@@ -320,7 +324,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 21] = [
         Self::Idle,
         Self::InvalidTarget,
         Self::PreflightFailed,
@@ -338,6 +342,8 @@ impl Reason {
         Self::NotVerified,
         Self::NotReady,
         Self::JournalLost,
+        Self::WaitingForApproval,
+        Self::EnrolmentDenied,
         Self::BackingOff,
         Self::Retrying,
     ];

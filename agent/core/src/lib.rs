@@ -8,7 +8,7 @@
 //! - [`job`]: the memory, which holds only what cannot be seen again.
 //! - [`seen`]: what was observed; [`act`]: what can be done.
 //! - [`decide`]: the rules that bring them together; [`agent`]: inputs to outputs around them.
-//! - [`preflight`], [`slots`], [`cordon`], [`drain`], [`verify`], [`policy`]: rules of their own.
+//! - [`preflight`], [`slots`], [`cordon`], [`drain`], [`verify`], [`policy`], [`enrol`]: rules of their own.
 //! - [`text`]: what others had a hand in, made fit to be told.
 //! - [`rules`]: the oracle, which judges histories and knows nothing of all this.
 
@@ -17,6 +17,7 @@ pub mod agent;
 pub mod cordon;
 pub mod decide;
 pub mod drain;
+pub mod enrol;
 #[cfg(test)]
 mod fuzz;
 pub mod image;

@@ -10,7 +10,7 @@ use crate::decide::Next;
 use crate::drain::Blocked;
 use crate::job::{Job, Memory, Reason, Stage, Step, Trouble, Verdict, Way};
 use crate::request::{CURRENT, Request, TARGET};
-use crate::seen::Seen;
+use crate::seen::{Access, Seen};
 use crate::text;
 use crate::time::Unix;
 use crate::version::Version;
@@ -126,7 +126,7 @@ pub struct Report {
     /// The drain, while there is one.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub drain: Option<DrainReport>,
-    /// What people asked for that deserves a second look: checks passed over, words that name no check.
+    /// What deserves a second look: checks passed over, words that name no check, a credential about to expire.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub notes: Vec<String>,
     /// The Lease held or waited for.
@@ -174,7 +174,7 @@ pub fn derive(memory: &Memory, seen: &Seen, next: &Next, setback: Option<&str>) 
         reason: why.reason,
         message: message(phase, why.message, drain.as_ref()),
         drain,
-        notes: notes(job, &Request::read(&node.annotations)),
+        notes: notes(job, &Request::read(&node.annotations), &seen.access),
         slot: job.map(|job| job.lease.to_string()),
         current: node.annotations.get(CURRENT).and_then(|text| text.parse().ok()),
     }))
@@ -216,11 +216,16 @@ fn told(blocked: Blocked) -> Blocked {
     }
 }
 
-fn notes(job: Option<&Job>, request: &Request) -> Vec<String> {
+fn notes(job: Option<&Job>, request: &Request, access: &Access) -> Vec<String> {
     let skipped = job.into_iter().flat_map(|job| &job.skipped);
     let skipped = skipped.map(|check| format!("{check} failed and is passed over, as skip-checks asks"));
     let unknown = request.unknown_skips.iter().map(|word| format!("skip-checks: {word:?} names no check"));
-    skipped.chain(unknown).collect()
+    let access = match access {
+        Access::Usable { note } => note.clone(),
+        // Without a job it is the message itself.
+        Access::Missing(why) => job.map(|_| why.message.clone()),
+    };
+    skipped.chain(unknown).chain(access).collect()
 }
 
 /// The phase a memory and a decision stand for.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::cordon::found_cordoned;
 use crate::drain::Progress;
-use crate::job::{Holder, JobId, LeaseName};
+use crate::job::{Holder, JobId, LeaseName, Trouble};
 use crate::policy::Policy;
 use crate::preflight::Findings;
 use crate::time::{Mono, Unix};
@@ -35,6 +35,8 @@ pub struct Seen {
     pub local: Option<LocalControlPlane>,
     /// The fleet's policy; defaults until one was seen.
     pub policy: Policy,
+    /// Whether there is a credential for what agents share.
+    pub access: Access,
     /// The resourceVersion our last cordon made: a lagging watch may still show the Node before it.
     pub cordon_version: Option<String>,
     /// Whether somebody was seen to lift our cordon while its note stood: what stands since then is not ours.
@@ -66,6 +68,8 @@ pub enum Fact {
     Local(LocalControlPlane),
     /// The fleet's policy.
     Policy(Policy),
+    /// The coordination credential.
+    Access(Access),
 }
 
 impl Seen {
@@ -87,6 +91,7 @@ impl Seen {
             Fact::Drain(progress) => self.drain = Some(progress),
             Fact::Local(local) => self.local = Some(local),
             Fact::Policy(policy) => self.policy = policy,
+            Fact::Access(access) => self.access = access,
         }
     }
 
@@ -96,6 +101,24 @@ impl Seen {
         let ours = self.cordon_version.as_deref().and_then(number);
         let before_ours = number(&node.resource_version).zip(ours).is_some_and(|(seen, ours)| seen < ours);
         !node.unschedulable && !before_ours
+    }
+}
+
+/// Whether this node has a credential for what agents share.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Access {
+    /// It has, as far as anybody knows.
+    Usable {
+        /// What people should know of it.
+        note: Option<String>,
+    },
+    /// It has none, or one that is no good; what is waited for.
+    Missing(Trouble),
+}
+
+impl Default for Access {
+    fn default() -> Self {
+        Self::Usable { note: None }
     }
 }
 

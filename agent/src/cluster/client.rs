@@ -10,11 +10,11 @@ use std::time::Duration;
 use futures::{Stream, StreamExt};
 use kube::api::ListParams;
 use kube::client::ClientBuilder;
-use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::config::{AuthInfo, KubeConfigOptions, Kubeconfig};
 use kube::runtime::watcher;
 use kube::{Api, Client, Config};
 use serde::de::DeserializeOwned;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Notify};
 use tokio::time::timeout;
 use tower::timeout::TimeoutLayer;
 
@@ -46,16 +46,24 @@ pub(super) struct Listed<T> {
 pub(super) struct Identity {
     source: Source,
     ready: Mutex<Option<Ready>>,
+    /// An answer said that the credential is not accepted.
+    rejected: Notify,
 }
 
 #[derive(Debug)]
 enum Source {
-    Files {
-        kubeconfig: PathBuf,
-        /// Ask this address instead of the one in the kubeconfig.
-        address: Option<http::Uri>,
-    },
+    Files(Files),
     Given(Given),
+}
+
+/// The files a credential is read from.
+#[derive(Debug)]
+struct Files {
+    kubeconfig: PathBuf,
+    /// Ask this address instead of the one in the kubeconfig.
+    address: Option<http::Uri>,
+    /// Key and certificate of its own, in one file, in place of the kubeconfig's user.
+    pem: Option<PathBuf>,
 }
 
 /// A client made elsewhere: its files are somebody else's care.
@@ -90,24 +98,33 @@ struct Stamp {
 impl Identity {
     /// A credential in files that others rotate.
     pub(super) fn from_files(kubeconfig: PathBuf) -> Self {
-        Self { source: Source::Files { kubeconfig, address: None }, ready: Mutex::new(None) }
+        Self::new(Source::Files(Files { kubeconfig, address: None, pem: None }))
+    }
+
+    /// Key and certificate in one file, for the API server that the kubeconfig names.
+    pub(super) fn from_pem(kubeconfig: PathBuf, pem: PathBuf) -> Self {
+        Self::new(Source::Files(Files { kubeconfig, address: None, pem: Some(pem) }))
+    }
+
+    fn new(source: Source) -> Self {
+        Self { source, ready: Mutex::new(None), rejected: Notify::new() }
     }
 
     /// The same, but asking the API server at this address.
     pub(super) fn from_files_at(kubeconfig: PathBuf, address: http::Uri) -> Self {
-        Self { source: Source::Files { kubeconfig, address: Some(address) }, ready: Mutex::new(None) }
+        Self::new(Source::Files(Files { kubeconfig, address: Some(address), pem: None }))
     }
 
     /// A client that was made elsewhere.
     pub(super) fn given(client: Client) -> Self {
-        Self { source: Source::Given(Given(client)), ready: Mutex::new(None) }
+        Self::new(Source::Given(Given(client)))
     }
 
     /// The client to use now.
     pub(super) async fn client(&self) -> Result<Client, Error> {
-        let (kubeconfig, address) = match &self.source {
+        let files = match &self.source {
             Source::Given(Given(client)) => return Ok(client.clone()),
-            Source::Files { kubeconfig, address } => (kubeconfig, address),
+            Source::Files(files) => files,
         };
         let mut ready = self.ready.lock().await;
         if let Some(known) = ready.as_ref()
@@ -116,7 +133,7 @@ impl Identity {
             return Ok(known.client.clone());
         }
         *ready = None;
-        let built = build(kubeconfig, address.clone()).await?;
+        let built = build(files).await?;
         Ok(ready.insert(built).client.clone())
     }
 
@@ -136,10 +153,25 @@ impl Identity {
             Ok(answer) => answer.map_err(|error| Error::from_kube(doing, error)),
             Err(_elapsed) => Err(Error::Deadline { doing: doing.to_owned() }),
         };
-        if result.as_ref().is_err_and(Error::blames_client) {
-            self.forget().await;
+        if let Err(error) = &result {
+            self.heed(error).await;
         }
         result
+    }
+
+    /// What an error says of the client or of its credential.
+    async fn heed(&self, error: &Error) {
+        if error.blames_client() {
+            self.forget().await;
+        }
+        if error.blames_credential() {
+            self.rejected.notify_one();
+        }
+    }
+
+    /// Until an answer says that the credential is not accepted; one that came before counts.
+    pub(super) async fn rejected(&self) {
+        self.rejected.notified().await;
     }
 
     /// A consistent list, page by page: `keep` takes what is needed of each object, the rest is dropped at once.
@@ -209,9 +241,7 @@ impl Identity {
             Some(Err(error)) => from_watcher(doing, error),
             None => Error::Unexpected { doing: doing.to_owned(), why: "the watch ended".to_owned() },
         };
-        if error.blames_client() {
-            self.forget().await;
-        }
+        self.heed(&error).await;
         Err(error)
     }
 }
@@ -255,20 +285,26 @@ where
     watcher(api, config.timeout(WATCH_SECONDS).page_size(PAGE)).boxed()
 }
 
-async fn build(path: &Path, address: Option<http::Uri>) -> Result<Ready, Error> {
+async fn build(source: &Files) -> Result<Ready, Error> {
+    let path = source.kubeconfig.as_path();
     let unusable = |source| Error::Kubeconfig { path: path.to_owned(), source: Box::new(source) };
     // Stamped before it is read, so that a change in between is noticed at the next use.
     let mut files = vec![(path.to_owned(), stamp(path))];
+    files.extend(source.pem.iter().map(|pem| (pem.clone(), stamp(pem))));
     let kubeconfig = Kubeconfig::read_from(path).map_err(unusable)?;
     files.extend(named_files(&kubeconfig).map(|file| (file.clone(), stamp(&file))));
     let mut config =
         Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.map_err(unusable)?;
-    if let Some(address) = address {
-        config.cluster_url = address;
+    if let Some(address) = &source.address {
+        config.cluster_url = address.clone();
         config.tls_server_name = Some(API_SERVER_NAME.to_owned());
     }
+    if let Some(pem) = &source.pem {
+        config.auth_info = credential(pem)?;
+    }
+    let blamed = source.pem.as_deref().unwrap_or(path);
     let client = connect(config)
-        .map_err(|source| Error::Client { path: path.to_owned(), source: Box::new(source) })?;
+        .map_err(|source| Error::Client { path: blamed.to_owned(), source: Box::new(source) })?;
     Ok(Ready { client, files })
 }
 
@@ -278,6 +314,13 @@ pub(super) fn connect(mut config: Config) -> kube::Result<Client> {
     config.default_retry = false;
     config.connect_timeout = Some(DEADLINE);
     Ok(ClientBuilder::try_from(config)?.with_layer(&TimeoutLayer::new(DEADLINE)).build())
+}
+
+/// A user whose key and certificate are in this one file, and who has nothing else.
+fn credential(pem: &Path) -> Result<AuthInfo, Error> {
+    let path = pem.to_str().filter(|_| pem.exists()).map(str::to_owned);
+    let Some(path) = path else { return Err(Error::NotEnrolled { path: pem.to_owned() }) };
+    Ok(AuthInfo { client_certificate: Some(path.clone()), client_key: Some(path), ..AuthInfo::default() })
 }
 
 /// The files beside the kubeconfig that make up its credential.

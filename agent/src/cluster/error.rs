@@ -44,14 +44,23 @@ pub enum Error {
         #[source]
         source: Box<KubeconfigError>,
     },
-    /// No client can be made of a kubeconfig, for example because its certificate and key do not fit.
-    #[error("no connection can be set up from the kubeconfig {}", path.display())]
+    /// No client can be made of a credential, for example because its certificate and key do not fit.
+    #[error("no connection can be set up from the credential {}", path.display())]
     Client {
-        /// The kubeconfig.
+        /// The kubeconfig, or the file with key and certificate.
         path: PathBuf,
         /// Why.
         #[source]
         source: Box<kube::Error>,
+    },
+    /// The agent has not been given its coordination credential yet.
+    #[error(
+        "{} is not there: this node has no coordination credential yet; `node-upgrade-agent status` shows its request",
+        path.display()
+    )]
+    NotEnrolled {
+        /// Where key and certificate will be.
+        path: PathBuf,
     },
     /// Others wrote between our read and our write, again and again.
     #[error("{doing}: changed by others {tries} times in a row between reading and writing")]
@@ -83,7 +92,10 @@ pub enum Error {
 const fn advice(code: u16) -> &'static str {
     match code {
         401 => "; the credential is not accepted: has its certificate expired or been revoked?",
-        403 => "; are the manifests of this agent applied, and does the kubeconfig belong to this node?",
+        403 => {
+            "; are the manifests of this agent applied (kubectl apply -k packaging/kubernetes), and does the credential \
+             belong to this node?"
+        }
         _ => "",
     }
 }
@@ -116,8 +128,13 @@ impl Error {
     pub(super) fn blames_client(&self) -> bool {
         match self {
             Self::Deadline { .. } | Self::Transport { .. } => true,
-            _ => self.status().is_some_and(|status| status.code == 401),
+            _ => self.blames_credential(),
         }
+    }
+
+    /// Whether the API server does not accept the credential.
+    pub fn blames_credential(&self) -> bool {
+        self.status().is_some_and(|status| status.code == 401)
     }
 
     /// The whole chain of causes. Some libraries repeat their cause in their own text; that is said once.

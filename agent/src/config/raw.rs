@@ -63,16 +63,13 @@ impl Default for RawCluster {
 #[cfg_attr(test, derive(serde::Serialize))]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub(super) struct RawCoordination {
-    pub(super) kubeconfig: AbsolutePath,
+    pub(super) kubeconfig: OptionalPath,
     pub(super) namespace: Namespace,
 }
 
 impl Default for RawCoordination {
     fn default() -> Self {
-        Self {
-            kubeconfig: path("/etc/node-upgrade-agent/coordination.kubeconfig"),
-            namespace: Namespace("node-upgrade-agent".to_owned()),
-        }
+        Self { kubeconfig: OptionalPath(None), namespace: Namespace("node-upgrade-agent".to_owned()) }
     }
 }
 

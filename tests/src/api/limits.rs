@@ -47,7 +47,8 @@ fn kubelet_may(node: &str, call: &Call, store: &Store) -> bool {
         }
         ("pods", &Method::POST, Some("eviction"))
         | ("pods", &Method::DELETE, None)
-        | ("events", &Method::POST, None) => true,
+        | ("events", &Method::POST, None)
+        | ("certificatesigningrequests", &Method::GET | &Method::POST, None) => true,
         _ => false,
     }
 }

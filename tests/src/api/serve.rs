@@ -87,7 +87,12 @@ fn create(store: &mut Store, who: &Who, call: &Call) -> Result<Answer, Answer> {
     };
     limits::admit(who, call, None, &call.body)?;
     let key = (call.resource.clone(), call.namespace.clone().unwrap_or_default(), name);
-    store.create(&key, call.body.clone()).map(Answer::created)
+    let mut object = call.body.clone();
+    if let (Who::Kubelet(node), "certificatesigningrequests") = (who, call.resource.as_str()) {
+        object["spec"]["username"] = format!("system:node:{node}").into();
+        object["spec"]["groups"] = json!(["system:nodes", "system:authenticated"]);
+    }
+    store.create(&key, object).map(Answer::created)
 }
 
 fn replace(store: &mut Store, who: &Who, call: &Call) -> Result<Answer, Answer> {

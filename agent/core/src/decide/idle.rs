@@ -10,7 +10,7 @@ use crate::job::{
 };
 use crate::preflight::{self, Check, Findings};
 use crate::request::CURRENT;
-use crate::seen::{FleetSeen, HostSeen, Ready};
+use crate::seen::{Access, FleetSeen, HostSeen, Ready};
 use crate::slots::{self, Candidate};
 use crate::time::Unix;
 use crate::verify::static_pods_version;
@@ -28,11 +28,18 @@ const GAVE_BACK_PAUSE: u64 = 15_000;
 const PODS_AGE: u64 = 60_000;
 
 pub(super) fn decide(scene: &Scene<'_>) -> Next {
+    let missing = match &scene.seen.access {
+        Access::Usable { .. } => None,
+        Access::Missing(why) => Some(Next::Wait { why: why.clone(), until: None }),
+    };
     if !scene.memory.known {
-        return adopt(scene);
+        return missing.unwrap_or_else(|| adopt(scene));
     }
     if let Some(next) = announce(scene) {
         return next;
+    }
+    if let Some(wait) = missing {
+        return wait;
     }
     let target = match &scene.request.target {
         None => return forget_or(scene, wait(Reason::Idle, "no target is set", None)),

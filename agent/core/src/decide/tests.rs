@@ -9,6 +9,7 @@ use crate::request::{CURRENT, FOUND_CORDONED, RETRY, TARGET};
 use crate::seen::{FleetLease, FleetNode, FleetSeen, PackageSeen, Ready, ToolState, TurnSeen, UnitSeen};
 use crate::version::Version;
 
+mod access;
 mod changing;
 
 const OLD: Version = Version::new(1, 36, 2);
