@@ -77,6 +77,7 @@ const fn own(
 }
 
 const LEASES: &str = "leases.coordination.k8s.io";
+const CERTIFICATES: &str = "certificatesigningrequests.certificates.k8s.io";
 const HERE: &str = "node-upgrade-agent";
 
 /// Everything the agent asks an API server for.
@@ -106,8 +107,13 @@ pub const NEEDED: &[Need] = &[
     own("list", "pods", "", "", "the pods of the own node"),
     own("watch", "pods", "", "", "the pods of the own node, in a drain"),
     own("create", "pods/eviction", "", "", "the drain"),
+    own("delete", "pods", "", "", "the drain, where eviction is disabled"),
     own("get", "csinodes.storage.k8s.io", "", "", "CSI drivers must be registered again"),
     own("get", "configmaps", "kube-system", "kubeadm-config", "the verb of `kubeadm upgrade`"),
+    own("create", CERTIFICATES, "", "", "enrolment, and renewal"),
+    own("get", CERTIFICATES, "", "", "what became of the own request"),
+    own("list", CERTIFICATES, "", "", "waiting for the approval of the own request"),
+    own("watch", CERTIFICATES, "", "", "waiting for the approval of the own request"),
     own("create", "events", "default", "", "what people see in `kubectl describe node`"),
 ];
 

@@ -1,17 +1,22 @@
 //! Installing the agent on a running cluster, as its install guide tells an administrator to.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 
 use crate::cluster::{Cluster, in_parallel};
-use crate::kubeadm;
 use crate::node::Node;
+use crate::process::{command, run_command};
+use crate::wait_until;
 
 /// What the lab's agents need beyond their defaults: kubeadm's leniency towards nodes without resource controllers.
 pub const DEFAULT_AGENT_CONFIG: &str = "[kubeadm]\nconfig = \"/etc/kubernetes/kubeadm-upgrade.yaml\"\n";
 
 const UNIT: &str = "node-upgrade-agent.service";
+/// What an agent keeps once its enrolment was approved.
+const CREDENTIAL: &str = "var/lib/node-upgrade-agent/coordination/current.pem";
+const ENROLMENT: Duration = Duration::from_mins(2);
 /// Where apt's unprivileged user can read it.
 const PACKAGE: &str = "/var/tmp/node-upgrade-agent.deb";
 
@@ -21,7 +26,7 @@ pub(crate) fn repository_path(path: &str) -> PathBuf {
 }
 
 impl Cluster {
-    /// Installs the agent on every node: RBAC, package, configuration and coordination credential.
+    /// Installs the agent on every node: RBAC, package, configuration, approval of its enrolment.
     ///
     /// `package` is the agent's Debian package; `config` is the text of config.toml, [`DEFAULT_AGENT_CONFIG`] is what
     /// the lab needs. Installing again replaces both and restarts the agents.
@@ -43,8 +48,8 @@ impl Cluster {
             // After the installation, as administrators do: dpkg asks nothing about a file that came later.
             node.write_file("/etc/node-upgrade-agent/config.toml", config, 0o644)
         })?;
-        self.enrol_agents(nodes)?;
-        in_parallel(nodes, restart)
+        in_parallel(nodes, restart)?;
+        self.enrol_agents(nodes)
     }
 
     /// Applies the agents' namespace and RBAC rules.
@@ -56,24 +61,17 @@ impl Cluster {
         self.kubectl(&["apply", "-k", &manifests]).map(drop)
     }
 
-    /// Gives the agents of `nodes` their coordination credentials.
+    /// Approves what the agents of `nodes` ask for, as an administrator does on a machine of their own, until each
+    /// agent has its coordination credential.
     fn enrol_agents(&self, nodes: &[Node]) -> Result<()> {
-        nodes.iter().try_for_each(|node| {
-            let credential = self.coordination_kubeconfig(node.name())?;
-            node.write_file("/etc/node-upgrade-agent/coordination.kubeconfig", credential, 0o600)
+        let Some(program) = nodes.first().map(|node| node.root().join("usr/bin/node-upgrade-agent")) else {
+            return Ok(());
+        };
+        let program = program.display().to_string();
+        wait_until("the agents to be enrolled", ENROLMENT, || {
+            run_command(command(&program, &["approve", "--all"]).env("KUBECONFIG", self.kubeconfig()))?;
+            Ok(nodes.iter().all(|node| node.root().join(CREDENTIAL).exists()))
         })
-    }
-
-    /// A kubeconfig with the coordination credential of a node's agent, made by kubeadm.
-    ///
-    /// # Errors
-    /// If kubeadm fails.
-    pub fn coordination_kubeconfig(&self, node: &str) -> Result<String> {
-        kubeadm::user_kubeconfig(
-            self.control_plane()?,
-            "node-upgrade-agents",
-            &format!("node-upgrade-agent:{node}"),
-        )
     }
 }
 

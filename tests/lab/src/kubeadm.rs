@@ -51,13 +51,6 @@ pub(crate) fn init(node: &Node, cluster: &str) -> Result<()> {
     node.run(&["kubeadm", "init", "--config", INIT_CONFIG]).map(drop)
 }
 
-/// A kubeconfig for a client of this name and group, signed on a control-plane node.
-pub(crate) fn user_kubeconfig(control_plane: &Node, group: &str, name: &str) -> Result<String> {
-    // With the configuration, for without it kubeadm asks the internet for the newest version.
-    let kubeadm = ["kubeadm", "kubeconfig", "user", "--config", INIT_CONFIG];
-    control_plane.run(&[kubeadm.as_slice(), &["--org", group, "--client-name", name]].concat())
-}
-
 /// What a node needs to join.
 pub(crate) struct Invitation {
     endpoint: String,
