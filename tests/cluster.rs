@@ -19,6 +19,8 @@ mod kill;
 mod package;
 #[path = "cluster/power.rs"]
 mod power;
+#[path = "cluster/readme.rs"]
+mod readme;
 #[path = "cluster/refuse.rs"]
 mod refuse;
 #[path = "cluster/runner.rs"]

@@ -2,15 +2,15 @@
 
 use anyhow::{Result, ensure};
 use upgrade_core::job::{LeaseName, Verb};
-use upgrade_core::request::TARGET;
 use upgrade_core::rules::{End, Event, What};
 use upgrade_tests::permissions::granted;
 
 use crate::fleet::{Fleet, count, new};
+use crate::readme;
 
 pub(crate) fn three_nodes(fleet: &Fleet) -> Result<()> {
-    let target = format!("{TARGET}={}", new());
-    fleet.kubectl(&["annotate", "node", "cp1", "worker1", "worker2", &target])?;
+    readme::on_the_host(&fleet.cluster, 4)?;
+    readme::on_the_host(&fleet.cluster, 5)?;
     for node in ["cp1", "worker1", "worker2"] {
         fleet.wait_done(node, &new())?;
     }

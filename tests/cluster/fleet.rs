@@ -12,7 +12,7 @@ use upgrade_core::request::{CURRENT, PHASE, RETRY, SKIP_CHECKS, STATUS, TARGET};
 use upgrade_core::rules::{End, Event, Expectations, What, check, ends};
 use upgrade_tests::history;
 
-use crate::hold;
+use crate::{hold, readme};
 
 pub(crate) const AGENT: &str = "node-upgrade-agent.service";
 /// Longer than any phase of a worker takes.
@@ -40,8 +40,17 @@ impl Fleet {
     pub(crate) fn boot() -> Result<Self> {
         match std::env::var("UPGRADE_TEST_CLUSTER") {
             Ok(name) => Self::prepare(Cluster::open(&name)?, &package()?),
-            Err(_) => Self::boot_another(&Options::default()),
+            Err(_) => Self::boot_as_documented(),
         }
+    }
+
+    /// A cluster on which the agents are installed as README.md says.
+    fn boot_as_documented() -> Result<Self> {
+        let package = package()?;
+        let cluster = Cluster::boot(&Options::default())?;
+        cluster.deploy_tutorial()?;
+        readme::install(&cluster, &package)?;
+        Self::of(cluster)
     }
 
     /// A cluster for one scenario, which ends with it.
@@ -55,6 +64,10 @@ impl Fleet {
     fn prepare(cluster: Cluster, package: &Path) -> Result<Self> {
         cluster.deploy_tutorial()?;
         cluster.install_agent(package, DEFAULT_AGENT_CONFIG)?;
+        Self::of(cluster)
+    }
+
+    fn of(cluster: Cluster) -> Result<Self> {
         let fleet = Self { cluster, began: Cell::new(SystemTime::now()), withdrawn: Cell::new(false) };
         fleet.tidy()?;
         Ok(fleet)
