@@ -10,16 +10,22 @@ use upgrade_core::rules::{End, What, Who};
 
 use crate::fleet::{Fleet, SOON, count, new, old};
 
-/// A pod that can run on one node alone, and a budget that lets nobody evict it.
+/// Two pods that can run on one node alone and not both at once, and a budget that wants one of them: it has just that
+/// one, so nobody may evict it until the other runs or the budget wants less.
 const GUARDED: &str = r#"
 apiVersion: apps/v1
 kind: Deployment
 metadata: {name: guarded, labels: {scenario: drain}}
 spec:
+  replicas: 2
   selector: {matchLabels: {app: guarded}}
   template:
     metadata: {labels: {app: guarded}}
     spec:
+      affinity:
+        podAntiAffinity:
+          requiredDuringSchedulingIgnoredDuringExecution:
+            - {topologyKey: kubernetes.io/hostname, labelSelector: {matchLabels: {app: guarded}}}
       nodeSelector: {kubernetes.io/hostname: NODE}
       terminationGracePeriodSeconds: 1
       containers:
@@ -29,7 +35,7 @@ apiVersion: policy/v1
 kind: PodDisruptionBudget
 metadata: {name: guard, labels: {scenario: drain}}
 spec:
-  maxUnavailable: 0
+  minAvailable: 1
   selector: {matchLabels: {app: guarded}}
 "#;
 
@@ -47,7 +53,7 @@ pub(crate) fn guard(fleet: &Fleet, node: &str) -> Result<String> {
 
 /// Lets the guarded pod be evicted.
 pub(crate) fn relax(fleet: &Fleet) -> Result<()> {
-    fleet.kubectl(&["patch", "pdb", "guard", "-p", r#"{"spec":{"maxUnavailable":1}}"#]).map(drop)
+    fleet.kubectl(&["patch", "pdb", "guard", "-p", r#"{"spec":{"minAvailable":0}}"#]).map(drop)
 }
 
 /// Whether the report names a pod that the guard holds.
