@@ -6,9 +6,7 @@ export CARGO_TARGET_DIR
 
 CARGO ?= cargo
 LAB   := $(CARGO_TARGET_DIR)/debug/lab
-# Named, so that the flags below are the program's alone and not those of what runs while it is built.
-HOST  := $(shell rustc --print host-tuple)
-AGENT := $(CARGO_TARGET_DIR)/$(HOST)/release/node-upgrade-agent
+AGENT := $(CARGO_TARGET_DIR)/release/node-upgrade-agent
 PAGES := $(CARGO_TARGET_DIR)/debug/command-pages
 # The package that is built here, under dpkg's own name for it.
 DEB   := $(CARGO_TARGET_DIR)/deb/node-upgrade-agent_$(shell sed -n '1s/.*(\(.*\)).*/\1/p' packaging/debian/changelog)_$(shell dpkg --print-architecture 2>/dev/null).deb
@@ -37,19 +35,18 @@ build: $(AGENT) ## Build the agent as it is shipped.
 deb: $(DEB) ## Build the Debian package, and have lintian judge it.
 	@echo $(DEB)
 
-# A panic aborts, so nothing ever unwinds: the tables for it are a ninth of the program.
 # cargo knows what is out of date; make then looks whether anything has changed.
 .PHONY: FORCE
 FORCE:
 $(AGENT): FORCE
-	RUSTFLAGS='$(RUSTFLAGS) -C force-unwind-tables=no' $(CARGO) build --release --target $(HOST) --package node-upgrade-agent
+	$(CARGO) build --release --package node-upgrade-agent
 $(PAGES): FORCE
 	@$(CARGO) build --quiet --workspace --bin command-pages
 
 PACKED := README.md CHANGELOG.md config.example.toml systemd/node-upgrade-agent.service \
 	$(shell find docs packaging/build-deb packaging/debian packaging/kubernetes -type f)
 $(DEB): $(AGENT) $(PAGES) $(PACKED)
-	packaging/build-deb $(AGENT) $(CARGO_TARGET_DIR)
+	packaging/build-deb $(CARGO_TARGET_DIR)
 
 .PHONY: lab-program
 lab-program:

@@ -6,7 +6,7 @@
 //!   `administrator`: approving it.
 //! - `control_plane`: this host's API server and etcd, asked directly. `preflight`, `drainable`: what the cluster says
 //!   to a plan.
-//! - `convert`, `image`, `known`: Kubernetes objects to what the rules know.
+//! - `small_pod`: pods in the form they are read in. `convert`, `image`, `known`: Kubernetes objects to what the rules know.
 //!
 //! Nothing here decides: writes are fenced by resourceVersion or UID, decided by functions of the core from a fresh
 //! read, and harmless when repeated. A fault always means "not known to be done", never "known not to be done".
@@ -32,6 +32,7 @@ mod pods;
 mod policy;
 mod preflight;
 mod report;
+mod small_pod;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::core::v1::Node;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use upgrade_core::job::LeaseName;
 use upgrade_core::report::Phase;
@@ -13,6 +13,8 @@ use upgrade_core::seen::{
 };
 use upgrade_core::time::Unix;
 use upgrade_core::version::Version;
+
+use super::small_pod::Pod;
 
 /// Label of control-plane Nodes.
 pub(super) const CONTROL_PLANE_LABEL: &str = "node-role.kubernetes.io/control-plane";
@@ -118,7 +120,7 @@ pub(super) fn holder(lease: &Lease) -> Option<&str> {
 /// A pod of the own node.
 pub(super) fn pod_seen(pod: Pod) -> PodSeen {
     let ready = pod_ready(&pod);
-    let (meta, spec, status) = (pod.metadata, pod.spec.unwrap_or_default(), pod.status.unwrap_or_default());
+    let Pod { metadata: meta, spec, status } = pod;
     let controller =
         meta.owner_references.unwrap_or_default().into_iter().find(|owner| owner.controller == Some(true));
     PodSeen {
@@ -159,8 +161,8 @@ pub(super) fn pod_seen(pod: Pod) -> PodSeen {
 }
 
 fn pod_ready(pod: &Pod) -> bool {
-    let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
-    conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
+    let conditions = pod.status.conditions.as_deref().unwrap_or_default();
+    conditions.iter().any(|condition| condition.kind == "Ready" && condition.status == "True")
 }
 
 /// A static pod of the control plane; none for pods without the label that names their component.
@@ -169,16 +171,10 @@ fn pod_ready(pod: &Pod) -> bool {
 /// run everywhere.
 pub(super) fn control_plane_pod(pod: &Pod) -> Option<ControlPlanePod> {
     let component = pod.metadata.labels.as_ref()?.get("component")?.clone();
-    let statuses =
-        pod.status.as_ref().and_then(|status| status.container_statuses.as_deref()).unwrap_or_default();
+    let statuses = pod.status.container_statuses.as_deref().unwrap_or_default();
     let version = statuses
         .iter()
         .find(|status| status.name == component)
         .and_then(|status| upgrade_core::image::version(&status.image));
-    Some(ControlPlanePod {
-        node: pod.spec.as_ref()?.node_name.clone()?,
-        version,
-        ready: pod_ready(pod),
-        component,
-    })
+    Some(ControlPlanePod { node: pod.spec.node_name.clone()?, version, ready: pod_ready(pod), component })
 }

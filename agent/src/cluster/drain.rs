@@ -7,7 +7,6 @@ use std::time::Duration;
 use futures::StreamExt;
 use futures::future::{BoxFuture, FutureExt, OptionFuture};
 use futures::stream::FuturesUnordered;
-use k8s_openapi::api::core::v1::Pod;
 use kube::api::{WatchEvent, WatchParams};
 use kube::{Api, ResourceExt};
 use tokio::sync::Notify;
@@ -22,6 +21,7 @@ use super::client::{Listed, Pause, WATCH_SECONDS};
 use super::convert::pod_seen;
 use super::error::Error;
 use super::evict::Manner;
+use super::small_pod::Pod;
 
 /// A watch from which nothing came for so long is dead: the server itself ends one after [`WATCH_SECONDS`].
 const SILENCE: Duration = Duration::from_secs(WATCH_SECONDS as u64 + 10);

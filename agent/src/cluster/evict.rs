@@ -1,6 +1,5 @@
 //! One eviction: how it is asked for, and what the answer means.
 
-use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::policy::v1::Eviction;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{DeleteOptions, ObjectMeta, Preconditions};
 use kube::api::{DeleteParams, PostParams};
@@ -10,6 +9,7 @@ use upgrade_core::drain::{Answer, DrainOptions, Order};
 
 use super::Cluster;
 use super::error::Error;
+use super::small_pod::Pod;
 
 /// The cause of a refusal by a disruption budget.
 const BUDGET_CAUSE: &str = "DisruptionBudget";

@@ -1,7 +1,7 @@
 //! The fleet: read consistently by whoever holds a Lease, watched by whoever waits for one.
 
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::core::v1::Node;
 use kube::api::ListParams;
 use kube::runtime::watcher;
 use kube::{Api, Client};
@@ -14,6 +14,7 @@ use super::client::{WATCH_LIFE, watch};
 use super::convert::{CONTROL_PLANE_LABEL, control_plane_pod, fleet_lease, fleet_node};
 use super::error::{Error, ended};
 use super::known::Known;
+use super::small_pod::Pod;
 
 /// Where kubeadm runs the control plane.
 const KUBE_SYSTEM: &str = "kube-system";

@@ -1,7 +1,7 @@
 //! What an API server or etcd may answer, in any form.
 
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::core::v1::Node;
 use proptest::prelude::*;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -10,6 +10,7 @@ use upgrade_core::request;
 use upgrade_core::time::Unix;
 
 use super::convert;
+use super::small_pod::Pod;
 use crate::fuzz::mangled_json;
 
 fn node() -> Value {

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::storage::v1::CSINode;
 use kube::Api;
 use kube::api::ListParams;
@@ -13,6 +12,7 @@ use super::Cluster;
 use super::client::Listed;
 use super::convert::pod_seen;
 use super::error::{Error, ended};
+use super::small_pod::Pod;
 
 impl Cluster {
     /// Lists the pods and CSI drivers of this node, consistently.
