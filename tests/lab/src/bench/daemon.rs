@@ -47,6 +47,7 @@ mod tests {
     #[test]
     fn an_agents_requests_are_told_from_kubelets_with_the_same_credential() {
         assert_eq!(asker("system:node:a", "kubelet/v1.36.2 (linux/amd64)"), None);
+        assert_eq!(asker("system:node:a", "kubeadm/v1.36.2 (linux/amd64)"), None);
         assert_eq!(asker("system:node:a", ""), Some("a"));
         assert_eq!(asker("system:node:a", "node-upgrade-agent/0.1.0"), Some("a"));
         assert_eq!(asker("node-upgrade-agent:a", ""), Some("a"));

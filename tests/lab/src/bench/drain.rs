@@ -14,10 +14,10 @@ use serde_json::Value;
 use self::crowd::{Case, clear};
 use self::figures::{Drain, Memory, Pair, goals, table};
 use self::probe::ApiServer;
-use self::requests::{Follower, count, received};
+use self::requests::{Follower, count, received, slowest_stop};
 use super::Lab;
 use super::daemon::{UNIT, asker, memory};
-use crate::audit::node_write;
+use crate::audit::{node_write, seconds};
 use crate::wait_for;
 use crate::{versions, wait_until};
 
@@ -136,10 +136,12 @@ impl Lab<'_> {
         let (until, after) = (Timestamp::now(), server.cpu()?);
         log.read()?;
         let requests = count(log.events(), (from, until), |_, agent| agent.starts_with("kubectl/"));
-        Ok(Drain { seconds: crate::audit::seconds(from, until), requests, cpu: after - before })
+        let (seconds, slowest) = (seconds(from, until), slowest_stop(log.events()));
+        Ok(Drain { seconds, requests, slowest, cpu: after - before })
     }
 
-    /// From the cordon to the report that something comes after the drain.
+    /// From the cordon to the report of what comes after the drain: until it is written, but that request is not the
+    /// drain's.
     fn drain_by_agent(&self) -> Result<(Drain, Memory)> {
         let node = self.cluster.node(WORKER)?;
         let server = ApiServer::find(self.cluster.control_plane()?)?;
@@ -148,14 +150,14 @@ impl Lab<'_> {
         let mut log = Follower::start(&self.cluster.audit_log()?)?;
         self.ask_agent(WORKER)?;
         let mut before = None;
-        let (from, until) = wait_for(&format!("{WORKER} to drain itself"), LIMIT, || {
+        let (from, told, until) = wait_for(&format!("{WORKER} to drain itself"), LIMIT, || {
             log.read()?;
             let seen = progress(log.events(), WORKER);
             if before.is_none() && matches!(seen, Progress::Draining) {
                 before = Some(server.cpu()?);
             }
             Ok(match seen {
-                Progress::Ended { from, until } => Some(Ok((from, until))),
+                Progress::Ended { from, told, until } => Some(Ok((from, told, until))),
                 Progress::Failed(phase) => Some(Err(phase)),
                 Progress::Before | Progress::Draining => None,
             })
@@ -163,9 +165,9 @@ impl Lab<'_> {
         .or_else(|phase| bail!("{WORKER} should drain itself and is {phase}:\n{}", node.journal(UNIT)?))?;
         let cpu = server.cpu()? - before.context("the drain had ended before its begin was seen")?;
         let [peak, after] = memory(node, ["VmHWM", "VmRSS"])?;
-        let requests = count(log.events(), (from, until), |user, agent| asker(user, agent) == Some(WORKER));
-        let seconds = crate::audit::seconds(from, until);
-        Ok((Drain { seconds, requests, cpu }, Memory { peak, after }))
+        let requests = count(log.events(), (from, told), |user, agent| asker(user, agent) == Some(WORKER));
+        let (seconds, slowest) = (seconds(from, until), slowest_stop(log.events()));
+        Ok((Drain { seconds, requests, slowest, cpu }, Memory { peak, after }))
     }
 }
 
@@ -177,7 +179,9 @@ enum Progress {
     Ended {
         /// When the API server got the cordon.
         from: Timestamp,
-        /// When it had written the first phase after the drain.
+        /// When it got the report of the first phase after the drain.
+        told: Timestamp,
+        /// When it had written that.
         until: Timestamp,
     },
     /// In a phase that no good upgrade has.
@@ -194,7 +198,10 @@ fn progress(events: &[Value], node: &str) -> Progress {
         }
         match (write.phase.as_deref().unwrap_or("idle"), from) {
             ("idle" | "preflight" | "claiming" | "cordoning" | "draining", _) => {}
-            ("staging", Some(from)) => return Progress::Ended { from, until: write.at },
+            ("staging", Some(from)) => {
+                let until = write.at;
+                return Progress::Ended { from, told: received(event).unwrap_or(until), until };
+            }
             (phase, _) => return Progress::Failed(phase.to_owned()),
         }
     }
@@ -232,8 +239,8 @@ mod tests {
         ];
         assert_eq!(progress(&log[..1], "a"), Progress::Before);
         assert_eq!(progress(&log[..4], "a"), Progress::Draining);
-        let [from, until] = [20, 41].map(|second| Timestamp::from_second(second).unwrap());
-        assert_eq!(progress(&log, "a"), Progress::Ended { from, until });
+        let [from, told, until] = [20, 40, 41].map(|second| Timestamp::from_second(second).unwrap());
+        assert_eq!(progress(&log, "a"), Progress::Ended { from, told, until });
     }
 
     #[test]

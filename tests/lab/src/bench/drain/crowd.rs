@@ -29,20 +29,11 @@ pub enum Stop {
     /// Ends after five seconds.
     #[value(name = "5s")]
     After5s,
-    /// Ignores it, as every process without a handler does that is the first of its container: killed after 30 s.
+    /// Ignores it, as every process without a handler does that is the first of its container: killed at the end of its grace.
     Never,
 }
 
 impl Stop {
-    /// Seconds from SIGTERM until the process is gone.
-    pub(super) fn seconds(self) -> u32 {
-        match self {
-            Self::AtOnce => 0,
-            Self::After5s => 5,
-            Self::Never => GRACE,
-        }
-    }
-
     fn command(self) -> Value {
         let trap = |act: &str| json!(["sh", "-c", format!("trap '{act}' TERM; sleep 2147483647 & wait")]);
         match self {

@@ -9,6 +9,8 @@ use anyhow::{Context, Result};
 use jiff::Timestamp;
 use serde_json::Value;
 
+use crate::audit::seconds;
+
 /// HTTP's "Too Many Requests": how an eviction is answered that a budget does not let pass.
 const REFUSED: u64 = 429;
 
@@ -78,8 +80,8 @@ impl Kind {
 /// How many requests of each kind.
 pub(super) type Requests = BTreeMap<Kind, usize>;
 
-/// Counts the requests received from `from` to `until` whose user and user agent `of_whom` says are meant. A watch
-/// counts once, when it is begun.
+/// Counts the requests received since `from` and before `until` whose user and user agent `of_whom` says are meant.
+/// A watch counts once, when it is begun.
 pub(super) fn count(
     events: &[Value],
     (from, until): (Timestamp, Timestamp),
@@ -89,13 +91,33 @@ pub(super) fn count(
     let mut requests = Requests::new();
     for event in events {
         let text = |path: &str| event.pointer(path).and_then(Value::as_str).unwrap_or_default();
-        let inside = received(event).is_some_and(|at| at >= from && at <= until);
+        let inside = received(event).is_some_and(|at| at >= from && at < until);
         let meant = of_whom(text("/user/username"), text("/userAgent"));
         if inside && meant && seen.insert(text("/auditID")) {
             *requests.entry(Kind::of(event)).or_insert(0) += 1;
         }
     }
     requests
+}
+
+/// Seconds from the eviction of a pod to its end, which kubelet tells by deleting it for good; of the slowest pod.
+pub(super) fn slowest_stop(events: &[Value]) -> f64 {
+    let mut evicted = BTreeMap::new();
+    let mut slowest = 0.0_f64;
+    for event in events {
+        let text = |path: &str| event.pointer(path).and_then(Value::as_str).unwrap_or_default();
+        let Ok(at) = text("/stageTimestamp").parse::<Timestamp>() else { continue };
+        let pod = (text("/objectRef/namespace"), text("/objectRef/name"));
+        if Kind::of(event) == Kind::Eviction {
+            evicted.entry(pod).or_insert(at);
+        }
+        let gone = (text("/verb"), text("/objectRef/resource")) == ("delete", "pods");
+        if gone && text("/userAgent").starts_with("kubelet/") {
+            let begin = evicted.get(&pod);
+            slowest = begin.map_or(slowest, |begin| slowest.max(seconds(*begin, at)));
+        }
+    }
+    slowest
 }
 
 /// When the API server got the request.
@@ -190,12 +212,34 @@ mod tests {
         others["userAgent"] = json!("kubelet/v1");
         let log = [
             event(9, "a", "get", ("pods", "")),
-            event(21, "b", "get", ("pods", "")),
+            event(20, "b", "get", ("pods", "")),
             others,
-            event(20, "d", "get", ("pods", "")),
+            event(19, "d", "get", ("pods", "")),
         ];
         let counted = count(&log, window(), |user, agent| user == "me" && agent.starts_with("kubectl/"));
         assert_eq!(counted, Requests::from([(Kind::GetPod, 1)]));
+    }
+
+    #[test]
+    fn a_pod_stops_from_its_eviction_to_kubelets_last_word() {
+        let of_pod = |name: &str, second: u32, verb, resource| {
+            let mut event = event(second, "a", verb, resource);
+            event["objectRef"]["name"] = json!(name);
+            event["stageTimestamp"] = event["requestReceivedTimestamp"].clone();
+            event["userAgent"] = json!("kubelet/v1");
+            event
+        };
+        let mut others = of_pod("slow", 30, "delete", ("pods", ""));
+        others["userAgent"] = json!("kubectl/v1");
+        let log = [
+            of_pod("slow", 10, "create", ("pods", "eviction")),
+            of_pod("quick", 11, "create", ("pods", "eviction")),
+            of_pod("quick", 12, "delete", ("pods", "")),
+            of_pod("slow", 16, "delete", ("pods", "")),
+            of_pod("not evicted", 29, "delete", ("pods", "")),
+            others,
+        ];
+        assert!((slowest_stop(&log) - 6.0).abs() < 1e-9);
     }
 
     #[test]
