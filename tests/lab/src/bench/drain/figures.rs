@@ -14,6 +14,8 @@ const KUBECTL_BURST: f64 = 10.0;
 pub(super) struct Drain {
     /// Seconds from begin to end.
     pub(super) seconds: f64,
+    /// How often it had to be started until the worker was empty.
+    pub(super) runs: u32,
     pub(super) requests: Requests,
     /// Seconds from eviction to end of the slowest pod: no drain can be shorter.
     pub(super) slowest: f64,
@@ -76,9 +78,9 @@ impl Pair {
 pub(super) fn table(pairs: &[Pair]) -> String {
     let kinds = Kind::ALL.map(Kind::heading).join(" | ");
     let mut text = format!(
-        "| pods | stop | by | seconds | ratio | slowest pod | requests | ratio | {kinds} | API server CPU s | agent's peak MiB | RSS after MiB |\n"
+        "| pods | stop | by | runs | seconds | ratio | slowest pod | requests | ratio | {kinds} | API server CPU s | agent's peak MiB | RSS after MiB |\n"
     );
-    text.push_str(&"|---".repeat(Kind::ALL.len() + 11));
+    text.push_str(&"|---".repeat(Kind::ALL.len() + 12));
     text.push_str("|\n");
     for pair in pairs {
         let Memory { peak, after } = pair.memory;
@@ -98,9 +100,10 @@ fn row(text: &mut String, case: Case, by: &str, drain: &Drain, beside: &[String;
     // Writing to a String cannot fail.
     let _ = writeln!(
         text,
-        "| {} | {} | {by} | {:.1} | {time} | {:.1} | {} | {requests} | {kinds} | {:.2} | {peak} | {after} |",
+        "| {} | {} | {by} | {} | {:.1} | {time} | {:.1} | {} | {requests} | {kinds} | {:.2} | {peak} | {after} |",
         case.pods,
         case.stop,
+        drain.runs,
         drain.seconds,
         drain.slowest,
         drain.total(),
@@ -189,7 +192,7 @@ mod tests {
 
     fn drain(seconds: f64, gets: usize, refused: usize) -> Drain {
         let requests = Requests::from([(Kind::Eviction, 10), (Kind::Refused, refused), (Kind::GetPod, gets)]);
-        Drain { seconds, requests, slowest: 1.0, cpu: 0.5 }
+        Drain { seconds, runs: 1, requests, slowest: 1.0, cpu: 0.5 }
     }
 
     fn pair(stop: Stop, kubectl: Drain, agent: Drain) -> Pair {
@@ -201,8 +204,8 @@ mod tests {
     fn every_row_has_every_column() {
         let table = table(&[pair(Stop::AtOnce, drain(4.0, 20, 0), drain(1.0, 0, 0))]);
         let widths: Vec<usize> = table.lines().map(|line| line.matches('|').count()).collect();
-        assert_eq!(widths, [21; 4], "{table}");
-        assert!(table.contains("| agent | 1.0 | 0.25 | 1.0 | 10 | 0.33 |"), "{table}");
+        assert_eq!(widths, [23; 4], "{table}");
+        assert!(table.contains("| agent | 1 | 1.0 | 0.25 | 1.0 | 10 | 0.33 |"), "{table}");
         assert!(table.ends_with("| 0.50 | 20.0 | 10.0 |\n"), "{table}");
     }
 

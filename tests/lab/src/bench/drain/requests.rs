@@ -17,10 +17,12 @@ const REFUSED: u64 = 429;
 /// What a request was for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Kind {
-    /// An eviction that was not refused by a budget.
+    /// An eviction that was granted.
     Eviction,
     /// An eviction that a budget did not let pass.
     Refused,
+    /// An eviction that failed otherwise: for one, when others changed the budget at the same moment.
+    Failed,
     ListPods,
     WatchPods,
     GetPod,
@@ -31,9 +33,10 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    pub(super) const ALL: [Self; 9] = [
+    pub(super) const ALL: [Self; 10] = [
         Self::Eviction,
         Self::Refused,
+        Self::Failed,
         Self::ListPods,
         Self::WatchPods,
         Self::GetPod,
@@ -48,6 +51,7 @@ impl Kind {
         match self {
             Self::Eviction => "evictions",
             Self::Refused => "refused by budget",
+            Self::Failed => "failed",
             Self::ListPods => "list pods",
             Self::WatchPods => "watch pods",
             Self::GetPod => "get pod",
@@ -63,8 +67,11 @@ impl Kind {
         let resource = (text("/objectRef/resource"), text("/objectRef/subresource"));
         match (text("/verb"), resource) {
             ("create", ("pods", "eviction")) => {
-                let code = event.pointer("/responseStatus/code").and_then(Value::as_u64);
-                if code == Some(REFUSED) { Self::Refused } else { Self::Eviction }
+                match event.pointer("/responseStatus/code").and_then(Value::as_u64) {
+                    Some(200..300) => Self::Eviction,
+                    Some(REFUSED) => Self::Refused,
+                    _ => Self::Failed,
+                }
             }
             ("list", ("pods", "")) => Self::ListPods,
             ("watch", ("pods", "")) => Self::WatchPods,
@@ -100,15 +107,16 @@ pub(super) fn count(
     requests
 }
 
-/// Seconds from the eviction of a pod to its end, which kubelet tells by deleting it for good; of the slowest pod.
-pub(super) fn slowest_stop(events: &[Value]) -> f64 {
+/// Seconds from the eviction of a pod to its end, which kubelet tells by deleting it for good; of the slowest pod that
+/// was evicted since `from`. An upgrade tries evictions in dry runs before its drain.
+pub(super) fn slowest_stop(events: &[Value], from: Timestamp) -> f64 {
     let mut evicted = BTreeMap::new();
     let mut slowest = 0.0_f64;
     for event in events {
         let text = |path: &str| event.pointer(path).and_then(Value::as_str).unwrap_or_default();
         let Ok(at) = text("/stageTimestamp").parse::<Timestamp>() else { continue };
         let pod = (text("/objectRef/namespace"), text("/objectRef/name"));
-        if Kind::of(event) == Kind::Eviction {
+        if Kind::of(event) == Kind::Eviction && received(event).is_some_and(|received| received >= from) {
             evicted.entry(pod).or_insert(at);
         }
         let gone = (text("/verb"), text("/objectRef/resource")) == ("delete", "pods");
@@ -198,12 +206,14 @@ mod tests {
     }
 
     #[test]
-    fn evictions_that_a_budget_refuses_are_counted_apart() {
+    fn evictions_that_a_budget_refuses_or_that_fail_are_counted_apart() {
         let mut refused = event(11, "b", "create", ("pods", "eviction"));
         refused["responseStatus"]["code"] = json!(429);
-        let counted =
-            count(&[event(10, "a", "create", ("pods", "eviction")), refused], window(), |_, _| true);
-        assert_eq!(counted, Requests::from([(Kind::Eviction, 1), (Kind::Refused, 1)]));
+        let mut conflict = event(12, "c", "create", ("pods", "eviction"));
+        conflict["responseStatus"]["code"] = json!(409);
+        let log = [event(10, "a", "create", ("pods", "eviction")), refused, conflict];
+        let counted = count(&log, window(), |_, _| true);
+        assert_eq!(counted, Requests::from([(Kind::Eviction, 1), (Kind::Refused, 1), (Kind::Failed, 1)]));
     }
 
     #[test]
@@ -232,6 +242,7 @@ mod tests {
         let mut others = of_pod("slow", 30, "delete", ("pods", ""));
         others["userAgent"] = json!("kubectl/v1");
         let log = [
+            of_pod("slow", 9, "create", ("pods", "eviction")),
             of_pod("slow", 10, "create", ("pods", "eviction")),
             of_pod("quick", 11, "create", ("pods", "eviction")),
             of_pod("quick", 12, "delete", ("pods", "")),
@@ -239,7 +250,7 @@ mod tests {
             of_pod("not evicted", 29, "delete", ("pods", "")),
             others,
         ];
-        assert!((slowest_stop(&log) - 6.0).abs() < 1e-9);
+        assert!((slowest_stop(&log, window().0) - 6.0).abs() < 1e-9);
     }
 
     #[test]
