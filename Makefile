@@ -103,7 +103,7 @@ real-nodes: $(AGENT_DEB)
 	NODE_UPGRADE_AGENT_DEB=$(AGENT_DEB) $(TEST) --test cluster -- $(if $(SLOW),--include-ignored,--ignored)
 
 .PHONY: bench
-bench: tools lab-program $(AGENT_DEB) ## Measure what docs/performance.md says; half an hour.
+bench: tools lab-program $(AGENT_DEB) ## Measure what docs/performance.md says; an hour and a half.
 	@$(LAB) bench --agent $(AGENT_DEB)
 
 .PHONY: clean

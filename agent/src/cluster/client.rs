@@ -28,8 +28,9 @@ pub(super) const WATCH_SECONDS: u32 = 290;
 /// watches from a version that it has not reached again, and a watch alone would never notice. A multiple of
 /// [`WATCH_SECONDS`], so that an idle hour still costs no more than fifteen requests.
 pub(super) const WATCH_LIFE: Duration = Duration::from_secs(12 * WATCH_SECONDS as u64);
-/// Objects per page of a list: what is kept of each is small, so this bounds the memory of one list.
-pub(super) const PAGE: u32 = 50;
+/// Objects per page of a list: what is kept of each is small, so this bounds the memory of one list. Pods of one node fit
+/// into one page, for a kubelet takes 110 by default.
+pub(super) const PAGE: u32 = 125;
 /// The name every certificate of a kubeadm API server carries, whatever address it is reached under.
 const API_SERVER_NAME: &str = "kubernetes";
 

@@ -109,13 +109,13 @@ pub(crate) async fn a_drain_has_an_end(bench: &Bench) {
 }
 
 pub(crate) async fn every_pod_of_a_long_list_is_seen(bench: &Bench) {
-    for number in 0..120 {
+    for number in 0..140 {
         bench.make_pod(&format!("web-{number}"), OWN, "ReplicaSet").await;
     }
     bench.make_pod("elsewhere", OTHER, "ReplicaSet").await;
     let ended = bench.own.look_at_pods().await;
     let [Fact::Pods(seen)] = &ended.facts[..] else { panic!("{ended:?}") };
-    assert_eq!(seen.pods.len(), 120);
+    assert_eq!(seen.pods.len(), 140);
     assert!(seen.pods.iter().all(|pod| pod.ready && pod.controller.is_some()));
 }
 

@@ -64,7 +64,8 @@ pub fn node_writes(log: &Path) -> Result<Vec<NodeWrite>> {
     Ok(writes)
 }
 
-fn node_write(event: &Value) -> Option<NodeWrite> {
+/// The write to a Node that an event of the audit log tells of, if it does and it was successful.
+pub(crate) fn node_write(event: &Value) -> Option<NodeWrite> {
     let node = event.get("responseObject")?;
     if node.get("kind")?.as_str()? != "Node" {
         return None;

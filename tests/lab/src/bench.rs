@@ -1,5 +1,7 @@
 //! The figures of `docs/performance.md`, measured: `lab bench`. Separate from tests, for they judge and this only tells.
 
+mod daemon;
+mod drain;
 mod idle;
 mod machine;
 mod node;
@@ -10,14 +12,28 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use clap::ValueEnum;
 
 use self::idle::Idle;
 use self::outage::{By, Upgrade};
 use crate::cluster::{Cluster, Options};
 use crate::{DEFAULT_AGENT_CONFIG, versions};
 
+pub use self::drain::{Matrix, Stop};
+
 /// Bytes per second of a slow package mirror.
 const SLOW: u64 = 5_000_000;
+
+/// What can be measured alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Part {
+    /// What an agent costs that has nothing to do.
+    Idle,
+    /// How long nodes are out of service.
+    Outages,
+    /// Drains, beside kubectl's.
+    Drains,
+}
 
 /// What to measure, and how long.
 #[derive(Debug, Clone)]
@@ -32,6 +48,10 @@ pub struct Bench {
     pub idle: Duration,
     /// Upgrades of a worker by each, with a local repository; half as many with a slow one.
     pub rounds: u32,
+    /// One part alone; all if none is given.
+    pub only: Option<Part>,
+    /// Which drains.
+    pub drains: Matrix,
 }
 
 impl Bench {
@@ -49,12 +69,25 @@ impl Bench {
         let program = size(&cluster.control_plane()?.root().join("usr/bin/node-upgrade-agent"))?;
         println!("Binary: {:.2} MB ({program} bytes)", megabytes(program));
         println!("Package: {:.2} MB ({package} bytes)\n", megabytes(package));
-        let before = Idle::measure(&cluster, self.idle)?;
-        println!("Idle, before any upgrade:\n\n{before}");
-        self.outages(&cluster)?;
-        let after = Idle::measure(&cluster, self.idle / 4)?;
-        println!("Idle, after these upgrades:\n\n{after}");
+        if self.measures(Part::Idle) {
+            let before = Idle::measure(&cluster, self.idle)?;
+            println!("Idle, before any upgrade:\n\n{before}");
+        }
+        if self.measures(Part::Outages) {
+            self.outages(&cluster)?;
+        }
+        if self.only.is_none() {
+            let after = Idle::measure(&cluster, self.idle / 4)?;
+            println!("Idle, after these upgrades:\n\n{after}");
+        }
+        if self.measures(Part::Drains) {
+            Lab { cluster: &cluster, program: &self.lab }.drains(&self.drains)?;
+        }
         cluster.down()
+    }
+
+    fn measures(&self, part: Part) -> bool {
+        self.only.is_none_or(|only| only == part)
     }
 
     fn outages(&self, cluster: &Cluster) -> Result<()> {

@@ -34,7 +34,7 @@ use std::fmt::Write;
 use anyhow::Result;
 
 pub use agent::DEFAULT_AGENT_CONFIG;
-pub use bench::Bench;
+pub use bench::{Bench, Matrix, Part, Stop};
 pub use build::{Artefacts, Programs};
 pub use cache::Cache;
 pub use cluster::{Cluster, Options};

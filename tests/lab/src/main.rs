@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
-use lab::{Artefacts, Bench, Cache, Cluster, Demo, HostControlPlane, HttpServer, Options};
+use lab::{
+    Artefacts, Bench, Cache, Cluster, Demo, HostControlPlane, HttpServer, Matrix, Options, Part, Stop,
+};
 use nix::sys::signal::{SigSet, Signal};
 
 /// Real kubeadm clusters of systemd-nspawn nodes on this machine.
@@ -85,6 +87,15 @@ enum Verb {
         /// Upgrades of a worker by each.
         #[arg(long, default_value_t = 2)]
         rounds: u32,
+        /// Measure this alone.
+        #[arg(long)]
+        only: Option<Part>,
+        /// Numbers of pods to drain.
+        #[arg(long, value_delimiter = ',', default_value = "10,50,100")]
+        drain_pods: Vec<usize>,
+        /// How the drained pods' processes take SIGTERM; those that stop at once are drained with a budget as well.
+        #[arg(long, value_delimiter = ',', default_value = "at-once,5s,never")]
+        drain_stops: Vec<Stop>,
     },
     /// List running clusters and their nodes.
     Status,
@@ -207,9 +218,9 @@ fn run(verb: Verb) -> Result<ExitCode> {
             let good = Demo { name: which.name, agent, down }.run()?;
             return Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
-        Verb::Bench { name, agent, idle, rounds } => {
-            let lab = own_program()?;
-            Bench { name, agent, lab, idle: Duration::from_secs(idle), rounds }.run()?;
+        Verb::Bench { name, agent, idle, rounds, only, drain_pods: pods, drain_stops: stops } => {
+            let (lab, drains) = (own_program()?, Matrix { pods, stops });
+            Bench { name, agent, lab, idle: Duration::from_secs(idle), rounds, only, drains }.run()?;
         }
         Verb::Status => print!("{}", lab::status()?),
         Verb::HowTo { which } => println!("{}", Cluster::open(&which.name)?.how_to()),

@@ -5,8 +5,11 @@ use super::{Answer, Blocked, DrainOptions, is_overdue};
 use crate::seen::PodSeen;
 use crate::time::{Mono, Now, Unix};
 
-/// The pause before a refused eviction is tried again, as in `kubectl drain`; doubled with each refusal.
+/// The pause before a refused eviction is tried again, as in `kubectl drain`.
 const FIRST_PAUSE: u64 = 5_000;
+/// So many refusals in a row, a minute's worth, have that pause: a budget that lets pods go one after another gives way
+/// as quickly as replacements become ready. Then it is doubled with each.
+const QUICK_REFUSALS: u32 = 12;
 /// The longest pause of our own; the server may ask for a longer one.
 const LONGEST_PAUSE: u64 = 30_000;
 /// An accepted eviction shows as a deletion time within seconds; if it does not for so long, it is asked for again.
@@ -114,7 +117,8 @@ impl Pod {
     }
 
     fn refuse(&mut self, now: Now, retry_after: Option<u64>, block: Block) {
-        let pause = LONGEST_PAUSE.min(FIRST_PAUSE << self.refusals.min(8));
+        let slower = (self.refusals + 1).saturating_sub(QUICK_REFUSALS).min(8);
+        let pause = LONGEST_PAUSE.min(FIRST_PAUSE << slower);
         self.standing = Standing::Due(now.mono.plus(pause.max(retry_after.unwrap_or_default())));
         self.refusals = self.refusals.saturating_add(1);
         self.block = Some(block);

@@ -11,11 +11,9 @@ use anyhow::{Context, Result};
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::machine::value;
+use super::daemon::{asker, memory, property};
 use crate::cluster::Cluster;
 use crate::node::Node;
-
-const UNIT: &str = "node-upgrade-agent.service";
 
 /// After its start or an upgrade an agent has things to finish.
 const SETTLE: Duration = Duration::from_secs(30);
@@ -55,13 +53,13 @@ impl Idle {
         let requests = requests(&cluster.audit_log()?, begin, Timestamp::now())?;
         let mut nodes = Vec::new();
         for (node, before) in cluster.nodes().iter().zip(before) {
-            let (resident, anonymous) = memory(node)?;
+            let [resident, anonymous] = memory(node, ["VmRSS", "RssAnon"])?;
             nodes.push(Costs {
                 node: node.name().to_owned(),
                 resident,
                 anonymous,
                 cpu: cpu(node)?.saturating_sub(before),
-                requests: requests.iter().filter(|(asker, _)| asker == node.name()).count(),
+                requests: requests.iter().filter(|(from, _)| from == node.name()).count(),
             });
         }
         let mut kinds = BTreeMap::new();
@@ -95,24 +93,6 @@ impl fmt::Display for Idle {
     }
 }
 
-/// A property of the agent's unit.
-fn property(node: &Node, name: &str) -> Result<String> {
-    let answer = node.run(&["systemctl", "show", "--property", name, "--value", UNIT])?;
-    Ok(answer.trim().to_owned())
-}
-
-/// Resident memory of the agent in KiB: all, and what is not backed by a file.
-fn memory(node: &Node) -> Result<(u64, u64)> {
-    let pid = property(node, "MainPID")?;
-    let status = node.run(&["cat", &format!("/proc/{pid}/status")])?;
-    let kib = |key: &str| {
-        let field = value(&status, key).and_then(|value| value.split_whitespace().next());
-        let number = field.and_then(|number| number.parse().ok());
-        number.with_context(|| format!("/proc/{pid}/status has no {key}"))
-    };
-    Ok((kib("VmRSS")?, kib("RssAnon")?))
-}
-
 /// The agents' requests in a period: the node and what was asked. A watch counts once, when it is begun.
 fn requests(log: &Path, begin: Timestamp, end: Timestamp) -> Result<Vec<(String, String)>> {
     let text = fs::read_to_string(log).with_context(|| format!("cannot read {}", log.display()))?;
@@ -123,31 +103,10 @@ fn requests(log: &Path, begin: Timestamp, end: Timestamp) -> Result<Vec<(String,
         if at.is_none_or(|at| at < begin || at > end) {
             continue;
         }
-        let Some(node) = agent(field("/user/username"), field("/userAgent")) else { continue };
+        let Some(node) = asker(field("/user/username"), field("/userAgent")) else { continue };
         let kind =
             format!("{} {}", field("/verb"), field("/requestURI").split('?').next().unwrap_or_default());
         seen.insert(field("/auditID").to_owned(), (node.to_owned(), kind));
     }
     Ok(seen.into_values().collect())
-}
-
-/// The node whose agent asked. kubelet and kubeadm use the same credential, but say who they are.
-fn agent<'a>(user: &'a str, user_agent: &str) -> Option<&'a str> {
-    let other = ["kubelet/", "kubeadm/", "kubectl/"].iter().any(|name| user_agent.starts_with(name));
-    let node = user.strip_prefix("system:node:").filter(|_| !other);
-    node.or_else(|| user.strip_prefix("node-upgrade-agent:"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_agents_requests_are_told_from_kubelets_with_the_same_credential() {
-        assert_eq!(agent("system:node:a", "kubelet/v1.36.2 (linux/amd64)"), None);
-        assert_eq!(agent("system:node:a", ""), Some("a"));
-        assert_eq!(agent("system:node:a", "node-upgrade-agent/0.1.0"), Some("a"));
-        assert_eq!(agent("node-upgrade-agent:a", ""), Some("a"));
-        assert_eq!(agent("kubernetes-admin", "kubectl/v1.36.2"), None);
-    }
 }

@@ -6,6 +6,7 @@ use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
 
 use super::Lab;
+use super::daemon::UNIT;
 use super::outage::{By, Upgrade};
 use crate::audit::{node_writes, outages};
 use crate::node::Node;
@@ -14,7 +15,6 @@ use crate::{UPGRADE_CONFIG, versions, wait_until};
 
 const SCRIPT: &str = include_str!("../../bench/by-hand.sh");
 const LIMIT: Duration = Duration::from_mins(10);
-const UNIT: &str = "node-upgrade-agent.service";
 const ANNOTATION: &str = "node-upgrade-agent/target";
 
 impl Lab<'_> {
@@ -65,25 +65,43 @@ impl Lab<'_> {
         wait_until("the web servers of before to be gone", LIMIT, only_new)
     }
 
-    fn web_servers(&self, filter: &[&str]) -> Result<usize> {
+    /// How many of the tutorial's web servers there are.
+    ///
+    /// # Errors
+    /// If kubectl fails.
+    pub(super) fn web_servers(&self, filter: &[&str]) -> Result<usize> {
         let query = [&["get", "pods", "-l", "app=hello", "-o", "name"], filter].concat();
         Ok(self.cluster.kubectl(&query)?.lines().count())
     }
 
-    fn by_agent(&self, name: &str) -> Result<()> {
-        let target = format!("v{}", versions::KUBERNETES_NEW);
-        self.cluster.kubectl(&[
-            "annotate",
-            "--overwrite",
-            "node",
-            name,
-            &format!("{ANNOTATION}={target}"),
-        ])?;
+    /// Has the agent of a node upgrade it, and waits until it is back in service.
+    ///
+    /// # Errors
+    /// If that takes too long.
+    pub(super) fn by_agent(&self, name: &str) -> Result<()> {
+        self.ask_agent(name)?;
+        self.wait_for_agent(name)
+    }
+
+    /// Tells the agent of a node the version that the node shall run.
+    ///
+    /// # Errors
+    /// If kubectl fails.
+    pub(super) fn ask_agent(&self, name: &str) -> Result<()> {
+        let target = format!("{ANNOTATION}=v{}", versions::KUBERNETES_NEW);
+        self.cluster.kubectl(&["annotate", "--overwrite", "node", name, &target]).map(drop)
+    }
+
+    /// Waits until the agent of a node says that the version it was told is in service.
+    ///
+    /// # Errors
+    /// If that takes too long.
+    pub(super) fn wait_for_agent(&self, name: &str) -> Result<()> {
         let query = "jsonpath={.metadata.annotations.node-upgrade-agent/current} \
                      {.metadata.annotations.node-upgrade-agent/phase}";
+        let done = format!("v{} idle", versions::KUBERNETES_NEW);
         wait_until(&format!("{name} to upgrade itself"), LIMIT, || {
-            let answer = self.cluster.kubectl(&["get", "node", name, "-o", query])?;
-            Ok(answer == format!("{target} idle"))
+            Ok(self.cluster.kubectl(&["get", "node", name, "-o", query])? == done)
         })
     }
 
