@@ -4,7 +4,8 @@
 //! same rules hold the fake API server to the real one: etcd, an API server and controllers as plain processes, with the
 //! credentials of a kubelet and of an agent. Where those programs are missing that half is left out with one line.
 //!
-//! `contract::faults` needs things to go wrong at will, so it has the fake one alone; `contract::etcd` and
+//! `contract::faults`, `contract::drain_faults` and `contract::drain_costs` need things to go wrong at will or requests to be
+//! counted, so they have the fake one alone; `contract::etcd` and
 //! `contract::rotation` need real certificates, and `contract::rogue` the real rules of who may do what, so they have
 //! the real one alone.
 #![allow(
@@ -15,6 +16,8 @@
 
 mod contract {
     pub(crate) mod bench;
+    mod drain_costs;
+    mod drain_faults;
     mod etcd;
     mod faults;
     pub(crate) mod real;
