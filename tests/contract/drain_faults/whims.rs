@@ -63,7 +63,7 @@ impl Whims {
             && self.rng.once_in(3)
         {
             *self.made_anew.entry(pod.to_owned()).or_default() += 1;
-            let (pod, seed) = (pod.to_owned(), self.rng.next());
+            let (pod, seed) = (pod.to_owned(), self.rng.number());
             let deed = move |admin: &kube::Client| {
                 let admin = admin.clone();
                 let deed: futures::future::BoxFuture<'static, ()> =
