@@ -11,7 +11,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
+use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 use upgrade_core::drain::{DrainOptions, DrainState, Progress};
@@ -135,13 +137,14 @@ impl Scene {
             self.hopeless |= never && !self.options.disable_eviction;
         }
         self.make_pod(&name, node, budget, fate, grace).await;
+        let pods = Api::<Pod>::namespaced(self.bench.admin.clone(), "default");
+        // It may be gone already.
         match kind {
-            5 => self.bench.set_status(&name, "Succeeded", false).await,
-            6 if grace > 0 && node == OWN => {
-                let pods =
-                    Api::<k8s_openapi::api::core::v1::Pod>::namespaced(self.bench.admin.clone(), "default");
-                pods.delete(&name, &kube::api::DeleteParams::default()).await.unwrap();
+            5 => {
+                let ended = Patch::Merge(json!({"status": {"phase": "Succeeded"}}));
+                drop(pods.patch_status(&name, &PatchParams::default(), &ended).await);
             }
+            6 if grace > 0 && node == OWN => drop(pods.delete(&name, &DeleteParams::default()).await),
             _ => {}
         }
     }

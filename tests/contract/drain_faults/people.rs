@@ -80,7 +80,12 @@ impl Scene {
             let end = *self.ends.entry(text("uid")).or_insert((!never).then_some(now + takes));
             self.hopeless |= end.is_none() && pod["metadata"]["labels"]["fate"] == "goes";
             if end.is_some_and(|end| end <= now) {
-                self.bench.delete_pod(&text("name")).await;
+                let uid = Some(text("uid"));
+                let exactly = kube::api::Preconditions { uid, resource_version: None };
+                let pods = Api::<Pod>::namespaced(self.bench.admin.clone(), "default");
+                let params = DeleteParams::default().grace_period(0).preconditions(exactly);
+                // Somebody may have been quicker.
+                drop(pods.delete(&text("name"), &params).await);
             }
         }
     }
