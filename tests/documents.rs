@@ -149,3 +149,45 @@ fn the_package_has_the_version_of_the_program() {
         "docs/usage.md installs another version"
     );
 }
+
+/// The cells of a row of a table.
+fn cells(row: &str) -> Vec<&str> {
+    row.trim_matches('|').split('|').map(str::trim).collect()
+}
+
+/// The numbers that begin the rows of the table below this heading.
+fn numbers(page: &str, heading: &str) -> Vec<usize> {
+    table(page, heading).iter().map(|row| cells(row)[0].parse().unwrap_or_default()).collect()
+}
+
+#[test]
+fn every_row_about_drains_stands_once_and_names_tests_that_exist() {
+    let page = document("docs/drain.md");
+    let (kubectl, faults) = ("## Row by row: what kubectl does", "## Row by row: where drains go wrong");
+    assert_eq!(numbers(&page, kubectl), (1..=26).collect::<Vec<_>>());
+    assert_eq!(numbers(&page, faults), (1..=13).collect::<Vec<_>>());
+    let files = table(&page, "## The tests");
+    let files: std::collections::BTreeMap<_, _> =
+        files.iter().map(|row| (cells(row)[0], document(cells(row)[1].trim_matches('`')))).collect();
+    for row in table(&page, kubectl).iter().chain(&table(&page, faults)) {
+        let shown = cells(row)[3].to_owned();
+        for test in shown.split(", ") {
+            let (short, name) = test.split_once(' ').unwrap_or_else(|| panic!("no test: {row}"));
+            let name = name.trim_matches('`');
+            let file = files.get(short).unwrap_or_else(|| panic!("no file for {short}: {row}"));
+            assert!(file.contains(&format!("fn {name}(")), "no test {name} in the file for {short}");
+        }
+    }
+}
+
+#[test]
+fn every_option_of_a_drain_is_explained_at_its_default() {
+    let example = document("config.example.toml");
+    let section = example.split("\n[drain]\n").nth(1).unwrap().split("\n[").next().unwrap();
+    let keys =
+        section.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split_once(" = "));
+    let known = keys.map(|(key, value)| format!("`{key}` `{value}`"));
+    let rows = table(&document("docs/drain.md"), "## Options");
+    let documented = rows.iter().map(|row| cells(row)[..2].join(" "));
+    assert_eq!(sorted(documented), sorted(known));
+}

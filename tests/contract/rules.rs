@@ -3,6 +3,7 @@
 mod answers;
 mod drain;
 mod drain_options;
+mod drain_rows;
 mod fleet;
 mod leases;
 mod node;
@@ -32,3 +33,4 @@ macro_rules! at_every_server {
     };
 }
 use at_every_server;
+pub(crate) use drain::{blocks, progress};

@@ -21,6 +21,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use kube::Client;
 use kube::client::Body;
+use serde_json::Value;
 
 use answer::{Answer, ServiceError};
 use faults::{Effect, Fault};
@@ -38,6 +39,17 @@ pub enum Who {
     Kubelet(String),
     /// The coordination identity of this node's agent.
     Agent(String),
+}
+
+/// A pod that was asked to end, by eviction or deletion, and that the server asked to end.
+#[derive(Debug, Clone)]
+pub struct Ended {
+    /// By whom.
+    pub by: Who,
+    /// The UID it was asked of, as a precondition.
+    pub asked: Option<String>,
+    /// The pod as it stood before.
+    pub pod: Value,
 }
 
 /// The server. Clones are the same server.
@@ -58,6 +70,7 @@ struct State {
     store: Store,
     faults: Vec<Fault>,
     requests: Vec<String>,
+    ended: Vec<Ended>,
     /// Watches show nothing newer than this.
     frozen: Option<u64>,
     /// A watch that began in an earlier one is cut.
@@ -83,6 +96,21 @@ impl Api {
     /// Every request so far, as `PATCH /api/v1/nodes/n1?…`.
     pub fn requests(&self) -> Vec<String> {
         self.state().requests.clone()
+    }
+
+    /// Every pod that was asked to end so far.
+    pub fn ended(&self) -> Vec<Ended> {
+        self.state().ended.clone()
+    }
+
+    /// What stands of a resource, such as `pods`, read past every fault.
+    pub fn standing(&self, resource: &str) -> Vec<Value> {
+        self.state()
+            .store
+            .all()
+            .filter(|((kind, ..), _)| kind == resource)
+            .map(|(_, it)| it.clone())
+            .collect()
     }
 
     /// Watches lag: they show nothing newer than now until [`Api::thaw`].
@@ -140,16 +168,18 @@ impl Api {
         let effect = {
             let mut state = self.state();
             state.requests.push(line.clone());
-            faults::strike(&mut state.faults, &line)
+            faults::strike(&mut state.faults, who, &line)
         };
         match effect {
             Some(Effect::Refuse(code, message)) => return Ok(Answer::error(code, "", &message).respond()),
+            Some(Effect::Busy(seconds)) => return Ok(Answer::busy(seconds).respond()),
             Some(Effect::Unreachable) => return Err("connection refused".into()),
             Some(Effect::Swallow) => return std::future::pending().await,
             Some(Effect::LoseAnswer) => {
                 self.answer(who, &parts, &body);
                 return std::future::pending().await;
             }
+            Some(Effect::Delay(while_)) => tokio::time::sleep(while_).await,
             Some(Effect::First(change)) => change(&self.client(Who::Admin)).await,
             None => {}
         }
@@ -174,8 +204,15 @@ impl Api {
             };
         }
         let answer = {
-            let store = &mut self.state().store;
-            limits::allow(who, &call, store).and_then(|()| serve::serve(store, who, &call))
+            let state = &mut *self.state();
+            let before = serve::standing(&state.store, &call).ok().filter(|_| call.ends_a_pod()).cloned();
+            let answer = limits::allow(who, &call, &state.store)
+                .and_then(|()| serve::serve(&mut state.store, who, &call));
+            if answer.is_ok() {
+                let asked = call.uid_asked();
+                state.ended.extend(before.map(|pod| Ended { by: who.clone(), asked, pod }));
+            }
+            answer
         };
         self.wake();
         answer.unwrap_or_else(|refused| refused).respond()

@@ -26,17 +26,16 @@ mod kubelet;
 mod machine;
 mod people;
 mod preflight;
-mod rng;
 mod schedule;
 mod shrink;
 mod tools;
 
+use crate::rng::Rng;
 use api::Api;
 pub use explore::{Cuts, every_cut, random_schedule, random_setup, second_cut};
 use host::Host;
 pub use judge::{Verdict, judge};
 use machine::Machine;
-use rng::Rng;
 pub use schedule::{Fault, Planned, Point, Schedule, When};
 pub use shrink::shrink;
 

@@ -37,14 +37,15 @@ impl Cluster {
         let broken = Notify::new();
         let mut watching = pin!(self.show_pods(&labels, lists, &show, &broken));
         let mut evictions = FuturesUnordered::new();
-        let mut listing: OptionFuture<BoxFuture<'_, _>> = None.into();
+        let mut listing: Option<BoxFuture<'_, _>> = None;
         let mut told: Option<Progress> = None;
         loop {
             let now = self.inner.clock.now();
             let next = engine.next(now);
             evictions.extend(next.evict.into_iter().map(|order| self.evict(order, manner)));
             if next.list {
-                listing = Some(self.list_pods(&labels).boxed()).into();
+                // One under way goes on: each of its pages has its deadline, and a slow one begun anew would never end.
+                listing.get_or_insert_with(|| self.list_pods(&labels).boxed());
             }
             let progress = engine.progress(now);
             if progress.state != DrainState::Draining {
@@ -60,8 +61,8 @@ impl Cluster {
                 Ok(()) = shown.changed() => engine.list(self.inner.clock.now(), &shown.borrow_and_update()),
                 () = broken.notified() => engine.lost_sight(),
                 Some((uid, answer)) = evictions.next() => engine.answer(self.inner.clock.now(), &uid, answer),
-                Some(listed) = &mut listing => {
-                    listing = None.into();
+                Some(listed) = OptionFuture::from(listing.as_mut()) => {
+                    listing = None;
                     match listed {
                         Ok(listed) => {
                             engine.confirmed(self.inner.clock.now(), &listed.kept);

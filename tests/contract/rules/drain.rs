@@ -119,14 +119,14 @@ pub(crate) async fn every_pod_of_a_long_list_is_seen(bench: &Bench) {
     assert!(seen.pods.iter().all(|pod| pod.ready && pod.controller.is_some()));
 }
 
-pub(super) fn progress(ended: &Ended) -> &Progress {
+pub(crate) fn progress(ended: &Ended) -> &Progress {
     match &ended.facts[..] {
         [Fact::Drain(progress)] => progress,
         _ => panic!("{ended:?}"),
     }
 }
 
-pub(super) fn blocks(fact: &Fact, budget: &str) -> bool {
+pub(crate) fn blocks(fact: &Fact, budget: &str) -> bool {
     let Fact::Drain(progress) = fact else { return false };
     progress.blocked.iter().any(|blocked| blocked.budget.as_deref() == Some(budget))
 }

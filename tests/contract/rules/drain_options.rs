@@ -33,20 +33,20 @@ super::at_every_server!(
 
 const TARGET: Version = Version::new(1, 36, 3);
 
-fn container() -> Value {
+pub(super) fn container() -> Value {
     json!([{"name": "main", "image": "registry.example/web:1"}])
 }
 
-fn owner(kind: &str) -> Value {
+pub(super) fn owner(kind: &str) -> Value {
     json!([{"apiVersion": "apps/v1", "kind": kind, "name": "owner", "uid": "owner-uid", "controller": true}])
 }
 
-async fn drained(bench: &Bench, options: DrainOptions) {
+pub(super) async fn drained(bench: &Bench, options: DrainOptions) {
     let ended = bench.own.drain(options, |_| {}).await;
     assert_eq!(progress(&ended).state, DrainState::Drained, "{ended:?}");
 }
 
-async fn given_up(bench: &Bench, options: DrainOptions) -> String {
+pub(super) async fn given_up(bench: &Bench, options: DrainOptions) -> String {
     let ended = bench.own.drain(options, |_| {}).await;
     match &progress(&ended).state {
         DrainState::GivenUp(trouble) => trouble.message.clone(),
@@ -55,7 +55,7 @@ async fn given_up(bench: &Bench, options: DrainOptions) -> String {
 }
 
 /// What preflight says of the pods.
-async fn foretold(bench: &Bench) -> Outcome {
+pub(super) async fn foretold(bench: &Bench) -> Outcome {
     let options = DrainOptions::default();
     let found = bench.own.preflight_findings(false, TARGET, &options).await.unwrap();
     found.findings.into_iter().find(|finding| finding.check == Check::Pods).unwrap().outcome

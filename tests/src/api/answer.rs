@@ -51,6 +51,11 @@ impl Answer {
         Self::error(403, "Forbidden", message)
     }
 
+    pub(super) fn busy(seconds: u32) -> Self {
+        let message = "Too many requests, please try again later.";
+        Self::error_with(429, "TooManyRequests", message, &json!({"retryAfterSeconds": seconds}))
+    }
+
     pub(super) fn respond(self) -> http::Response<ResponseBody> {
         let text = self.body.as_str().map_or_else(|| self.body.to_string(), str::to_owned);
         let whole = Full::new(Bytes::from(text)).map_err(|never| match never {}).boxed_unsync();

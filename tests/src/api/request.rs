@@ -63,6 +63,19 @@ impl Call {
         self.query.get("dryRun").is_some_and(|value| value == "All") || self.body["dryRun"][0] == "All"
     }
 
+    /// Whether it asks a pod to end, as an eviction or a deletion.
+    pub(super) fn ends_a_pod(&self) -> bool {
+        let asks = self.method == http::Method::DELETE || self.subresource.as_deref() == Some("eviction");
+        self.resource == "pods" && asks && !self.is_dry_run()
+    }
+
+    /// The UID it has as its precondition.
+    pub(super) fn uid_asked(&self) -> Option<String> {
+        let options =
+            if self.body["deleteOptions"].is_null() { &self.body } else { &self.body["deleteOptions"] };
+        options["preconditions"]["uid"].as_str().map(str::to_owned)
+    }
+
     pub(super) fn selector(&self) -> Selector {
         let part = |key: &str| self.query.get(key).cloned().unwrap_or_default();
         Selector {

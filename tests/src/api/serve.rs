@@ -53,7 +53,7 @@ pub(super) fn end(store: &mut Store, call: &Call, before: &Value, options: &Valu
         before["spec"]["terminationGracePeriodSeconds"].as_i64().unwrap_or(30)
     };
     let grace = if own == 0 { 0 } else { asked.unwrap_or(own) };
-    if grace == 0 {
+    if grace == 0 && !is_held(before) {
         store.delete(&key(call));
     } else if before["metadata"]["deletionTimestamp"].is_null() {
         let mut going = before.clone();
@@ -61,6 +61,11 @@ pub(super) fn end(store: &mut Store, call: &Call, before: &Value, options: &Valu
         going["metadata"]["deletionGracePeriodSeconds"] = grace.into();
         store.update(&key(call), going);
     }
+}
+
+/// Whether something must still be done before it may vanish.
+fn is_held(object: &Value) -> bool {
+    object["metadata"]["finalizers"].as_array().is_some_and(|finalizers| !finalizers.is_empty())
 }
 
 fn list(store: &Store, call: &Call) -> Answer {
@@ -145,5 +150,9 @@ fn write(
         after["metadata"][kept] = before["metadata"][kept].clone();
     }
     limits::admit(who, call, Some(before), &after)?;
+    if after["metadata"]["deletionGracePeriodSeconds"] == 0 && !is_held(&after) {
+        store.delete(&key(call));
+        return Ok(Answer::ok(after));
+    }
     Ok(Answer::ok(store.update(&key(call), after)))
 }

@@ -2,8 +2,8 @@
 
 use upgrade_core::version::Version;
 
-use super::rng::Rng;
 use super::{Fault, Planned, Point, Schedule, Setup, Step, When, World};
+use crate::rng::Rng;
 
 /// The steps of one fault-free run, to be cut one by one.
 pub struct Cuts {
