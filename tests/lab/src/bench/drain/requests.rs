@@ -14,6 +14,9 @@ use crate::audit::seconds;
 /// HTTP's "Too Many Requests": how an eviction is answered that a budget does not let pass.
 const REFUSED: u64 = 429;
 
+/// Bytes of the audit log that hold a whole line in any case: lists are not logged with their content.
+const LONGEST_LINE: u64 = 4 << 20;
+
 /// What a request was for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Kind {
@@ -143,14 +146,19 @@ pub(super) struct Follower {
 }
 
 impl Follower {
-    /// From the log's present end on.
+    /// From the end of the log's last whole line on: the one behind it may be half written.
     ///
     /// # Errors
     /// If it cannot be read.
     pub(super) fn start(path: &Path) -> Result<Self> {
-        let metadata =
-            path.metadata().with_context(|| format!("cannot read the audit log {}", path.display()))?;
-        Ok(Self { path: path.to_owned(), position: metadata.len(), events: Vec::new() })
+        let failure = || format!("cannot read the audit log {}", path.display());
+        let mut file = File::open(path).with_context(failure)?;
+        let from = file.metadata().with_context(failure)?.len().saturating_sub(LONGEST_LINE);
+        file.seek(SeekFrom::Start(from)).with_context(failure)?;
+        let mut end = Vec::new();
+        file.read_to_end(&mut end).with_context(failure)?;
+        let whole = end.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1);
+        Ok(Self { path: path.to_owned(), position: from + whole as u64, events: Vec::new() })
     }
 
     /// Takes in what was written since, and returns that alone.
@@ -271,12 +279,13 @@ mod tests {
     }
 
     #[test]
-    fn a_follower_begins_at_the_end_and_leaves_half_a_line_for_later() {
+    fn a_follower_begins_behind_the_last_whole_line_and_leaves_half_a_line_for_later() {
         let path = std::env::temp_dir().join(format!("lab-follower-{}", std::process::id()));
         fs::write(&path, "{\"a\":1}\n").unwrap();
-        let mut follower = Follower::start(&path).unwrap();
         let mut log = File::options().append(true).open(&path).unwrap();
-        log.write_all(b"{\"a\":2}\n{\"a\"").unwrap();
+        log.write_all(b"{\"a\"").unwrap();
+        let mut follower = Follower::start(&path).unwrap();
+        log.write_all(b":2}\n{\"a\"").unwrap();
         assert_eq!(follower.read().unwrap(), [json!({"a": 2})]);
         log.write_all(b":3}\n").unwrap();
         assert_eq!(follower.read().unwrap(), [json!({"a": 3})]);
