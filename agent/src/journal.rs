@@ -3,9 +3,9 @@
 //! Its first line is a header that keeps its form in every version; the rest is the memory as JSON. The header's
 //! checksum covers version and memory, so a damaged file is told apart from one that a newer agent wrote.
 
-use std::fs::{DirBuilder, File, OpenOptions, Permissions};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -14,21 +14,20 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use upgrade_core::job::Memory;
 
+use crate::durable;
+
 /// The version of the memory's form that this agent reads and writes.
 const VERSION: u32 = 1;
 /// What the header says the file is.
 const KIND: &str = "node-upgrade-agent";
-/// The journal's file, the one it is replaced by, and the one that keeps a second agent out.
+/// The journal's file, and the one that keeps a second agent out.
 const FILE: &str = "memory.json";
-const NEXT_FILE: &str = "memory.json.next";
 const LOCK_FILE: &str = "lock";
 
 /// The journal of this node, locked against a second agent for as long as this value lives.
 #[derive(Debug)]
 pub struct Journal {
     directory: PathBuf,
-    /// The next file while it is written.
-    next: Option<File>,
     _lock: Flock<File>,
 }
 
@@ -107,39 +106,19 @@ struct Header {
     sha256: String,
 }
 
-/// The parts of a store, in the order that makes it safe against power cuts at any instant.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Step {
-    /// Write the next file.
-    Write,
-    /// Wait until its content is on disk: before the rename, or the name could lead to a file without content.
-    SyncFile,
-    /// Give it the journal's name.
-    Rename,
-    /// Wait until the name is on disk.
-    SyncDirectory,
-}
-
-const STEPS: [Step; 4] = [Step::Write, Step::SyncFile, Step::Rename, Step::SyncDirectory];
-
 impl Journal {
     /// Opens the journal in a directory of its own, made with mode 0700 where it is absent.
     ///
     /// # Errors
     /// When another agent has it open, another version wrote it, or the disk fails.
     pub fn open(directory: &Path) -> Result<(Self, Recovered), JournalError> {
-        let at = |doing| move |source| JournalError::Io { doing, path: directory.to_owned(), source };
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(directory)
-            .map_err(at("create the directory"))?;
-        let parent = directory.parent().unwrap_or(directory);
-        File::open(parent).and_then(|parent| parent.sync_all()).map_err(at("make durable the directory"))?;
-        let private = Permissions::from_mode(0o700);
-        std::fs::set_permissions(directory, private).map_err(at("make private the directory"))?;
+        durable::private_directory(directory).map_err(|source| JournalError::Io {
+            doing: "make the private directory",
+            path: directory.to_owned(),
+            source,
+        })?;
         let lock = lock(&directory.join(LOCK_FILE))?;
-        let journal = Self { directory: directory.to_owned(), next: None, _lock: lock };
+        let journal = Self { directory: directory.to_owned(), _lock: lock };
         let recovered = journal.recover()?;
         Ok((journal, recovered))
     }
@@ -176,7 +155,7 @@ impl Journal {
         for kept in names {
             match std::fs::hard_link(path, &kept) {
                 Ok(()) => {
-                    self.sync_directory().map_err(at("keep a copy of the damaged journal"))?;
+                    durable::sync(&self.directory).map_err(at("keep a copy of the damaged journal"))?;
                     return Ok(kept);
                 }
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
@@ -194,41 +173,18 @@ impl Journal {
     ///
     /// # Errors
     /// When the disk fails; the next open then finds the old memory or this one. Storing again is safe.
-    pub fn store(&mut self, memory: &Memory) -> Result<(), JournalError> {
+    pub fn store(&self, memory: &Memory) -> Result<(), JournalError> {
         let path = self.directory.join(FILE);
         let io = |source| JournalError::Io { doing: "store the memory in", path: path.clone(), source };
         let bytes = encode(memory).map_err(|error| io(error.into()))?;
-        STEPS.into_iter().try_for_each(|step| self.carry_out(step, &bytes)).map_err(io)
-    }
-
-    fn carry_out(&mut self, step: Step, bytes: &[u8]) -> io::Result<()> {
-        let next = self.directory.join(NEXT_FILE);
-        match step {
-            Step::Write => {
-                let mut file =
-                    OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(next)?;
-                file.write_all(bytes)?;
-                self.next = Some(file);
-                Ok(())
-            }
-            Step::SyncFile => self.next.take().map_or(Ok(()), |file| file.sync_all()),
-            Step::Rename => std::fs::rename(next, self.directory.join(FILE)),
-            Step::SyncDirectory => self.sync_directory(),
-        }
-    }
-
-    fn sync_directory(&self) -> io::Result<()> {
-        File::open(&self.directory)?.sync_all()
+        durable::replace(&self.directory, FILE, &bytes).map_err(io)
     }
 }
 
 /// The journal's bytes; none if there is no such file.
 fn read(path: &Path) -> Result<Option<Vec<u8>>, JournalError> {
-    match std::fs::read(path) {
-        Ok(bytes) => Ok(Some(bytes)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(JournalError::Io { doing: "read the journal", path: path.to_owned(), source }),
-    }
+    let io = |source| JournalError::Io { doing: "read the journal", path: path.to_owned(), source };
+    durable::read(path).map_err(io)
 }
 
 /// Takes the lock. It belongs to the open file, so it ends with this process, however that ends.

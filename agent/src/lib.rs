@@ -1,6 +1,7 @@
 //! The daemon: one loop that feeds observations to the rules and carries their acts out.
 //!
-//! - [`config`]: TOML to validated settings; [`journal`]: the memory on disk.
+//! - [`config`]: TOML to validated settings; [`journal`]: the memory on disk; `durable`: files that no
+//!   power cut tears.
 //! - [`drive`]: the one loop; [`world`]: each act to its adapter; [`reporter`]: what people are told.
 //! - [`cluster`]: the Kubernetes API; [`host`]: this machine's tools; [`preflight`]: both asked before anything is
 //!   touched.
@@ -15,6 +16,7 @@ pub mod clock;
 pub mod cluster;
 pub mod config;
 pub mod drive;
+mod durable;
 pub mod enrol;
 #[cfg(test)]
 mod fuzz;

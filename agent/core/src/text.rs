@@ -37,6 +37,15 @@ pub fn plain(text: &str) -> String {
     text.chars().map(|c| if c.is_control() && c != '\n' { ' ' } else { c }).collect()
 }
 
+/// The first so many, and how many more there are.
+pub fn some_of(count: usize, between: &str, texts: &[String]) -> String {
+    let told = texts.iter().take(count).cloned().collect::<Vec<_>>().join(between);
+    match texts.len().saturating_sub(count) {
+        0 => told,
+        more => format!("{told} and {more} more"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

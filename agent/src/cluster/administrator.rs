@@ -31,18 +31,17 @@ impl Administrator {
     /// # Errors
     /// When there is none, or it cannot be used.
     pub async fn connect(named: Option<&Path>) -> Result<Self, Error> {
-        let home = std::env::home_dir().map(|home| home.join(".kube/config"));
-        let kubectls = std::env::var_os("KUBECONFIG").is_some_and(|value| !value.is_empty())
-            || home.as_ref().is_some_and(|path| path.exists());
-        let path = match named {
-            Some(path) => path.to_owned(),
-            None if kubectls => home.unwrap_or_default(),
-            None => ADMIN_CONF.into(),
+        let variable = std::env::var_os("KUBECONFIG").filter(|value| !value.is_empty());
+        let home = std::env::home_dir().map(|home| home.join(".kube/config")).filter(|path| path.exists());
+        let path = match (named, &variable) {
+            (Some(path), _) => path.to_owned(),
+            (None, Some(paths)) => paths.into(),
+            (None, None) => home.unwrap_or_else(|| ADMIN_CONF.into()),
         };
         let unusable = |source| Error::Kubeconfig { path: path.clone(), source: Box::new(source) };
         // kubectl's variable may name several files, which are merged.
-        let read =
-            if named.is_none() && kubectls { Kubeconfig::read() } else { Kubeconfig::read_from(&path) };
+        let merged = named.is_none() && variable.is_some();
+        let read = if merged { Kubeconfig::read() } else { Kubeconfig::read_from(&path) };
         let kubeconfig = read.map_err(unusable)?;
         let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
             .await

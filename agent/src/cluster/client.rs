@@ -28,9 +28,8 @@ pub(super) const WATCH_SECONDS: u32 = 290;
 /// watches from a version that it has not reached again, and a watch alone would never notice. A multiple of
 /// [`WATCH_SECONDS`], so that an idle hour still costs no more than fifteen requests.
 pub(super) const WATCH_LIFE: Duration = Duration::from_secs(12 * WATCH_SECONDS as u64);
-/// Objects per page of a list: what is kept of each is small, so this bounds the memory of one list. Pods of one node fit
-/// into one page, for a kubelet takes 110 by default.
-pub(super) const PAGE: u32 = 125;
+/// Objects per page of a list that names no size: what is kept of each is small, so this bounds the memory of one list.
+pub(super) const PAGE: u32 = 50;
 /// The name every certificate of a kubeadm API server carries, whatever address it is reached under.
 const API_SERVER_NAME: &str = "kubernetes";
 
@@ -102,23 +101,23 @@ impl Identity {
         Self::new(Source::Files(Files { kubeconfig, address: None, pem: None }))
     }
 
-    /// Key and certificate in one file, for the API server that the kubeconfig names.
-    pub(super) fn from_pem(kubeconfig: PathBuf, pem: PathBuf) -> Self {
-        Self::new(Source::Files(Files { kubeconfig, address: None, pem: Some(pem) }))
-    }
-
-    fn new(source: Source) -> Self {
-        Self { source, ready: Mutex::new(None), rejected: Notify::new() }
-    }
-
     /// The same, but asking the API server at this address.
     pub(super) fn from_files_at(kubeconfig: PathBuf, address: http::Uri) -> Self {
         Self::new(Source::Files(Files { kubeconfig, address: Some(address), pem: None }))
     }
 
+    /// Key and certificate in one file, for the API server that the kubeconfig names.
+    pub(super) fn from_pem(kubeconfig: PathBuf, pem: PathBuf) -> Self {
+        Self::new(Source::Files(Files { kubeconfig, address: None, pem: Some(pem) }))
+    }
+
     /// A client that was made elsewhere.
     pub(super) fn given(client: Client) -> Self {
         Self::new(Source::Given(Given(client)))
+    }
+
+    fn new(source: Source) -> Self {
+        Self { source, ready: Mutex::new(None), rejected: Notify::new() }
     }
 
     /// The client to use now.
@@ -161,7 +160,7 @@ impl Identity {
     }
 
     /// What an error says of the client or of its credential.
-    async fn heed(&self, error: &Error) {
+    pub(super) async fn heed(&self, error: &Error) {
         if error.blames_client() {
             self.forget().await;
         }
@@ -201,7 +200,7 @@ impl Identity {
         K: Clone + DeserializeOwned + std::fmt::Debug,
     {
         let mut kept = Vec::new();
-        let mut params = params.clone().limit(PAGE);
+        let mut params = params.clone().limit(params.limit.unwrap_or(PAGE));
         loop {
             let page = self
                 .call(doing, |client| {

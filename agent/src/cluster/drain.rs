@@ -89,6 +89,7 @@ impl Cluster {
         while lists.changed().await.is_ok() {
             let Some(listed) = lists.borrow_and_update().clone() else { continue };
             let error = self.follow_pods(labels, listed, show, &mut pause).await;
+            self.inner.own.heed(&error).await;
             tracing::warn!("{}; the watch is begun again", error.chain());
             pause.wait().await;
             lists.mark_unchanged();

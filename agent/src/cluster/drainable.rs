@@ -12,6 +12,7 @@ use upgrade_core::drain::budget::{Budget, Forecast, forecast};
 use upgrade_core::drain::{Answer, DrainOptions, MAX_IN_FLIGHT, Order, Sort, sort};
 use upgrade_core::preflight::Outcome;
 use upgrade_core::seen::PodSeen;
+use upgrade_core::text;
 
 use super::Cluster;
 use super::error::Error;
@@ -38,7 +39,7 @@ impl Cluster {
         let now = self.inner.clock.now().unix;
         let forecast = forecast(&pods, &figures, covers, options, now);
         if !forecast.never.is_empty() {
-            return Ok(Outcome::Failed(some_of(&forecast.never)));
+            return Ok(Outcome::Failed(text::some_of(TOLD, "; ", &forecast.never)));
         }
         let tried = self.try_evictions(options, &pods).await?;
         Ok(judge(&forecast, &tried))
@@ -50,8 +51,9 @@ impl Cluster {
         let going = pods.iter().filter(|pod| sort(pod, options, now) == Sort::Evict);
         let by_controller: BTreeMap<_, _> = going
             .map(|pod| {
-                let owner = pod.controller.as_ref().map_or(&pod.name, |owner| &owner.name);
-                ((&pod.namespace, owner), pod)
+                let owner = pod.controller.as_ref();
+                let (kind, name) = owner.map_or(("", &pod.name), |owner| (owner.kind.as_str(), &owner.name));
+                ((&pod.namespace, kind, name), pod)
             })
             .collect();
         let manner = Manner::of(options).dry_run();
@@ -130,23 +132,21 @@ fn small(budget: PodDisruptionBudget) -> Option<(Budget, Selector)> {
 fn judge(forecast: &Forecast, tried: &Tried) -> Outcome {
     let forbidden: Vec<_> = tried.forbidden.iter().map(|(_, words)| words.clone()).collect();
     if !forbidden.is_empty() {
-        return Outcome::Failed(format!("the API server refuses evictions: {}", some_of(&forbidden)));
+        return Outcome::Failed(format!(
+            "the API server refuses evictions: {}",
+            text::some_of(TOLD, "; ", &forbidden)
+        ));
     }
     if !tried.failed.is_empty() {
-        return Outcome::Pending(format!("evictions tried as dry runs fail: {}", some_of(&tried.failed)));
+        return Outcome::Pending(format!(
+            "evictions tried as dry runs fail: {}",
+            text::some_of(TOLD, "; ", &tried.failed)
+        ));
     }
     let count = forecast.evicted;
     Outcome::Passed(if forecast.slow.is_empty() {
         format!("{count} pods would be evicted")
     } else {
-        format!("{count} pods would be evicted; {}", some_of(&forecast.slow))
+        format!("{count} pods would be evicted; {}", text::some_of(TOLD, "; ", &forecast.slow))
     })
-}
-
-fn some_of(texts: &[String]) -> String {
-    let told = texts.iter().take(TOLD).cloned().collect::<Vec<_>>().join("; ");
-    match texts.len().saturating_sub(TOLD) {
-        0 => told,
-        more => format!("{told}; and {more} more"),
-    }
 }

@@ -14,6 +14,9 @@ use super::convert::pod_seen;
 use super::error::{Error, ended};
 use super::small_pod::Pod;
 
+/// Pods per page: those of one node come in one, for a kubelet takes 110 by default.
+const PAGE: u32 = 125;
+
 impl Cluster {
     /// Lists the pods and CSI drivers of this node, consistently.
     pub async fn look_at_pods(&self) -> Ended {
@@ -33,7 +36,7 @@ impl Cluster {
     /// All pods bound to this node that a label selector picks; an empty one picks all.
     pub(super) async fn list_pods(&self, labels: &str) -> Result<Listed<PodSeen>, Error> {
         let doing = format!("listing the pods of node {}", self.node_name());
-        let mut params = ListParams::default().fields(&self.own_pods());
+        let mut params = ListParams::default().fields(&self.own_pods()).limit(PAGE);
         if !labels.is_empty() {
             params = params.labels(labels);
         }

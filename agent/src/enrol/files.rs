@@ -2,14 +2,13 @@
 //! certificate, and a denial. Each is one file, replaced by an fsynced rename, so that a crash leaves the old or the
 //! new one.
 
-use std::fs::{DirBuilder, File, OpenOptions, Permissions};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use upgrade_core::enrol::{Denial, Validity, request_name};
 
 use super::key::{Key, fits};
+use crate::durable;
 
 /// The private directory below the state directory.
 const DIRECTORY: &str = "coordination";
@@ -134,11 +133,7 @@ impl Files {
     }
 
     fn make_directory(&self) -> Result<(), FilesError> {
-        let made = DirBuilder::new().recursive(true).mode(0o700).create(&self.directory);
-        let private = || std::fs::set_permissions(&self.directory, Permissions::from_mode(0o700));
-        let parent = self.directory.parent().unwrap_or(&self.directory);
-        let durable = || File::open(parent)?.sync_all();
-        made.and_then(|()| private()).and_then(|()| durable()).map_err(|source| FilesError {
+        durable::private_directory(&self.directory).map_err(|source| FilesError {
             doing: "make the private directory",
             path: self.directory.clone(),
             source,
@@ -146,39 +141,15 @@ impl Files {
     }
 
     fn read(&self, name: &str) -> Result<Option<Vec<u8>>, FilesError> {
-        match std::fs::read(self.directory.join(name)) {
-            Ok(bytes) => Ok(Some(bytes)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(self.error("read", name, error)),
-        }
+        durable::read(&self.directory.join(name)).map_err(|error| self.error("read", name, error))
     }
 
     fn replace(&self, name: &str, bytes: &[u8]) -> Result<(), FilesError> {
-        let (path, next) = (self.directory.join(name), self.directory.join(format!("{name}.next")));
-        let write = || {
-            // One that a crash has left may have other permissions.
-            match std::fs::remove_file(&next) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => {}
-            }
-            let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&next)?;
-            file.write_all(bytes)?;
-            file.sync_all()?;
-            std::fs::rename(&next, &path)?;
-            self.sync()
-        };
-        write().map_err(|error| self.error("write", name, error))
+        durable::replace(&self.directory, name, bytes).map_err(|error| self.error("write", name, error))
     }
 
     fn remove(&self, name: &str) -> Result<(), FilesError> {
-        match std::fs::remove_file(self.directory.join(name)).and_then(|()| self.sync()) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(self.error("remove", name, error)),
-            _ => Ok(()),
-        }
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        File::open(&self.directory)?.sync_all()
+        durable::remove(&self.directory, name).map_err(|error| self.error("remove", name, error))
     }
 
     fn error(&self, doing: &'static str, name: &str, source: io::Error) -> FilesError {

@@ -1,4 +1,6 @@
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -7,6 +9,10 @@ use upgrade_core::job::{Backoff, Reason, Refusal, Trouble};
 use upgrade_core::time::Unix;
 
 use super::*;
+use crate::durable::{Replacement, STEPS, Step};
+
+/// What a store that was cut leaves.
+const NEXT_FILE: &str = "memory.json.next";
 
 /// A memory that is told apart from others by its number.
 fn memory(number: u64) -> Memory {
@@ -50,7 +56,7 @@ fn mode(path: &Path) -> u32 {
 fn what_was_stored_last_is_what_the_next_agent_finds() {
     let parent = tempfile::tempdir().unwrap();
     let directory = parent.path().join("a/journal");
-    let (mut journal, found) = Journal::open(&directory).unwrap();
+    let (journal, found) = Journal::open(&directory).unwrap();
     assert_eq!(found, Recovered::Fresh);
     for number in 0..3 {
         journal.store(&memory(number)).unwrap();
@@ -63,7 +69,7 @@ fn what_was_stored_last_is_what_the_next_agent_finds() {
 fn nobody_but_root_reads_the_journal() {
     let directory = tempfile::tempdir().unwrap();
     std::fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).unwrap();
-    let (mut journal, _) = Journal::open(directory.path()).unwrap();
+    let (journal, _) = Journal::open(directory.path()).unwrap();
     journal.store(&memory(1)).unwrap();
     assert_eq!(mode(directory.path()), 0o700);
     for name in [FILE, LOCK_FILE] {
@@ -127,7 +133,7 @@ fn a_damaged_journal_stays_lost_until_the_next_store_and_is_kept_after_it() {
     let Recovered::Lost { kept, .. } = first.clone() else { panic!("{first:?}") };
     assert_eq!(recovered(directory.path()), first, "a restart before a store finds the same");
 
-    let (mut journal, _) = Journal::open(directory.path()).unwrap();
+    let (journal, _) = Journal::open(directory.path()).unwrap();
     journal.store(&memory(1)).unwrap();
     drop(journal);
     assert_eq!(recovered(directory.path()), Recovered::Memory(memory(1)));
@@ -175,19 +181,20 @@ fn an_agent_killed_between_any_two_steps_of_a_store_leaves_the_old_memory_or_the
     for old in [None, Some(memory(1))] {
         for done in 0..=STEPS.len() {
             let directory = tempfile::tempdir().unwrap();
-            let (mut journal, _) = Journal::open(directory.path()).unwrap();
+            let (journal, _) = Journal::open(directory.path()).unwrap();
             if let Some(old) = &old {
                 journal.store(old).unwrap();
             }
             let bytes = encode(&memory(2)).unwrap();
+            let mut replacement = Replacement::new(directory.path(), FILE);
             for step in &STEPS[..done] {
-                journal.carry_out(*step, &bytes).unwrap();
+                replacement.carry_out(*step, &bytes).unwrap();
             }
             drop(journal);
             let before = old.clone().map_or(Recovered::Fresh, Recovered::Memory);
             let renamed = STEPS[..done].contains(&Step::Rename);
             let expected = if renamed { Recovered::Memory(memory(2)) } else { before };
-            let (mut journal, found) = Journal::open(directory.path()).unwrap();
+            let (journal, found) = Journal::open(directory.path()).unwrap();
             assert_eq!(found, expected, "after {done} steps");
             journal.store(&memory(3)).unwrap();
             drop(journal);
@@ -260,7 +267,7 @@ fn a_look_beside_a_running_agent_tells_what_is_stored_and_changes_nothing() {
     let place = directory.path().join("journal");
     assert_eq!(Journal::look(&place).unwrap(), None);
     assert!(!place.exists());
-    let (mut journal, _) = Journal::open(&place).unwrap();
+    let (journal, _) = Journal::open(&place).unwrap();
     assert_eq!(Journal::look(&place).unwrap(), None);
     journal.store(&memory(1)).unwrap();
     assert_eq!(Journal::look(&place).unwrap(), Some(memory(1)));

@@ -7,6 +7,7 @@ use super::pod::Pod;
 use super::{DrainOptions, DrainState, Progress, Sort, sort};
 use crate::job::{Reason, Trouble};
 use crate::seen::{Owner, PodSeen};
+use crate::text;
 use crate::time::{Mono, Now};
 
 /// How many evictions may await their answer at one time.
@@ -137,8 +138,10 @@ impl Engine {
         self.take(now, pods);
         self.pods.values_mut().for_each(|pod| pod.stands_after_all(now));
         if !self.refusals.is_empty() {
-            self.state =
-                DrainState::GivenUp(Trouble::new(Reason::DrainBlocked, some_of(&self.refusals, "; ")));
+            self.state = DrainState::GivenUp(Trouble::new(
+                Reason::DrainBlocked,
+                text::some_of(NAMED, "; ", &self.refusals),
+            ));
         } else if self.pods.is_empty() {
             self.state = DrainState::Drained;
         }
@@ -328,7 +331,10 @@ impl Engine {
         let message = if pods.is_empty() {
             format!("the API server gave no fresh list of this node's pods {how_long} of the drain")
         } else {
-            format!("still here {how_long}: {}; {advice}, or raise {key} in [drain]", some_of(&pods, ", "))
+            format!(
+                "still here {how_long}: {}; {advice}, or raise {key} in [drain]",
+                text::some_of(NAMED, ", ", &pods)
+            )
         };
         Some(Trouble::new(reason, message))
     }
@@ -336,13 +342,4 @@ impl Engine {
 
 fn key(namespace: &str, owner: &Owner) -> OwnerKey {
     (namespace.to_owned(), owner.kind.clone(), owner.name.clone())
-}
-
-/// The first few, and how many more there are.
-fn some_of(texts: &[String], between: &str) -> String {
-    let named = texts.iter().take(NAMED).cloned().collect::<Vec<_>>().join(between);
-    match texts.len().saturating_sub(NAMED) {
-        0 => named,
-        more => format!("{named} and {more} more"),
-    }
 }
