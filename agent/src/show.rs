@@ -107,6 +107,9 @@ fn told(node: &NodeSeen, now: Unix, json: bool) -> String {
             let budget = blocked.budget.unwrap_or_else(|| "the server".to_owned());
             line(&mut text, &format!("          {budget} holds {}: {}", blocked.pod, blocked.message));
         }
+        for left in drain.passed_over {
+            line(&mut text, &format!("          {} stays: {}", left.pod, left.why));
+        }
     }
     text
 }
@@ -127,12 +130,13 @@ mod tests {
 
     const STATUS_SAMPLE: &str = r#"{"target":"v1.36.3","hop":"1.36.2-1.1 → 1.36.3-1.1","phase":"draining","since":1760000000,
         "attempts":0,"reason":"DrainBlocked","message":"1 pods left","drain":{"podsLeft":1,"blocked":[{"pod":"default/web-1",
-        "budget":"web","message":"no"}]},"notes":["a note"],"slot":"slot-0","current":"v1.36.2"}"#;
+        "budget":"web","message":"no"}],"passedOver":[{"pod":"default/old","why":"it hangs"}]},"notes":["a note"],"slot":"slot-0","current":"v1.36.2"}"#;
 
     #[test]
     fn the_sample_is_what_an_agent_writes() {
         let report: Report = serde_json::from_str(STATUS_SAMPLE).unwrap();
-        assert_eq!(report.drain.unwrap().blocked.len(), 1);
+        let drain = report.drain.unwrap();
+        assert_eq!((drain.blocked.len(), drain.passed_over.len()), (1, 1));
     }
 
     proptest! {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{ConfigMap, Node, Pod};
+use k8s_openapi::api::core::v1::{ConfigMap, Event, Node, NodeCondition, Pod};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::runtime::wait::await_condition;
@@ -15,6 +15,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 use upgrade_core::job::{Holder, JobId};
+use upgrade_core::request;
 use upgrade_core::seen::{Fact, LeaseSeen, NodeSeen};
 use upgrade_tests::api::{self, Who};
 
@@ -207,6 +208,20 @@ impl Bench {
     pub(crate) async fn delete_pod(&self, name: &str) {
         let pods: Api<Pod> = Api::namespaced(self.admin.clone(), "default");
         pods.delete(name, &DeleteParams::default().grace_period(0)).await.unwrap();
+    }
+
+    /// The agent's condition of the own Node.
+    pub(crate) async fn condition(&self) -> NodeCondition {
+        let conditions = self.node(OWN).await.status.unwrap().conditions.unwrap();
+        conditions.into_iter().find(|condition| condition.type_ == request::CONDITION).unwrap()
+    }
+
+    /// The newest Event of this reason.
+    pub(crate) async fn event(&self, reason: &str) -> Option<Event> {
+        let events: Api<Event> = Api::namespaced(self.admin.clone(), "default");
+        let events = events.list(&ListParams::default()).await.unwrap().items;
+        let events = events.into_iter().filter(|event| event.reason.as_deref() == Some(reason));
+        events.max_by_key(|event| event.metadata.creation_timestamp.clone())
     }
 
     /// The names of all pods in namespace default.

@@ -29,8 +29,6 @@ use whims::Whims;
 const CALM: Duration = Duration::from_mins(5);
 /// So many seeds are tried where nobody asks for others.
 const SEEDS: u64 = 200;
-/// A pod is asked to end at most so often in a minute, plus once for each time it was made anew.
-const PER_MINUTE: usize = 14;
 
 /// One cluster, what its people do, and what becomes of its drain.
 struct Scene {
@@ -203,7 +201,7 @@ impl Scene {
         standing
             .filter(|pod| pod["spec"]["nodeName"] == OWN && pod["metadata"]["labels"]["fate"] != "stays")
             .map(|pod| text(&pod["metadata"]["name"]))
-            .filter(|name| !progress.returning.contains(&format!("default/{name}")))
+            .filter(|name| progress.passed_over.iter().all(|left| left.pod != format!("default/{name}")))
             .collect()
     }
 

@@ -241,22 +241,29 @@ async fn an_idle_hour_costs_at_most_fifteen_requests() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_report_that_changes_no_condition_writes_none() {
+async fn a_report_costs_one_write_and_tells_its_condition_where_that_changes() {
     let (bench, server) = Bench::fake().await;
     let text = json!({
         "phase": "draining", "since": 0, "attempts": 0, "reason": "Progressing", "message": "3 pods left",
     });
     let mut report: upgrade_core::report::Report = serde_json::from_value(text).unwrap();
+    let before = writes(&server, "/nodes/n1");
     bench.own.report(&report).await.unwrap();
+    let told = bench.condition().await;
     report.attempts = 1;
     bench.own.report(&report).await.unwrap();
-    let conditions = writes(&server, "PATCH /api/v1/nodes/n1/status") - 1;
-    assert_eq!(conditions, 1, "one by the bench, one of ours");
+    assert_eq!(bench.condition().await, told);
+    assert_eq!(writes(&server, "/nodes/n1") - before, 2);
     report.message = "2 pods left".to_owned();
     server.fail(Fault::once(&["PATCH", "/nodes/n1/status"], || Effect::Unreachable));
     assert!(bench.own.report(&report).await.is_err());
+    assert_eq!(bench.condition().await, told);
     bench.own.report(&report).await.unwrap();
-    assert_eq!(writes(&server, "PATCH /api/v1/nodes/n1/status") - 1, 3, "a lost one is written again");
+    assert_eq!(
+        bench.condition().await.message.as_deref(),
+        Some("2 pods left"),
+        "a lost one is written again"
+    );
 }
 
 #[tokio::test(start_paused = true)]

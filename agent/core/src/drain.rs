@@ -5,6 +5,7 @@
 
 pub mod budget;
 mod engine;
+mod gate;
 mod pod;
 
 use serde::{Deserialize, Serialize};
@@ -70,6 +71,8 @@ pub enum Sort {
     Going,
     /// It stays, for this reason.
     Stays(&'static str),
+    /// It should have ended long ago, and is not waited for any more, for this reason.
+    Overdue(&'static str),
     /// The drain must not begin: what stands in the way and how to allow it.
     Refuses(String),
 }
@@ -85,6 +88,15 @@ pub struct Blocked {
     pub message: String,
 }
 
+/// A pod that should go and is left here all the same: it does not end, or it comes back whenever it is evicted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PassedOver {
+    /// `namespace/name` of the pod.
+    pub pod: String,
+    /// Why, for people.
+    pub why: String,
+}
+
 /// How a drain stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Progress {
@@ -94,9 +106,8 @@ pub struct Progress {
     pub left: usize,
     /// Those whose eviction is refused for now.
     pub blocked: Vec<Blocked>,
-    /// Pods that are left here, as `namespace/name`, because their controller puts them back onto the cordoned
-    /// node however often they are evicted: they tolerate the cordon.
-    pub returning: Vec<String>,
+    /// Pods that should go and are left here all the same.
+    pub passed_over: Vec<PassedOver>,
     /// Where it stands.
     pub state: DrainState,
 }
@@ -118,7 +129,7 @@ pub enum DrainState {
 /// refuse any more, and a pod of a `DaemonSet` stays even when it has failed: its controller replaces it.
 pub fn sort(pod: &PodSeen, options: &DrainOptions, now: Unix) -> Sort {
     if pod.deletion.is_some_and(|end| is_overdue(end, options, now)) {
-        return Sort::Stays("it has terminated for longer than skip-wait-for-delete-timeout");
+        return Sort::Overdue("it has been terminating for longer than skip-wait-for-delete-timeout");
     }
     if is_daemon_set_pod(pod) {
         return daemon_set_pod(pod, options);

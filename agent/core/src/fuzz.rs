@@ -8,7 +8,7 @@ use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 
 use crate::decide::Next;
-use crate::drain::{Blocked, DrainState, Progress};
+use crate::drain::{Blocked, DrainState, PassedOver, Progress};
 use crate::image;
 use crate::job::{Holder, JobId, LeaseName, Memory, Reason, Trouble, Verb};
 use crate::policy::Policy;
@@ -159,7 +159,7 @@ proptest! {
     fn a_report_fits_onto_the_node_whatever_it_is_about(
         (target, skips, said) in (hostile(), hostile(), hostile()),
         blocked in vec((hostile(), prop::option::of(hostile()), hostile()), 0..30),
-        returning in vec(hostile(), 0..30),
+        passed_over in vec((hostile(), hostile()), 0..30),
     ) {
         let annotations = BTreeMap::from([
             (request::TARGET.to_owned(), target),
@@ -168,7 +168,8 @@ proptest! {
         ]);
         let blocked: Vec<_> =
             blocked.into_iter().map(|(pod, budget, message)| Blocked { pod, budget, message }).collect();
-        let progress = Progress { at: Mono(0), left: blocked.len(), blocked, returning, state: DrainState::Draining };
+        let passed_over: Vec<_> = passed_over.into_iter().map(|(pod, why)| PassedOver { pod, why }).collect();
+        let progress = Progress { at: Mono(0), left: blocked.len(), blocked, passed_over, state: DrainState::Draining };
         let node = NodeSeen { annotations, ..NodeSeen::default() };
         let seen = Seen { node: Some(node), drain: Some(progress), ..Seen::default() };
         let next = Next::Wait { why: Trouble::new(Reason::Retrying, said.clone()), until: None };
@@ -181,7 +182,7 @@ proptest! {
             prop_assert!(report.target.iter().all(|target| target.len() <= text::WORD));
             prop_assert!(report.notes.len() <= 20 && report.notes.iter().all(|note| note.len() <= 2 * text::WORD));
             if let Some(drain) = &report.drain {
-                prop_assert!(drain.blocked.len() <= 20 && drain.returning.len() <= 20);
+                prop_assert!(drain.blocked.len() <= 20 && drain.passed_over.len() <= 20);
                 prop_assert!(drain.blocked.iter().all(|blocked| blocked.message.len() <= text::NOTE));
             }
             prop_assert_eq!(serde_json::from_str::<Report>(&json).unwrap(), report);

@@ -300,6 +300,8 @@ pub enum Reason {
     DrainTimedOut,
     /// The drain was given up several times; a person must look.
     DrainGivenUp,
+    /// A drain ended with pods left on the node; of an Event alone.
+    PodsPassedOver,
     /// The target was removed or changed before the point of no return.
     Cancelled,
     /// Another holder's name stands in our Lease, or the Lease is gone.
@@ -324,7 +326,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::Idle,
         Self::InvalidTarget,
         Self::PreflightFailed,
@@ -336,6 +338,7 @@ impl Reason {
         Self::DrainBlocked,
         Self::DrainTimedOut,
         Self::DrainGivenUp,
+        Self::PodsPassedOver,
         Self::Cancelled,
         Self::LeaseLost,
         Self::ToolFailed,

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::act::Act;
 use crate::cordon::{found_cordoned, is_cordoned_by_us};
 use crate::decide::Next;
-use crate::drain::Blocked;
+use crate::drain::{Blocked, PassedOver};
 use crate::job::{Job, Memory, Reason, Stage, Step, Trouble, Verdict, Way};
 use crate::request::{CURRENT, Request, TARGET};
 use crate::seen::{Access, Seen};
@@ -145,9 +145,9 @@ pub struct DrainReport {
     pub pods_left: usize,
     /// Pods that budgets hold.
     pub blocked: Vec<Blocked>,
-    /// Pods left here because their controller puts them back onto the cordoned node.
+    /// Pods left here all the same.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
-    pub returning: Vec<String>,
+    pub passed_over: Vec<PassedOver>,
 }
 
 /// Derives the report from what is remembered, seen and decided; none before the own Node was seen.
@@ -163,7 +163,7 @@ pub fn derive(memory: &Memory, seen: &Seen, next: &Next, setback: Option<&str>) 
     let drain = seen.drain.as_ref().filter(|_| phase == Phase::Draining).map(|progress| DrainReport {
         pods_left: progress.left,
         blocked: progress.blocked.clone(),
-        returning: progress.returning.clone(),
+        passed_over: progress.passed_over.clone(),
     });
     Some(bounded(Report {
         target: node.annotations.get(TARGET).cloned(),
@@ -189,7 +189,7 @@ fn bounded(report: Report) -> Report {
     let drain = report.drain.map(|drain| DrainReport {
         pods_left: drain.pods_left,
         blocked: drain.blocked.into_iter().take(TOLD).map(told).collect(),
-        returning: drain.returning.into_iter().take(TOLD).map(|pod| text::shortened(&pod, LABEL)).collect(),
+        passed_over: drain.passed_over.iter().take(TOLD).map(left).collect(),
     });
     Report {
         target: report.target.map(|target| text::shortened(&target, text::WORD)),
@@ -207,6 +207,10 @@ fn bounded(report: Report) -> Report {
 
 /// The longest `namespace/name`.
 const LABEL: usize = 63 + 1 + 253;
+
+fn left(pod: &PassedOver) -> PassedOver {
+    PassedOver { pod: text::shortened(&pod.pod, LABEL), why: text::shortened(&pod.why, text::NOTE) }
+}
 
 fn told(blocked: Blocked) -> Blocked {
     Blocked {

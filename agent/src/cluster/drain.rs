@@ -14,17 +14,23 @@ use tokio::sync::watch::{Receiver, Sender, channel};
 use tokio::time::timeout;
 use upgrade_core::act::Ended;
 use upgrade_core::drain::{DrainOptions, DrainState, Engine, Progress};
+use upgrade_core::job::Reason;
 use upgrade_core::seen::{Fact, PodSeen};
+use upgrade_core::text;
 
 use super::Cluster;
 use super::client::{Listed, Pause, WATCH_SECONDS};
 use super::convert::pod_seen;
 use super::error::Error;
+use super::events::EventKind;
 use super::evict::Manner;
 use super::small_pod::Pod;
 
 /// A watch from which nothing came for so long is dead: the server itself ends one after [`WATCH_SECONDS`].
 const SILENCE: Duration = Duration::from_secs(WATCH_SECONDS as u64 + 10);
+
+/// So many pods that a drain leaves are named.
+const NAMED: usize = 10;
 
 impl Cluster {
     /// Evicts what the rules say until a fresh list holds nothing more, or the drain is given up; tells
@@ -49,6 +55,7 @@ impl Cluster {
             }
             let progress = engine.progress(now);
             if progress.state != DrainState::Draining {
+                self.tell_passed_over(&progress).await;
                 return Ended::well(vec![Fact::Drain(progress)]);
             }
             if told.as_ref().is_none_or(|told| differs(told, &progress)) {
@@ -73,6 +80,17 @@ impl Cluster {
                 }
                 Some(()) = OptionFuture::from(wake) => {}
             }
+        }
+    }
+
+    /// The reports after a drain do not speak of it any more: what it leaves on the node, people are told for good.
+    async fn tell_passed_over(&self, progress: &Progress) {
+        let left: Vec<_> =
+            progress.passed_over.iter().map(|left| format!("{} ({})", left.pod, left.why)).collect();
+        if !left.is_empty() {
+            let words = format!("left on the node by its drain: {}", text::some_of(NAMED, ", ", &left));
+            tracing::warn!("{words}");
+            self.event(EventKind::Warning, &Reason::PodsPassedOver.to_string(), &words).await;
         }
     }
 

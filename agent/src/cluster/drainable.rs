@@ -143,10 +143,12 @@ fn judge(forecast: &Forecast, tried: &Tried) -> Outcome {
             text::some_of(TOLD, "; ", &tried.failed)
         ));
     }
-    let count = forecast.evicted;
-    Outcome::Passed(if forecast.slow.is_empty() {
-        format!("{count} pods would be evicted")
-    } else {
-        format!("{count} pods would be evicted; {}", text::some_of(TOLD, "; ", &forecast.slow))
-    })
+    let mut told = vec![format!("{} pods would be evicted", forecast.evicted)];
+    if !forecast.slow.is_empty() {
+        told.push(text::some_of(TOLD, "; ", &forecast.slow));
+    }
+    if !forecast.lose_data.is_empty() {
+        told.push(format!("emptyDir data is lost of {}", text::some_of(TOLD, ", ", &forecast.lose_data)));
+    }
+    Outcome::Passed(told.join("; "))
 }

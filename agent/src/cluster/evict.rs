@@ -107,6 +107,11 @@ fn refusal(error: &Error) -> Answer {
         (404, _) => Answer::Gone,
         // A pod of this name with another UID is another pod.
         (409, _) if OTHER_UID.iter().any(|words| status.message.contains(words)) => Answer::Gone,
+        // 403: its figures make no sense. 409: too many evictions changed it at the same moment.
+        (403 | 409, _) if is_about_budget(status) => {
+            let budget = status.details.as_ref().map(|details| details.name.clone());
+            Answer::Blocked { budget, message: status.message.clone(), retry_after }
+        }
         (429, Some(cause)) => Answer::Blocked {
             budget: budget_name(&cause.message),
             message: cause.message.clone(),
@@ -114,14 +119,7 @@ fn refusal(error: &Error) -> Answer {
         },
         (429, None) => Answer::Busy { retry_after },
         (403, _) if causes().any(|cause| cause.reason == NAMESPACE_CAUSE) => Answer::Failed(error.chain()),
-        (403, _) => match status.details.as_ref().filter(|details| is_budget(&details.kind)) {
-            Some(details) => Answer::Blocked {
-                budget: Some(details.name.clone()),
-                message: status.message.clone(),
-                retry_after,
-            },
-            None => Answer::Forbidden(error.chain()),
-        },
+        (403, _) => Answer::Forbidden(error.chain()),
         (500, _) if status.message.contains("more than one PodDisruptionBudget") => {
             Answer::Blocked { budget: None, message: status.message.clone(), retry_after }
         }
@@ -129,8 +127,9 @@ fn refusal(error: &Error) -> Answer {
     }
 }
 
-fn is_budget(kind: &str) -> bool {
-    kind.to_ascii_lowercase().starts_with("poddisruptionbudget")
+fn is_about_budget(status: &Status) -> bool {
+    let details = status.details.as_ref();
+    details.is_some_and(|details| details.kind.to_ascii_lowercase().starts_with("poddisruptionbudget"))
 }
 
 fn budget_name(words: &str) -> Option<String> {
@@ -175,6 +174,9 @@ mod tests {
             refused(403, "negative", "poddisruptionbudget", None),
             Answer::Blocked { budget: Some(_), .. }
         ));
+        let modified = "the object has been modified; please apply your changes to the latest version";
+        let contended = refused(409, modified, "poddisruptionbudgets", None);
+        assert!(matches!(contended, Answer::Blocked { budget: Some(name), .. } if name == "web"));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Node;
 use kube::Api;
 use kube::api::{Patch, PatchParams};
-use serde_json::json;
+use serde_json::{Value, json};
 use upgrade_core::act::Fault;
 use upgrade_core::job::Reason;
 use upgrade_core::report::{Phase, Report};
@@ -44,45 +44,40 @@ impl Condition {
 }
 
 impl Cluster {
-    /// Writes the report: one patch of the annotations, and one of the condition if that changes.
+    /// Writes the report: annotations and, if it changes, condition in one patch of the Node's status. That lets
+    /// annotations pass, as kubelet's own reports do (`PatchNodeStatus` in `k8s.io/component-helpers/node/util`), and
+    /// nothing of the spec.
     ///
     /// # Errors
-    /// Either write may have been made; the whole report is safe to repeat.
+    /// It may have been written; it is safe to repeat.
     pub async fn report(&self, report: &Report) -> Result<(), Fault> {
-        self.write_annotations(report).await?;
-        self.write_condition(&Condition::of(report)).await?;
-        Ok(())
-    }
-
-    async fn write_annotations(&self, report: &Report) -> Result<(), Error> {
         let doing = format!("reporting phase {} on Node {}", report.phase, self.node_name());
         let status = serde_json::to_string(report)
             .map_err(|error| Error::Unexpected { doing: doing.clone(), why: error.to_string() })?;
         let annotations = json!({request::PHASE: report.phase.word(), request::STATUS: status});
-        self.patch_node(&doing, &json!({"metadata": {"annotations": annotations}})).await?;
+        let mut patch = json!({"metadata": {"annotations": annotations}});
+        let condition = Condition::of(report);
+        let standing = self.standing_condition().await?;
+        if standing.as_ref() != Some(&condition) {
+            let turned = standing.is_none_or(|standing| standing.status != condition.status);
+            patch["status"] = json!({"conditions": [self.entry(&condition, turned)]});
+        }
+        // A write whose answer is lost leaves it unknown which condition stands.
+        *lock(&self.inner.condition) = None;
+        self.patch_status(&doing, patch).await?;
+        *lock(&self.inner.condition) = Some(condition);
         Ok(())
     }
 
-    async fn write_condition(&self, condition: &Condition) -> Result<(), Error> {
+    async fn standing_condition(&self) -> Result<Option<Condition>, Error> {
         let known = lock(&self.inner.condition).clone();
-        let standing = match known {
+        Ok(match known {
             Some(known) => Some(known),
             None => Condition::standing(&self.get_node().await?.ok_or_else(|| self.no_node())?),
-        };
-        if standing.as_ref() == Some(condition) {
-            *lock(&self.inner.condition) = standing;
-            return Ok(());
-        }
-        // A write whose answer is lost leaves it unknown which one stands.
-        *lock(&self.inner.condition) = None;
-        let turned = standing.is_none_or(|standing| standing.status != condition.status);
-        self.patch_condition(condition, turned).await?;
-        *lock(&self.inner.condition) = Some(condition.clone());
-        Ok(())
+        })
     }
 
-    async fn patch_condition(&self, condition: &Condition, turned: bool) -> Result<(), Error> {
-        let doing = format!("writing condition {CONDITION} of Node {}", self.node_name());
+    fn entry(&self, condition: &Condition, turned: bool) -> Value {
         let now = Timestamp::from_second(self.wall_seconds()).unwrap_or_default().to_string();
         let mut entry = json!({
             "type": CONDITION,
@@ -95,12 +90,15 @@ impl Cluster {
             // The strategic merge keeps the time that stands where none is sent.
             entry["lastTransitionTime"] = now.into();
         }
-        let name = self.node_name().to_owned();
-        let patch = Patch::Strategic(json!({"status": {"conditions": [entry]}}));
+        entry
+    }
+
+    async fn patch_status(&self, doing: &str, patch: Value) -> Result<(), Error> {
+        let (name, patch) = (self.node_name().to_owned(), Patch::Strategic(patch));
         let node = self
             .inner
             .own
-            .call(&doing, |client| async move {
+            .call(doing, |client| async move {
                 Api::<Node>::all(client).patch_status(&name, &PatchParams::default(), &patch).await
             })
             .await?;

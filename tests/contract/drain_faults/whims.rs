@@ -8,7 +8,10 @@ use tokio::time::Instant;
 use upgrade_tests::api::faults::Effect;
 use upgrade_tests::rng::Rng;
 
-use super::{CALM, PER_MINUTE, people};
+use super::{CALM, people};
+
+/// No pod is asked to go again sooner than this after its last refusal.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
 /// Lists and watches are not begun more often than this in a minute, a page at a time.
 const READS_PER_MINUTE: usize = 130;
@@ -89,28 +92,31 @@ impl Whims {
         }
     }
 
-    /// What was asked too often in some minute.
+    /// What was asked too often.
     pub(super) fn too_many(&self) -> Vec<String> {
         let mut moments: BTreeMap<&str, Vec<Duration>> = BTreeMap::new();
         for (at, line, _) in &self.requests {
             moments.entry(asked_to_end(line).unwrap_or_default()).or_default().push(*at);
         }
-        let most = |times: &[Duration]| {
-            let end = |from: &Duration| times.partition_point(|at| *at < *from + Duration::from_mins(1));
-            times.iter().enumerate().map(|(index, from)| end(from) - index).max().unwrap_or_default()
-        };
-        let wrong = moments.into_iter().filter_map(|(pod, times)| {
-            let (what, bound) = match pod {
-                "" => ("lists and watches".to_owned(), READS_PER_MINUTE),
-                pod => (
-                    format!("evictions of {pod}"),
-                    PER_MINUTE + self.made_anew.get(pod).copied().unwrap_or_default(),
-                ),
-            };
-            let most = most(&times);
-            (most > bound).then(|| format!("{most} {what} in one minute, more than {bound}"))
-        });
-        wrong.collect()
+        let mut wrong = Vec::new();
+        for (pod, times) in moments {
+            if pod.is_empty() {
+                let most = most_in_a_minute(&times);
+                if most > READS_PER_MINUTE {
+                    wrong.push(format!(
+                        "{most} lists and watches in one minute, more than {READS_PER_MINUTE}"
+                    ));
+                }
+                continue;
+            }
+            // A pod that was made anew under its name is another one, and asked at once.
+            let hasty = times.windows(2).filter(|pair| pair[1] < pair[0] + RETRY_PAUSE).count();
+            let made_anew = self.made_anew.get(pod).copied().unwrap_or_default();
+            if hasty > made_anew {
+                wrong.push(format!("{hasty} evictions of {pod} less than {RETRY_PAUSE:?} after the last"));
+            }
+        }
+        wrong
     }
 
     /// All requests, for people.
@@ -126,4 +132,9 @@ fn asked_to_end(line: &str) -> Option<&str> {
     let asks = line.starts_with("DELETE") || line.contains("/eviction");
     let name = line.split("/pods/").nth(1).filter(|_| asks)?;
     name.split(['/', '?']).next()
+}
+
+fn most_in_a_minute(times: &[Duration]) -> usize {
+    let end = |from: &Duration| times.partition_point(|at| *at < *from + Duration::from_mins(1));
+    times.iter().enumerate().map(|(index, from)| end(from) - index).max().unwrap_or_default()
 }

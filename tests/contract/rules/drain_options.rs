@@ -106,6 +106,8 @@ pub(crate) async fn a_pod_that_terminates_for_ever_is_passed_over_where_that_is_
     bench.make_pod_with_grace(&slow, OWN, &container(), 1).await;
     drained(bench, DrainOptions { skip_wait_for_delete_timeout: 1, ..DrainOptions::default() }).await;
     assert_eq!(bench.pods().await, ["slow"], "nobody plays the kubelet that would end it");
+    let told = bench.event("PodsPassedOver").await.and_then(|event| event.message).unwrap_or_default();
+    assert!(told.contains("default/slow") && told.contains("skip-wait-for-delete-timeout"), "{told}");
 }
 
 pub(crate) async fn a_daemon_set_refuses_the_drain_where_it_may_not_be_passed_over(bench: &Bench) {

@@ -52,6 +52,8 @@ pub(crate) async fn emptydir_data_refuses_the_drain_where_it_is_to_be_kept_and_g
     let why = given_up(bench, keep).await;
     assert!(why.contains("default/scratch") && why.contains("delete-emptydir-data"), "{why}");
     assert_eq!(bench.pods().await, ["scratch", "web"]);
+    let Outcome::Passed(told) = foretold(bench).await else { panic!("refused") };
+    assert!(told.ends_with("emptyDir data is lost of default/scratch"), "{told}");
     drained(bench, DrainOptions::default()).await;
     assert!(bench.pods().await.is_empty());
 }

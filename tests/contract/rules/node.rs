@@ -1,6 +1,3 @@
-use k8s_openapi::api::core::v1::{Event, NodeCondition};
-use kube::Api;
-use kube::api::ListParams;
 use node_upgrade_agent::cluster::EventKind;
 use serde_json::{Value, json};
 use upgrade_core::cordon::found_cordoned;
@@ -117,15 +114,15 @@ pub(crate) async fn a_report_is_written_for_people_and_for_tools(bench: &Bench) 
     let status: Value = serde_json::from_str(&notes[request::STATUS]).unwrap();
     assert_eq!(status["reason"], "DrainBlocked");
     assert_eq!(status["message"], "budget web blocks");
-    let condition = condition(bench).await;
+    let condition = bench.condition().await;
     assert_eq!(condition.status, "False");
     assert_eq!(condition.reason.as_deref(), Some("DrainBlocked"));
     let ready = bench.node(OWN).await.status.unwrap().conditions.unwrap();
     assert!(ready.iter().any(|condition| condition.type_ == "Ready"), "other conditions stay");
     bench.own.report(&report(Phase::Idle, Reason::Idle, "at v1.36.3")).await.unwrap();
-    assert_eq!(self::condition(bench).await.status, "True");
+    assert_eq!(bench.condition().await.status, "True");
     bench.own.report(&report(Phase::Idle, Reason::Paused, "paused")).await.unwrap();
-    assert_eq!(self::condition(bench).await.status, "False", "idle without having what was asked for");
+    assert_eq!(bench.condition().await.status, "False", "idle without having what was asked for");
 }
 
 pub(crate) async fn the_time_of_a_condition_moves_only_with_its_status(bench: &Bench) {
@@ -133,24 +130,22 @@ pub(crate) async fn the_time_of_a_condition_moves_only_with_its_status(bench: &B
         "type": request::CONDITION, "status": "False", "reason": "Draining", "message": "",
         "lastTransitionTime": "2026-01-01T00:00:00Z", "lastHeartbeatTime": "2026-01-01T00:00:00Z",
     });
-    let nodes: Api<k8s_openapi::api::core::v1::Node> = Api::all(bench.admin.clone());
+    let nodes: kube::Api<k8s_openapi::api::core::v1::Node> = kube::Api::all(bench.admin.clone());
     let patch = kube::api::Patch::Strategic(json!({"status": {"conditions": [long_ago]}}));
     nodes.patch_status(OWN, &kube::api::PatchParams::default(), &patch).await.unwrap();
-    let before = condition(bench).await;
+    let before = bench.condition().await;
     bench.own.report(&report(Phase::Draining, Reason::DrainBlocked, "blocked")).await.unwrap();
-    let same = condition(bench).await;
+    let same = bench.condition().await;
     assert_eq!(same.reason.as_deref(), Some("DrainBlocked"));
     assert_eq!(same.last_transition_time, before.last_transition_time);
     assert!(same.last_heartbeat_time > before.last_heartbeat_time);
     bench.own.report(&report(Phase::Idle, Reason::Idle, "done")).await.unwrap();
-    assert!(condition(bench).await.last_transition_time > before.last_transition_time);
+    assert!(bench.condition().await.last_transition_time > before.last_transition_time);
 }
 
 pub(crate) async fn an_event_stands_where_kubectl_describe_looks(bench: &Bench) {
     bench.own.event(EventKind::Warning, "DrainBlocked", "budget web blocks").await;
-    let events: Api<Event> = Api::namespaced(bench.admin.clone(), "default");
-    let events = events.list(&ListParams::default()).await.unwrap().items;
-    let event = events.iter().find(|event| event.reason.as_deref() == Some("DrainBlocked")).unwrap();
+    let event = bench.event("DrainBlocked").await.unwrap();
     assert_eq!(event.involved_object.uid.as_deref(), Some(OWN));
     assert_eq!(event.involved_object.kind.as_deref(), Some("Node"));
     assert_eq!(event.type_.as_deref(), Some("Warning"));
@@ -162,11 +157,6 @@ pub(crate) async fn a_node_that_does_not_exist_is_named(bench: &Bench) {
     assert_eq!(bench.own.read_node().await, Ok(None));
     let fault = bench.own.cordon().await.fault.unwrap();
     assert!(fault.message.contains("Node n1 does not exist"), "{}", fault.message);
-}
-
-async fn condition(bench: &Bench) -> NodeCondition {
-    let conditions = bench.node(OWN).await.status.unwrap().conditions.unwrap();
-    conditions.into_iter().find(|condition| condition.type_ == request::CONDITION).unwrap()
 }
 
 fn report(phase: Phase, reason: Reason, message: &str) -> Report {

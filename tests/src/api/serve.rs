@@ -136,9 +136,13 @@ fn write(
         return Err(Answer::error(422, "Invalid", &message));
     }
     if call.subresource.is_some() {
-        let status = after["status"].take();
+        let (status, annotations) = (after["status"].take(), after["metadata"]["annotations"].take());
         after = before.clone();
         after["status"] = status;
+        // The status of a Node may be written together with its metadata, unlike that of newer kinds.
+        if call.resource == "nodes" && !annotations.is_null() {
+            after["metadata"]["annotations"] = annotations;
+        }
     } else if before["status"].is_null() {
         if let Value::Object(fields) = &mut after {
             fields.remove("status");

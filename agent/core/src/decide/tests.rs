@@ -321,7 +321,7 @@ fn a_cordon_that_somebody_made_after_lifting_ours_is_left_to_them() {
 fn the_host_is_changed_only_once_a_fresh_list_showed_the_node_drained() {
     let mut seen = cordoned(seen(), false);
     let drain =
-        Progress { at: NOW.mono, left: 0, blocked: vec![], returning: vec![], state: DrainState::Drained };
+        Progress { at: NOW.mono, left: 0, blocked: vec![], passed_over: vec![], state: DrainState::Drained };
     seen.drain = Some(drain.clone());
     assert_eq!(*stage_of(&next(&worker(draining()), &seen)), changing(Step::Staging));
     seen.drain = Some(Progress { at: Mono(0), ..drain });

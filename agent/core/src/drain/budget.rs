@@ -38,6 +38,8 @@ pub struct Forecast {
     pub never: Vec<String>,
     /// What will hold the drain up for a while.
     pub slow: Vec<String>,
+    /// Pods whose emptyDir data is lost with them, as `namespace/name`.
+    pub lose_data: Vec<String>,
 }
 
 /// Judges a drain of these pods. `covering` gives the budgets whose selector matches a pod.
@@ -54,8 +56,11 @@ pub fn forecast<'a>(
     for pod in pods {
         match sort(pod, options, now) {
             Sort::Refuses(why) => forecast.never.push(why),
-            Sort::Evict => forecast.evicted += 1,
-            Sort::Going | Sort::Stays(_) => continue,
+            Sort::Evict => {
+                forecast.evicted += 1;
+                forecast.lose_data.extend((pod.empty_dir && !pod.finished).then(|| label(pod)));
+            }
+            Sort::Going | Sort::Stays(_) | Sort::Overdue(_) => continue,
         }
         // A plain deletion asks no budget, and neither does the eviction of a pod that has ended or not begun.
         if options.disable_eviction || pod.finished || pod.pending {

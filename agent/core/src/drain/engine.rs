@@ -3,8 +3,9 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::gate::Gate;
 use super::pod::Pod;
-use super::{DrainOptions, DrainState, Progress, Sort, sort};
+use super::{DrainOptions, DrainState, PassedOver, Progress, Sort, sort};
 use crate::job::{Reason, Trouble};
 use crate::seen::{Owner, PodSeen};
 use crate::text;
@@ -85,8 +86,10 @@ pub struct Engine {
     in_flight: BTreeSet<String>,
     /// Pods that must not be evicted: with one of them nothing is, as in `kubectl drain`.
     refusals: Vec<String>,
-    /// Pods left here because they come back, by UID, as `namespace/name`.
-    returning: BTreeMap<String, String>,
+    /// Pods left here, by UID.
+    passed_over: BTreeMap<String, PassedOver>,
+    /// The budgets that have refused a pod.
+    gates: BTreeMap<BudgetKey, Gate>,
     /// How often each controller's pods were evicted and new ones came.
     rounds: BTreeMap<OwnerKey, u32>,
     /// When a pod was last seen to have gone, or agreed to.
@@ -99,6 +102,8 @@ pub struct Engine {
 
 /// A controller: namespace, kind and name.
 pub(super) type OwnerKey = (String, String, String);
+/// A disruption budget: namespace and name.
+pub(super) type BudgetKey = (String, String);
 
 impl Engine {
     /// Begins a drain now. With draining switched off it has ended already.
@@ -111,7 +116,8 @@ impl Engine {
             pods: BTreeMap::new(),
             in_flight: BTreeSet::new(),
             refusals: Vec::new(),
-            returning: BTreeMap::new(),
+            passed_over: BTreeMap::new(),
+            gates: BTreeMap::new(),
             rounds: BTreeMap::new(),
             progressed: now.mono,
             confirmed: None,
@@ -156,11 +162,15 @@ impl Engine {
     fn take(&mut self, now: Now, listed: &[PodSeen]) {
         let mut before = std::mem::take(&mut self.pods);
         self.refusals.clear();
-        self.returning.clear();
+        self.passed_over.clear();
         for seen in listed {
             let sorted = sort(seen, &self.options, now.unix);
             match &sorted {
                 Sort::Stays(_) => continue,
+                Sort::Overdue(why) => {
+                    self.pass_over(seen, why);
+                    continue;
+                }
                 Sort::Refuses(text) => {
                     self.refusals.push(text.clone());
                     continue;
@@ -169,7 +179,10 @@ impl Engine {
             }
             let pod = before.remove(&seen.uid).unwrap_or_else(|| self.new_pod(now, seen));
             if pod.round >= MAX_ROUNDS && sorted == Sort::Evict {
-                self.returning.insert(seen.uid.clone(), pod.label());
+                self.pass_over(
+                    seen,
+                    "its controller puts it back onto the cordoned node: it tolerates the cordon",
+                );
             } else {
                 self.pods.insert(seen.uid.clone(), pod.seen_again(seen));
             }
@@ -178,6 +191,11 @@ impl Engine {
         if !before.is_empty() {
             self.progressed = now.mono;
         }
+    }
+
+    fn pass_over(&mut self, seen: &PodSeen, why: &str) {
+        let pod = format!("{}/{}", seen.namespace, seen.name);
+        self.passed_over.insert(seen.uid.clone(), PassedOver { pod, why: why.to_owned() });
     }
 
     fn new_pod(&self, now: Now, seen: &PodSeen) -> Pod {
@@ -193,8 +211,15 @@ impl Engine {
             return;
         }
         let Some(pod) = self.pods.get_mut(uid) else { return };
+        if let Answer::Blocked { budget: Some(budget), retry_after, .. } = &answer {
+            let key = (pod.namespace.clone(), budget.clone());
+            self.gates.entry(key).or_default().refused(now.mono, *retry_after);
+        }
         if answer == Answer::Accepted {
             self.progressed = now.mono;
+            if let Some(gate) = pod.budget().and_then(|key| self.gates.get_mut(&key)) {
+                gate.let_go(now.mono);
+            }
             if let Some(owner) = &pod.owner {
                 let round = self.rounds.entry(owner.clone()).or_default();
                 *round = (*round).max(pod.round + 1);
@@ -219,28 +244,37 @@ impl Engine {
     }
 
     /// The pods that are due, those never refused first, because a blocked one holds up nobody; of several the
-    /// slowest to stop first, because the drain is over when the last has stopped.
+    /// slowest to stop first, because the drain is over when the last has stopped. Of those that one budget refused
+    /// the one whose last try is longest ago asks for all.
     fn orders(&self, now: Now) -> Vec<Order> {
         if !self.refusals.is_empty() {
             return Vec::new();
         }
-        let free = MAX_IN_FLIGHT.saturating_sub(self.in_flight.len());
+        let mut asked: BTreeSet<BudgetKey> =
+            self.in_flight.iter().filter_map(|uid| self.pods.get(uid)?.budget()).collect();
         let held = self.critical_wait();
         let due = self.waiting().filter(|(_, pod)| !(held && pod.critical));
-        let due = due.filter_map(|(uid, pod)| Some((pod.due()?, uid, pod)));
+        let due = due.filter(|(_, pod)| self.due(pod).is_some_and(|at| at <= now.mono));
         let in_turn: BTreeMap<_, _> = due
-            .filter(|(at, ..)| *at <= now.mono)
-            .map(|(at, uid, pod)| {
+            .map(|(uid, pod)| {
                 let slowest = Reverse(self.options.grace_period.map_or(pod.grace, u64::from));
-                ((pod.is_refused(), at, slowest, &pod.namespace, &pod.name, uid), pod)
+                ((pod.is_refused(), pod.due(), slowest, &pod.namespace, &pod.name, uid), pod)
             })
             .collect();
-        let order = |((.., uid), pod): ((_, _, _, _, _, &String), &Pod)| Order {
+        let in_turn = in_turn.into_iter().map(|((.., uid), pod)| (uid, pod));
+        let in_turn = in_turn.filter(|(_, pod)| pod.budget().is_none_or(|key| asked.insert(key)));
+        let order = |(uid, pod): (&String, &Pod)| Order {
             uid: uid.clone(),
             namespace: pod.namespace.clone(),
             name: pod.name.clone(),
         };
-        in_turn.into_iter().take(free).map(order).collect()
+        in_turn.take(MAX_IN_FLIGHT.saturating_sub(self.in_flight.len())).map(order).collect()
+    }
+
+    /// When this pod is to be evicted; none while it is going or gone.
+    fn due(&self, pod: &Pod) -> Option<Mono> {
+        let gate = pod.budget().and_then(|key| self.gates.get(&key));
+        pod.due().map(|at| gate.map_or(at, |gate| at.max(gate.due())))
     }
 
     /// Whether the system's critical pods wait for others to be gone.
@@ -264,7 +298,7 @@ impl Engine {
 
     /// The next moment at which time alone changes something.
     fn wake(&self, now: Now) -> Mono {
-        let retries = self.waiting().filter_map(|(_, pod)| pod.due());
+        let retries = self.waiting().filter_map(|(_, pod)| self.due(pod));
         let skips = self.pods.values().filter_map(|pod| pod.skipped_from(&self.options, now));
         let stuck = self.stuck_from(now);
         let moments = retries.chain(skips).chain(stuck).filter(|at| *at > now.mono);
@@ -279,7 +313,7 @@ impl Engine {
             at: now.mono,
             left: self.left(now),
             blocked,
-            returning: self.returning.values().cloned().collect(),
+            passed_over: self.passed_over.values().cloned().collect(),
             state: self.overdue(now).map_or_else(|| self.state.clone(), DrainState::GivenUp),
         }
     }

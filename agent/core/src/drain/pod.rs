@@ -1,15 +1,13 @@
 //! One pod that has to go, and how its eviction stands.
 
-use super::engine::OwnerKey;
+use super::engine::{BudgetKey, OwnerKey};
 use super::{Answer, Blocked, DrainOptions, is_overdue};
 use crate::seen::PodSeen;
 use crate::time::{Mono, Now, Unix};
 
-/// The pause before a refused eviction is tried again, as in `kubectl drain`.
+/// The pause before an eviction is tried again that something else than a budget known by name refused, as in
+/// `kubectl drain`; it is doubled with each refusal.
 const FIRST_PAUSE: u64 = 5_000;
-/// So many refusals in a row, a minute's worth, have that pause: a budget that lets pods go one after another gives way
-/// as quickly as replacements become ready. Then it is doubled with each.
-const QUICK_REFUSALS: u32 = 12;
 /// The longest pause of our own; the server may ask for a longer one.
 const LONGEST_PAUSE: u64 = 30_000;
 /// An accepted eviction shows as a deletion time within seconds; if it does not for so long, it is asked for again.
@@ -97,8 +95,13 @@ impl Pod {
             Answer::Accepted => self.settle(Standing::Accepted(now.mono)),
             Answer::Gone => self.settle(Standing::Gone(None)),
             Answer::Forbidden(message) => self.standing = Standing::Gone(Some(message)),
-            Answer::Blocked { budget, message, retry_after } => {
-                self.refuse(now, retry_after, Block { by_budget: true, budget, message });
+            // When it is tried again is the budget's affair.
+            Answer::Blocked { budget: Some(budget), message, .. } => {
+                self.standing = Standing::Due(now.mono);
+                self.refused(Block { by_budget: true, budget: Some(budget), message });
+            }
+            Answer::Blocked { budget: None, message, retry_after } => {
+                self.refuse(now, retry_after, Block { by_budget: true, budget: None, message });
             }
             Answer::Busy { retry_after } => {
                 let message = "the API server has too much to do and asks to try again later".to_owned();
@@ -117,11 +120,20 @@ impl Pod {
     }
 
     fn refuse(&mut self, now: Now, retry_after: Option<u64>, block: Block) {
-        let slower = (self.refusals + 1).saturating_sub(QUICK_REFUSALS).min(8);
-        let pause = LONGEST_PAUSE.min(FIRST_PAUSE << slower);
+        let pause = LONGEST_PAUSE.min(FIRST_PAUSE << self.refusals.min(8));
         self.standing = Standing::Due(now.mono.plus(pause.max(retry_after.unwrap_or_default())));
+        self.refused(block);
+    }
+
+    fn refused(&mut self, block: Block) {
         self.refusals = self.refusals.saturating_add(1);
         self.block = Some(block);
+    }
+
+    /// The budget that refused it last, where the server named it.
+    pub(super) fn budget(&self) -> Option<BudgetKey> {
+        let budget = self.block.as_ref()?.budget.clone()?;
+        Some((self.namespace.clone(), budget))
     }
 
     /// When it is to be evicted; none while it is going or gone.

@@ -61,8 +61,8 @@ fn answer() -> impl Strategy<Value = Answer> {
         Just(Answer::Failed("no answer".to_owned())),
         Just(Answer::Forbidden("no".to_owned())),
         retry_after().prop_map(|retry_after| Answer::Busy { retry_after }),
-        retry_after().prop_map(|retry_after| Answer::Blocked {
-            budget: None,
+        (prop::option::of("[ab]"), retry_after()).prop_map(|(budget, retry_after)| Answer::Blocked {
+            budget,
             message: String::new(),
             retry_after
         }),
@@ -116,6 +116,8 @@ struct Watched {
     now: u64,
     listed: Vec<PodSeen>,
     waiting: Vec<String>,
+    /// Which budget refused a pod last.
+    refused: BTreeMap<String, String>,
     /// Whether the last list was a fresh one.
     fresh: bool,
     /// How the drain ended.
@@ -125,7 +127,16 @@ struct Watched {
 impl Watched {
     fn new(options: DrainOptions) -> Self {
         let engine = Engine::new(options.clone(), at(0));
-        Self { engine, options, now: 0, listed: Vec::new(), waiting: Vec::new(), fresh: false, end: None }
+        Self {
+            engine,
+            options,
+            now: 0,
+            listed: Vec::new(),
+            waiting: Vec::new(),
+            refused: BTreeMap::new(),
+            fresh: false,
+            end: None,
+        }
     }
 
     fn take(&mut self, event: Event) {
@@ -133,14 +144,22 @@ impl Watched {
         match event {
             Event::List(pods) => {
                 self.engine.list(now, &pods);
+                self.forget(&pods);
                 (self.listed, self.fresh) = (pods, false);
             }
             Event::Confirmed(pods) => {
                 self.engine.confirmed(now, &pods);
+                self.forget(&pods);
                 (self.listed, self.fresh) = (pods, true);
             }
             Event::Answer(place, answer) if !self.waiting.is_empty() => {
                 let uid = self.waiting.remove(place % self.waiting.len());
+                match &answer {
+                    Answer::Blocked { budget: Some(budget), .. } => {
+                        self.refused.insert(uid.clone(), budget.clone());
+                    }
+                    _ => drop(self.refused.remove(&uid)),
+                }
                 self.engine.answer(now, &uid, answer);
             }
             Event::Stray(uid, answer) if !self.waiting.contains(&uid) => {
@@ -149,6 +168,12 @@ impl Watched {
             Event::Answer(..) | Event::Stray(..) => {}
             Event::Later(millis) => self.now += millis,
         }
+    }
+
+    /// A pod that is not there, or is going, has not been refused.
+    fn forget(&mut self, pods: &[PodSeen]) {
+        let stands = |uid: &String| pods.iter().any(|pod| pod.uid == *uid && pod.deletion.is_none());
+        self.refused.retain(|uid, _| stands(uid));
     }
 
     fn check(&mut self) -> Result<Next, TestCaseError> {
@@ -161,6 +186,13 @@ impl Watched {
             self.waiting.push(order.uid.clone());
         }
         prop_assert!(self.waiting.len() <= MAX_IN_FLIGHT);
+        // Several may have been under way when their budget refused the first; none is sent beside another.
+        for order in &next.evict {
+            if let Some(budget) = self.refused.get(&order.uid) {
+                let asking = self.waiting.iter().filter(|uid| self.refused.get(*uid) == Some(budget));
+                prop_assert_eq!(asking.count(), 1, "several pods ask budget {}", budget);
+            }
+        }
         let refuses = |pod: &PodSeen| matches!(sort(pod, &self.options, at(self.now).unix), Sort::Refuses(_));
         prop_assert!(next.evict.is_empty() || !self.listed.iter().any(refuses));
         prop_assert!(next.wake.is_none_or(|wake| wake.0 > self.now), "woken in the past: {next:?}");

@@ -29,21 +29,23 @@ pub(super) enum Kind {
     ListPods,
     WatchPods,
     GetPod,
-    WriteNode,
+    Cordon,
+    Report,
     Event,
     Lease,
     Other,
 }
 
 impl Kind {
-    pub(super) const ALL: [Self; 10] = [
+    pub(super) const ALL: [Self; 11] = [
         Self::Eviction,
         Self::Refused,
         Self::Failed,
         Self::ListPods,
         Self::WatchPods,
         Self::GetPod,
-        Self::WriteNode,
+        Self::Cordon,
+        Self::Report,
         Self::Event,
         Self::Lease,
         Self::Other,
@@ -58,11 +60,18 @@ impl Kind {
             Self::ListPods => "list pods",
             Self::WatchPods => "watch pods",
             Self::GetPod => "get pod",
-            Self::WriteNode => "Node writes",
+            Self::Cordon => "cordon",
+            Self::Report => "reports",
             Self::Event => "Events",
             Self::Lease => "Leases",
             Self::Other => "other",
         }
+    }
+
+    /// Whether it is no part of what `kubectl drain` does: who drains a node unattended says how it goes, and proves before
+    /// that the node's turn has come.
+    pub(super) fn is_beside(self) -> bool {
+        matches!(self, Self::Report | Self::Event | Self::Lease)
     }
 
     fn of(event: &Value) -> Self {
@@ -79,7 +88,8 @@ impl Kind {
             ("list", ("pods", "")) => Self::ListPods,
             ("watch", ("pods", "")) => Self::WatchPods,
             ("get", ("pods", "")) => Self::GetPod,
-            ("update" | "patch", ("nodes", _)) => Self::WriteNode,
+            ("update" | "patch", ("nodes", "status")) => Self::Report,
+            ("update" | "patch", ("nodes", _)) => Self::Cordon,
             (_, ("events", _)) => Self::Event,
             (_, ("leases", _)) => Self::Lease,
             _ => Self::Other,
@@ -271,7 +281,8 @@ mod tests {
     fn requests_are_told_apart_by_kind() {
         let kind = |verb, resource| Kind::of(&event(11, "a", verb, resource));
         assert_eq!(kind("list", ("pods", "")), Kind::ListPods);
-        assert_eq!(kind("patch", ("nodes", "status")), Kind::WriteNode);
+        assert_eq!(kind("patch", ("nodes", "")), Kind::Cordon);
+        assert_eq!(kind("patch", ("nodes", "status")), Kind::Report);
         assert_eq!(kind("get", ("nodes", "")), Kind::Other);
         assert_eq!(kind("create", ("events", "")), Kind::Event);
         assert_eq!(kind("update", ("leases", "")), Kind::Lease);

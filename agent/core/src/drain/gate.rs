@@ -1,0 +1,41 @@
+//! A disruption budget as a drain meets it: once it has refused a pod, its pods ask one after another.
+//!
+//! What it says to one it says to all, so one asks for all, and as soon as one is let go the next asks. The longer the
+//! budget is shut the more seldom it is asked, so a drain loses no more than a sixteenth of the time it has to wait
+//! anyway, and a budget that is shut for hours costs a request every ten seconds, however many pods wait for it.
+
+use crate::time::Mono;
+
+/// The shortest pause between two tries.
+const SHORTEST_PAUSE: u64 = 1_000;
+/// The longest of our own; the server may ask for a longer one.
+const LONGEST_PAUSE: u64 = 10_000;
+/// The pause is this part of the time for which the budget has been shut.
+const PART: u64 = 16;
+
+/// One budget.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Gate {
+    /// Since when it has let no pod go.
+    shut: Option<Mono>,
+    due: Mono,
+}
+
+impl Gate {
+    /// It refused a pod.
+    pub(super) fn refused(&mut self, now: Mono, retry_after: Option<u64>) {
+        let shut = *self.shut.get_or_insert(now);
+        let pause = (now.since(shut) / PART).clamp(SHORTEST_PAUSE, LONGEST_PAUSE);
+        self.due = self.due.max(now.plus(pause.max(retry_after.unwrap_or_default())));
+    }
+
+    /// It let a pod go that it had refused before: perhaps it lets another one.
+    pub(super) fn let_go(&mut self, now: Mono) {
+        *self = Self { shut: None, due: now };
+    }
+
+    /// When it is to be asked again.
+    pub(super) fn due(&self) -> Mono {
+        self.due
+    }
+}
