@@ -20,6 +20,7 @@ mod contract {
     mod enrol;
     mod etcd;
     mod faults;
+    mod manifests;
     pub(crate) mod real;
     mod rogue;
     mod rotation;

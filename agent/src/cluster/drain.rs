@@ -63,7 +63,9 @@ impl Cluster {
                 told = Some(progress);
             }
             let wake = next.wake.map(|wake| tokio::time::sleep(self.inner.clock.until(wake)));
+            // In one order, so that what happens in a test happens again; nothing starves, for each turn asks the engine anew.
             tokio::select! {
+                biased;
                 () = &mut watching => {}
                 Ok(()) = shown.changed() => engine.list(self.inner.clock.now(), &shown.borrow_and_update()),
                 () = broken.notified() => engine.lost_sight(),

@@ -66,6 +66,7 @@ impl Watch {
                 }
                 Step::End => self.over = true,
                 Step::Wait => tokio::select! {
+                    biased;
                     _ = changed.changed() => {}
                     () = sleep_until(self.end) => self.over = true,
                 },
