@@ -207,7 +207,37 @@ impl Watched {
     }
 }
 
+/// Whether a drain of this pod alone could end with the pod gone.
+fn goes(pod: &PodSeen, options: &DrainOptions) -> bool {
+    matches!(sort(pod, options, Unix(0)), Sort::Evict | Sort::Going)
+}
+
 proptest! {
+    #[test]
+    fn what_goes_would_be_created_again_or_has_ended_or_was_given_up(pod in any_pod(), options in options()) {
+        if sort(&pod, &options, Unix(0)) != Sort::Evict {
+            return Ok(());
+        }
+        prop_assert!(!pod.mirror, "nothing but its kubelet ends a static pod");
+        prop_assert!(pod.deletion.is_none(), "it goes already");
+        prop_assert!(pod.controller.as_ref().is_none_or(|owner| owner.kind != "DaemonSet"), "it would come back");
+        prop_assert!(pod.finished || pod.controller.is_some() || options.force);
+        prop_assert!(pod.finished || !pod.empty_dir || options.delete_emptydir_data);
+    }
+
+    #[test]
+    fn an_option_that_allows_more_keeps_nothing_here_that_went_before(pod in any_pod(), options in options()) {
+        for more in [
+            DrainOptions { force: true, ..options.clone() },
+            DrainOptions { delete_emptydir_data: true, ..options.clone() },
+            DrainOptions { ignore_daemonsets: true, ..options.clone() },
+        ] {
+            prop_assert!(goes(&pod, &more) || !goes(&pod, &options));
+            let refuses = |options| matches!(sort(&pod, options, Unix(0)), Sort::Refuses(_));
+            prop_assert!(refuses(&options) || !refuses(&more), "{pod:?} under {more:?}");
+        }
+    }
+
     #[test]
     fn whatever_happens_only_pods_of_the_last_list_that_may_go_are_evicted_and_never_twice_at_a_time(
         options in options(),
