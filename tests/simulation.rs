@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use upgrade_core::rules::End;
+use upgrade_core::rules::{End, What};
 use upgrade_core::version::Version;
 use upgrade_tests::world::{
     Fault, Planned, Schedule, Setup, Verdict, When, World, every_cut, judge, random_schedule, random_setup,
@@ -94,6 +94,17 @@ fn without_faults_every_node_is_done() {
 }
 
 #[test]
+fn a_worker_whose_pods_could_run_nowhere_waits_without_claiming_again_and_again() {
+    // Its preflight is made before, at 35 s, and its turn comes after, at 44 s.
+    let cordons = |node: &str| Planned::at(43_000, Fault::PersonCordons { node: node.to_owned() });
+    let world = World::run(&Setup { workers: 2, ..small() }, &vec![cordons("cp1"), cordons("w2")]);
+    let claims = world.history.iter().filter(|event| event.node == "w1");
+    let claims = claims.filter(|event| matches!(event.what, What::LeaseTaken { .. })).count();
+    assert!(claims <= 1, "{claims} claims\n{}", history(&world));
+    assert!(world.verdict().is_right(), "{}", world.verdict());
+}
+
+#[test]
 fn an_agent_killed_at_any_point_of_any_step_still_gets_its_node_done() {
     let mut failures = Failures::default();
     for (step, point, schedule) in every_cut(&small()).with("", kill) {
@@ -173,7 +184,6 @@ fn once_wrong() -> Vec<(&'static str, Setup, Schedule)> {
     let two = Setup { workers: 2, ..small() };
     let next = Version::new(1, 36, 4);
     let power_cut = Fault::PowerCut { node: cp1(), boot: 60_000 };
-    let below = Fault::Target { node: cp1(), target: Some(small().from) };
     vec![
         ("a verb found before another node applied", Setup { control_planes: 2, ..small() }, Schedule::new()),
         ("back into service on a Ready from before the boot", small(), one(When::At(41_748), power_cut)),
@@ -193,14 +203,6 @@ fn once_wrong() -> Vec<(&'static str, Setup, Schedule)> {
             one(When::At(5_751), Fault::ByHand { node: cp1(), version: next }),
         ),
         (
-            "a degraded Lease without its mark, because the target had changed",
-            Setup { package_restarts: true, ..small() },
-            vec![
-                Planned::at(8_000, Fault::KubeletSick { node: cp1(), lasts: 388_000 }),
-                Planned::at(15_090, below),
-            ],
-        ),
-        (
             "the journal lost before the cordon: degraded in service",
             small(),
             one(When::At(5_240), Fault::JournalLost { node: cp1() }),
@@ -209,6 +211,31 @@ fn once_wrong() -> Vec<(&'static str, Setup, Schedule)> {
             "the journal lost while kubelet is installed: degraded and returning in turns",
             Setup { package_restarts: true, ..small() },
             one(When::At(54_200), Fault::JournalLost { node: w1() }),
+        ),
+    ]
+}
+
+/// The same, where several things had to come together.
+fn wrong_together() -> Vec<(&'static str, Setup, Schedule)> {
+    let (cp1, w1) = (|| "cp1".to_owned(), || "w1".to_owned());
+    let below = Fault::Target { node: cp1(), target: Some(small().from) };
+    vec![
+        (
+            "a degraded Lease without its mark, because the target had changed",
+            Setup { package_restarts: true, ..small() },
+            vec![
+                Planned::at(8_000, Fault::KubeletSick { node: cp1(), lasts: 388_000 }),
+                Planned::at(15_090, below),
+            ],
+        ),
+        (
+            "kubeadm run once more on a worker that had lost its Lease in the meantime",
+            small(),
+            vec![
+                Planned::at(2_634, Fault::Kill { node: cp1(), restart: 2_858 }),
+                Planned::at(49_000, Fault::Partition { node: w1(), lasts: 27_379 }),
+                Planned::at(55_000, Fault::LeaseFreed { node: w1() }),
+            ],
         ),
         (
             "somebody's cordon taken back, made after ours was lifted",
@@ -224,7 +251,7 @@ fn once_wrong() -> Vec<(&'static str, Setup, Schedule)> {
 #[test]
 fn schedules_that_once_broke_a_rule_keep_it() {
     let mut wrong = Vec::new();
-    for (what, setup, schedule) in once_wrong() {
+    for (what, setup, schedule) in once_wrong().into_iter().chain(wrong_together()) {
         let verdict = judge(&setup, &schedule);
         if !verdict.is_right() {
             wrong.push(format!("{what}\n{setup:?}\n{schedule:?}\n{verdict}"));

@@ -202,7 +202,8 @@ pub fn etcd_trouble(etcd: &EtcdSeen, control_planes: usize) -> Option<Trouble> {
 /// Rule 7: a drain needs another Ready, schedulable node.
 fn nowhere_to_go(who: Candidate<'_>, fleet: &FleetSeen) -> Option<Trouble> {
     let elsewhere = fleet.nodes.iter().any(|node| node.name != who.node && node.ready && !node.unschedulable);
-    (who.drains && !elsewhere).then(|| waits("no other Ready, schedulable node can take the pods"))
+    (who.drains && !elsewhere)
+        .then(|| Trouble::new(Reason::PreflightPending, "no other Ready, schedulable node can take the pods"))
 }
 
 #[cfg(test)]

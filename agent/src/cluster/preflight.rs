@@ -127,15 +127,19 @@ fn other_nodes(fleet: &FleetSeen, own: &str, options: &DrainOptions) -> Outcome 
     if !options.enabled {
         return Outcome::Passed("draining is switched off".to_owned());
     }
-    let fit = fleet.nodes.iter().filter(|node| node.name != own && node.ready && !node.unschedulable).count();
-    if fit > 0 {
-        Outcome::Passed(format!("{fit} other nodes are Ready and schedulable"))
-    } else {
-        Outcome::Failed(
-            "no other node is Ready and schedulable, so what is evicted here can run nowhere; make one so, or \
-             for a cluster of one node set enabled = false in [drain] of config.toml"
+    let others = || fleet.nodes.iter().filter(|node| node.name != own);
+    let fit = others().filter(|node| node.ready && !node.unschedulable).count();
+    match others().count() {
+        0 => Outcome::Failed(
+            "there is no other node, so what is evicted here can run nowhere; add one, or set enabled = false in \
+             [drain] of config.toml"
                 .to_owned(),
-        )
+        ),
+        count if fit == 0 => Outcome::Pending(format!(
+            "none of the other nodes, {count} in number, is Ready and schedulable, so what is evicted here could run \
+             nowhere; make one so"
+        )),
+        _ => Outcome::Passed(format!("{fit} other nodes are Ready and schedulable")),
     }
 }
 

@@ -21,6 +21,7 @@ impl World {
                     machine.journal = None;
                 }
                 self.kill(node, 2_000);
+                self.free_orphan(node);
             }
             Fault::Outage { .. } => self.api.down_until = until,
             Fault::BudgetBlocks { .. } => self.api.blocked_until = until,
@@ -170,6 +171,22 @@ impl World {
         }
     }
 
+    /// Rule 12 leaves a Lease alone whose holder is an earlier Node of this name: where the journal is lost too nobody knows
+    /// of the job any more, and people do as `docs/usage.md` says.
+    fn free_orphan(&mut self, node: &str) {
+        let forgotten = self.machines.get(node).is_some_and(|machine| machine.journal.is_none());
+        let Some(uid) = self.api.nodes.get(node).map(|node| node.uid.clone()).filter(|_| forgotten) else {
+            return;
+        };
+        let earlier = |lease: &Lease| {
+            let holder = lease.holder.as_deref().and_then(Holder::parse);
+            holder.is_some_and(|holder| holder.node == node && holder.uid != uid)
+        };
+        if self.api.leases.values().any(earlier) {
+            self.person(&Fault::LeaseFreed { node: node.to_owned() });
+        }
+    }
+
     fn by_hand(&mut self, node: &str, version: Version) {
         let Some(new) = package(version) else { return };
         let Some(machine) = self.machines.get_mut(node).filter(|machine| machine.host.powered) else {
@@ -209,5 +226,6 @@ impl World {
         self.api.nodes.insert(node.to_owned(), new);
         self.record(node, What::Joined { control_plane });
         self.tell_node(node);
+        self.free_orphan(node);
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use upgrade_core::act::Ended;
 use upgrade_core::job::{Hop, Packages, Verb};
 use upgrade_core::preflight::{Check, Finding, Findings, Outcome};
-use upgrade_core::seen::{Fact, Ready};
+use upgrade_core::seen::{Fact, NodeSeen, Ready};
 use upgrade_core::time::Mono;
 use upgrade_core::verify::daemon_sets;
 use upgrade_core::version::{Version, reachable};
@@ -35,7 +35,19 @@ impl World {
             Ready::True => Outcome::Passed(String::new()),
             Ready::False | Ready::Unknown => Outcome::Pending("the Node is not Ready".to_owned()),
         };
-        let findings = [(Check::Reachable, reaches), (Check::ApiServers, servers), (Check::NodeReady, ready)];
+        let takes_pods =
+            |other: &NodeSeen| other.name != node && other.ready == Ready::True && !other.unschedulable;
+        let others = if self.api.nodes.values().any(takes_pods) {
+            Outcome::Passed(String::new())
+        } else {
+            Outcome::Pending("no other node can take the pods".to_owned())
+        };
+        let findings = [
+            (Check::Reachable, reaches),
+            (Check::ApiServers, servers),
+            (Check::NodeReady, ready),
+            (Check::OtherNodes, others),
+        ];
         let findings = findings.map(|(check, outcome)| Finding { check, outcome }).to_vec();
         let hop = self.hop(node, target);
         Ended::well(vec![Fact::Preflight(Findings { target, at, hop, findings })])

@@ -173,6 +173,23 @@ fn applying(scene: &Scene<'_>, job: &Job, step: &Step, host: &HostSeen) -> Next 
     run(scene, job, step, host, tool)
 }
 
+/// Starts a tool: where there is a way back only with a Lease proved just now, for a long wait may lie behind.
+fn start(scene: &Scene<'_>, job: &Job, step: &Step, unit: String, tool: Tool) -> Next {
+    if can_turn_back(job, step) && !is_turning_back(job) {
+        match scene.proof(job, PROOF) {
+            Proof::Ours => {}
+            Proof::Ask(renew) => return renew,
+            Proof::Lost => return turn_back(scene, job, step, lease_lost(job)),
+        }
+    }
+    // What is installed is looked at once more: people install packages too.
+    scene.host(Some(job), START_AGE).map_or_else(|look| look, |_| Next::Do(Act::Run { unit, tool }))
+}
+
+fn is_turning_back(job: &Job) -> bool {
+    matches!(job.stage, Stage::Changing { way: Way::Back(_), .. })
+}
+
 /// Runs a tool of the present step, or counts its failure: each try has a unit of its own name, so a try that
 /// ended is told from one that never began.
 fn run(scene: &Scene<'_>, job: &Job, step: &Step, host: &HostSeen, tool: Tool) -> Next {
@@ -183,15 +200,10 @@ fn run(scene: &Scene<'_>, job: &Job, step: &Step, host: &HostSeen, tool: Tool) -
             let message = format!("{} failed; waiting before it is tried again", tool.word());
             return wait(Reason::ToolFailed, message, Some(scene.moment(job.not_before)));
         }
-        // What is installed is looked at once more: people install packages too.
-        Some(ToolState::Running) | None => {
-            return scene
-                .host(Some(job), START_AGE)
-                .map_or_else(|look| look, |_| Next::Do(Act::Run { unit, tool }));
-        }
+        Some(ToolState::Running) | None => return start(scene, job, step, unit, tool),
     };
     let tries = job.tries + 1;
-    if tries < MAX_TRIES || matches!(job.stage, Stage::Changing { way: Way::Back(_), .. }) {
+    if tries < MAX_TRIES || is_turning_back(job) {
         let pause = TOOL_PAUSE.saturating_mul(u64::from(tries * tries));
         let not_before = Unix(scene.now.unix.0.saturating_add(pause));
         return scene.remember(Job { tries, runs: job.runs + 1, not_before, ..job.clone() });

@@ -102,8 +102,9 @@ pub struct Engine {
 
 /// A controller: namespace, kind and name.
 pub(super) type OwnerKey = (String, String, String);
-/// A disruption budget: namespace and name.
-pub(super) type BudgetKey = (String, String);
+/// A disruption budget: namespace and name, and whether it is asked for Ready pods. Others may go where those may not
+/// (`unhealthyPodEvictionPolicy`).
+pub(super) type BudgetKey = (String, String, bool);
 
 impl Engine {
     /// Begins a drain now. With draining switched off it has ended already.
@@ -212,7 +213,7 @@ impl Engine {
         }
         let Some(pod) = self.pods.get_mut(uid) else { return };
         if let Answer::Blocked { budget: Some(budget), retry_after, .. } = &answer {
-            let key = (pod.namespace.clone(), budget.clone());
+            let key = pod.key_of(budget);
             self.gates.entry(key).or_default().refused(now.mono, *retry_after);
         }
         if answer == Answer::Accepted {

@@ -25,6 +25,8 @@ pub(super) struct Pod {
     pub(super) grace: u64,
     /// Whether the system leans on it.
     pub(super) critical: bool,
+    /// Whether it is Ready, as of the last list.
+    ready: bool,
     /// Its deletion time, as of the last list.
     deletion: Option<Unix>,
     /// What must happen before it may vanish, as of the last list.
@@ -63,6 +65,7 @@ impl Pod {
             round,
             grace: seen.grace,
             critical: seen.critical,
+            ready: seen.ready,
             deletion: seen.deletion,
             finalizers: seen.finalizers.clone(),
             standing: Standing::Due(now.mono),
@@ -74,7 +77,13 @@ impl Pod {
     /// As the next list shows it.
     pub(super) fn seen_again(self, seen: &PodSeen) -> Self {
         let block = self.block.filter(|_| seen.deletion.is_none());
-        Self { deletion: seen.deletion, finalizers: seen.finalizers.clone(), block, ..self }
+        Self {
+            ready: seen.ready,
+            deletion: seen.deletion,
+            finalizers: seen.finalizers.clone(),
+            block,
+            ..self
+        }
     }
 
     /// A fresh list shows it, so it is not gone, whatever was said.
@@ -132,8 +141,12 @@ impl Pod {
 
     /// The budget that refused it last, where the server named it.
     pub(super) fn budget(&self) -> Option<BudgetKey> {
-        let budget = self.block.as_ref()?.budget.clone()?;
-        Some((self.namespace.clone(), budget))
+        Some(self.key_of(self.block.as_ref()?.budget.as_ref()?))
+    }
+
+    /// This budget as it is asked for this pod.
+    pub(super) fn key_of(&self, budget: &str) -> BudgetKey {
+        (self.namespace.clone(), budget.to_owned(), self.ready)
     }
 
     /// When it is to be evicted; none while it is going or gone.

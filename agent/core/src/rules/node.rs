@@ -33,7 +33,11 @@ fn ready_for_service(judged: &Judged<'_>) -> Option<Violation> {
         return broken("it was never seen Ready".to_owned(), None);
     };
     let by_hand = node.by_hand.is_some_and(|by_hand| judged.unnoticed(by_hand));
-    if node.restarted.is_some_and(|restarted| restarted > ready.by) && !by_hand {
+    // The agent has restarted it before it verifies: a restart in the middle of that is somebody else's.
+    let verifying = node.phase.as_ref().filter(|phase| phase.is == Phase::Verifying).map(|phase| phase.by);
+    let by_others =
+        node.restarted.is_some_and(|at| verifying.is_some_and(|from| from < at) && judged.unnoticed(at));
+    if node.restarted.is_some_and(|restarted| restarted > ready.by) && !by_hand && !by_others {
         return broken(
             "its kubelet was restarted and has not said since that it is Ready".to_owned(),
             node.restarted,

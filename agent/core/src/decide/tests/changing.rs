@@ -56,6 +56,25 @@ fn kubeadm_runs_again_until_it_exits_with_zero_and_each_run_has_a_name_of_its_ow
 }
 
 #[test]
+fn a_tool_is_started_on_a_lease_proved_just_now_where_there_is_a_way_back_and_not_after_it() {
+    let later = Now { mono: NOW.mono.plus(60_000), ..NOW };
+    let mut seen = cordoned(seen(), false);
+    let host =
+        HostSeen { at: later.mono, backup: Some(JobId("j1".into())), ..host("1.36.3-1.1", "1.36.2-1.1") };
+    seen.host = Some(host);
+    let (before, after) = (worker(changing(Step::Applying)), worker(changing(Step::Installing)));
+    let decided = |memory, seen: &Seen| decide(&settings(), memory, seen, later);
+    assert!(matches!(act(decided(&before, &seen)), Act::Renew { .. }), "the proof is a minute old");
+    assert!(matches!(act(decided(&after, &seen)), Act::Run { .. }));
+    seen.lease = Some(LeaseSeen::Free);
+    let turned = decided(&before, &seen);
+    assert!(
+        matches!(stage_of(&turned), Stage::Changing { way: Way::Back(why), .. } if why.reason == Reason::LeaseLost)
+    );
+    assert!(matches!(act(decided(&after, &seen)), Act::Run { .. }));
+}
+
+#[test]
 fn nothing_is_applied_before_the_copies_are_made_and_missing_manifests_come_back_first() {
     let mut seen = cordoned(seen(), false);
     let memory = remembering(job(changing(Step::Applying), Verb::Apply));

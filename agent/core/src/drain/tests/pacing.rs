@@ -77,6 +77,16 @@ fn budgets_are_asked_apart_from_each_other() {
 }
 
 #[test]
+fn pods_that_are_not_ready_do_not_wait_for_the_turn_of_those_that_are() {
+    let mut engine =
+        begun(&[PodSeen { ready: true, ..pod("a") }, PodSeen { ready: true, ..pod("b") }, pod("c")]);
+    for order in engine.next(at(0)).evict {
+        engine.answer(at(0), &order.uid, blocked());
+    }
+    assert_eq!(names(&engine.next(at(1_000))), ["a", "c"]);
+}
+
+#[test]
 fn what_no_budget_refuses_is_tried_again_ever_more_seldom() {
     for answer in [
         Answer::Failed("no".to_owned()),
