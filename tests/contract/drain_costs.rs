@@ -1,7 +1,5 @@
 //! What a drain costs the API server, and what it never waits for.
 
-use futures::FutureExt;
-use kube::Client;
 use kube::api::DeleteParams;
 use serde_json::json;
 use tokio::time::Instant;
@@ -11,6 +9,7 @@ use upgrade_tests::api::Api;
 use upgrade_tests::api::faults::{Effect, Fault};
 
 use super::bench::{Bench, OWN, Told};
+use super::faults::made_anew_first;
 use super::rules::{blocks, progress};
 
 /// The requests of a drain, and how it ended.
@@ -106,23 +105,7 @@ async fn a_list_of_many_slow_pages_comes_to_its_end() {
 async fn a_deletion_has_the_uid_as_its_precondition_too() {
     let (bench, server) = Bench::fake().await;
     bench.make_pod("web", OWN, "ReplicaSet").await;
-    server.fail(Fault::once(&["DELETE", "/pods/web"], || {
-        Effect::First(Box::new(|admin: &Client| {
-            let pods = kube::Api::<k8s_openapi::api::core::v1::Pod>::namespaced(admin.clone(), "default");
-            async move {
-                let mut pod = pods.get("web").await.unwrap();
-                pods.delete("web", &DeleteParams::default().grace_period(0)).await.unwrap();
-                // The same name comes back as a pod that belongs on this node.
-                pod.metadata.uid = None;
-                pod.metadata.resource_version = None;
-                for owner in pod.metadata.owner_references.iter_mut().flatten() {
-                    owner.kind = "DaemonSet".to_owned();
-                }
-                pods.create(&kube::api::PostParams::default(), &pod).await.unwrap();
-            }
-            .boxed()
-        }))
-    }));
+    server.fail(Fault::once(&["DELETE", "/pods/web"], made_anew_first));
     let options = DrainOptions { disable_eviction: true, ..DrainOptions::default() };
     let (_, state) = requests_of(&bench, &server, options).await;
     assert_eq!(state, DrainState::Drained);

@@ -233,15 +233,19 @@ async fn a_node_that_lost_its_state_asks_again_and_the_newest_request_is_approve
     assert!(life.has_slot().await);
 }
 
+/// A first life of the agent, in which it asked and was approved.
+async fn enrol(real: &Real, state: &TempDir) {
+    let life = Life::begin(real.settings(), state);
+    life.until_waiting().await;
+    approve(real.control_plane.kubeconfig(), &Wanted::All).await;
+    life.until_usable().await;
+}
+
 #[tokio::test]
 async fn a_credential_is_renewed_in_time_and_the_old_one_used_until_then() {
     let Some(real) = Real::begin().await else { return };
     let state = tempfile::tempdir().unwrap();
-    let life = Life::begin(real.settings(), &state);
-    life.until_waiting().await;
-    approve(real.control_plane.kubeconfig(), &Wanted::All).await;
-    life.until_usable().await;
-    drop(life);
+    enrol(&real, &state).await;
     let before = std::fs::read(credential(state.path())).unwrap();
     requests(&real.bench.admin)
         .delete_collection(&DeleteParams::default(), &ListParams::default())
@@ -263,11 +267,7 @@ async fn a_credential_is_renewed_in_time_and_the_old_one_used_until_then() {
 async fn an_expired_credential_is_told_and_asked_for_anew() {
     let Some(real) = Real::begin().await else { return };
     let state = tempfile::tempdir().unwrap();
-    let life = Life::begin(real.settings(), &state);
-    life.until_waiting().await;
-    approve(real.control_plane.kubeconfig(), &Wanted::All).await;
-    life.until_usable().await;
-    drop(life);
+    enrol(&real, &state).await;
     let life = Life::later(real.settings(), &state, 366 * DAY);
     life.until(|access| matches!(access, Access::Missing(why) if why.message.contains("has expired"))).await;
     life.until_waiting().await;
@@ -277,11 +277,7 @@ async fn an_expired_credential_is_told_and_asked_for_anew() {
 async fn a_credential_the_api_server_no_longer_accepts_is_noticed_and_replaced() {
     let Some(real) = Real::begin().await else { return };
     let state = tempfile::tempdir().unwrap();
-    let life = Life::begin(real.settings(), &state);
-    life.until_waiting().await;
-    approve(real.control_plane.kubeconfig(), &Wanted::All).await;
-    life.until_usable().await;
-    drop(life);
+    enrol(&real, &state).await;
     // Another cluster stands for this one with other authorities: kubelet has joined it already.
     let other = lab::HostControlPlane::start().unwrap();
     other.apply_rbac().unwrap();

@@ -1,8 +1,9 @@
 //! What the adapters come to when things go wrong; needs an API server that does so at will.
 
 use futures::FutureExt;
+use k8s_openapi::api::core::v1::Pod;
 use kube::Client;
-use kube::api::{DeleteParams, Patch, PatchParams};
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use serde_json::json;
 use upgrade_core::act::FaultClass;
 use upgrade_core::cordon::found_cordoned;
@@ -35,6 +36,24 @@ fn somebody_patches_first(patch: serde_json::Value) -> impl Fn() -> Effect + Sen
 
 fn writes(server: &Api, part: &str) -> usize {
     server.requests().iter().filter(|line| !line.starts_with("GET") && line.contains(part)).count()
+}
+
+/// Pod `web` is deleted just before a request is served, and one of its name made that belongs on this node.
+pub(super) fn made_anew_first() -> Effect {
+    Effect::First(Box::new(|admin: &Client| {
+        let pods = kube::Api::<Pod>::namespaced(admin.clone(), "default");
+        async move {
+            let mut pod = pods.get("web").await.unwrap();
+            pods.delete("web", &DeleteParams::default().grace_period(0)).await.unwrap();
+            pod.metadata.uid = None;
+            pod.metadata.resource_version = None;
+            for owner in pod.metadata.owner_references.iter_mut().flatten() {
+                "DaemonSet".clone_into(&mut owner.kind);
+            }
+            pods.create(&PostParams::default(), &pod).await.unwrap();
+        }
+        .boxed()
+    }))
 }
 
 #[tokio::test(start_paused = true)]
@@ -270,23 +289,7 @@ async fn a_report_costs_one_write_and_tells_its_condition_where_that_changes() {
 async fn a_pod_of_the_same_name_and_another_uid_is_not_evicted() {
     let (bench, server) = Bench::fake().await;
     bench.make_pod("web", OWN, "ReplicaSet").await;
-    server.fail(Fault::once(&["POST", "/pods/web/eviction"], || {
-        Effect::First(Box::new(|admin: &Client| {
-            let pods = kube::Api::<k8s_openapi::api::core::v1::Pod>::namespaced(admin.clone(), "default");
-            async move {
-                let mut pod = pods.get("web").await.unwrap();
-                pods.delete("web", &DeleteParams::default()).await.unwrap();
-                // The same name comes back as a pod that belongs on this node.
-                pod.metadata.uid = None;
-                pod.metadata.resource_version = None;
-                for owner in pod.metadata.owner_references.iter_mut().flatten() {
-                    owner.kind = "DaemonSet".to_owned();
-                }
-                pods.create(&kube::api::PostParams::default(), &pod).await.unwrap();
-            }
-            .boxed()
-        }))
-    }));
+    server.fail(Fault::once(&["POST", "/pods/web/eviction"], made_anew_first));
     let told = Told::default();
     let ended = bench.own.drain(DrainOptions::default(), told.ear()).await;
     assert!(

@@ -89,7 +89,7 @@ impl Cluster {
     async fn tell_passed_over(&self, progress: &Progress) {
         let left: Vec<_> =
             progress.passed_over.iter().map(|left| format!("{} ({})", left.pod, left.why)).collect();
-        if !left.is_empty() {
+        if progress.state == DrainState::Drained && !left.is_empty() {
             let words = format!("left on the node by its drain: {}", text::some_of(NAMED, ", ", &left));
             tracing::warn!("{words}");
             self.event(EventKind::Warning, &Reason::PodsPassedOver.to_string(), &words).await;

@@ -90,6 +90,8 @@ pub struct Engine {
     passed_over: BTreeMap<String, PassedOver>,
     /// The budgets that have refused a pod.
     gates: BTreeMap<BudgetKey, Gate>,
+    /// The budget that last refused a pod of this controller, of those that are Ready or of those that are not.
+    over: BTreeMap<(OwnerKey, bool), BudgetKey>,
     /// How often each controller's pods were evicted and new ones came.
     rounds: BTreeMap<OwnerKey, u32>,
     /// When a pod was last seen to have gone, or agreed to.
@@ -119,6 +121,7 @@ impl Engine {
             refusals: Vec::new(),
             passed_over: BTreeMap::new(),
             gates: BTreeMap::new(),
+            over: BTreeMap::new(),
             rounds: BTreeMap::new(),
             progressed: now.mono,
             confirmed: None,
@@ -211,14 +214,19 @@ impl Engine {
         if !self.in_flight.remove(uid) {
             return;
         }
+        let Some(pod) = self.pods.get(uid) else { return };
+        let gate = self.gate_of(pod);
         let Some(pod) = self.pods.get_mut(uid) else { return };
         if let Answer::Blocked { budget: Some(budget), retry_after, .. } = &answer {
             let key = pod.key_of(budget);
+            if let Some(owner) = &pod.owner {
+                self.over.insert((owner.clone(), pod.ready), key.clone());
+            }
             self.gates.entry(key).or_default().refused(now.mono, *retry_after);
         }
         if answer == Answer::Accepted {
             self.progressed = now.mono;
-            if let Some(gate) = pod.budget().and_then(|key| self.gates.get_mut(&key)) {
+            if let Some(gate) = gate.and_then(|key| self.gates.get_mut(&key)) {
                 gate.let_go(now.mono);
             }
             if let Some(owner) = &pod.owner {
@@ -227,6 +235,13 @@ impl Engine {
             }
         }
         pod.answer(now, answer);
+    }
+
+    /// The budget a pod has to wait for: the one that refused it, or its controller's other pods, for they carry the same
+    /// labels.
+    fn gate_of(&self, pod: &Pod) -> Option<BudgetKey> {
+        let others = || Some(self.over.get(&(pod.owner.clone()?, pod.ready))?.clone());
+        pod.budget().or_else(others)
     }
 
     /// What to do now. Ask after every list and answer, and when the moment of the last [`Next::wake`] has come.
@@ -245,14 +260,14 @@ impl Engine {
     }
 
     /// The pods that are due, those never refused first, because a blocked one holds up nobody; of several the
-    /// slowest to stop first, because the drain is over when the last has stopped. Of those that one budget refused
-    /// the one whose last try is longest ago asks for all.
+    /// slowest to stop first, because the drain is over when the last has stopped. Of those that wait for one budget
+    /// the one that has not asked for longest asks for all.
     fn orders(&self, now: Now) -> Vec<Order> {
         if !self.refusals.is_empty() {
             return Vec::new();
         }
         let mut asked: BTreeSet<BudgetKey> =
-            self.in_flight.iter().filter_map(|uid| self.pods.get(uid)?.budget()).collect();
+            self.in_flight.iter().filter_map(|uid| self.gate_of(self.pods.get(uid)?)).collect();
         let held = self.critical_wait();
         let due = self.waiting().filter(|(_, pod)| !(held && pod.critical));
         let due = due.filter(|(_, pod)| self.due(pod).is_some_and(|at| at <= now.mono));
@@ -263,7 +278,7 @@ impl Engine {
             })
             .collect();
         let in_turn = in_turn.into_iter().map(|((.., uid), pod)| (uid, pod));
-        let in_turn = in_turn.filter(|(_, pod)| pod.budget().is_none_or(|key| asked.insert(key)));
+        let in_turn = in_turn.filter(|(_, pod)| self.gate_of(pod).is_none_or(|key| asked.insert(key)));
         let order = |(uid, pod): (&String, &Pod)| Order {
             uid: uid.clone(),
             namespace: pod.namespace.clone(),
@@ -274,7 +289,7 @@ impl Engine {
 
     /// When this pod is to be evicted; none while it is going or gone.
     fn due(&self, pod: &Pod) -> Option<Mono> {
-        let gate = pod.budget().and_then(|key| self.gates.get(&key));
+        let gate = self.gate_of(pod).and_then(|key| self.gates.get(&key));
         pod.due().map(|at| gate.map_or(at, |gate| at.max(gate.due())))
     }
 

@@ -1,8 +1,9 @@
 //! A disruption budget as a drain meets it: once it has refused a pod, its pods ask one after another.
 //!
-//! What it says to one it says to all that are as ready, so one asks for all, and as soon as one is let go the next asks. The longer the
-//! budget is shut the more seldom it is asked, so a drain loses no more than a sixteenth of the time it has to wait
-//! anyway, and a budget that is shut for hours costs a request every ten seconds, however many pods wait for it.
+//! What it says to one it says to all that are as ready, so one asks for all, and as soon as one is let go the next asks.
+//! The longer the budget is shut the more seldom it is asked, so a drain loses no more than a sixteenth of the time it
+//! has to wait anyway, and a budget that is shut for hours costs a request every ten seconds, however many pods wait
+//! for it (`docs/adr/0012-budgets.md`).
 
 use crate::time::Mono;
 

@@ -26,7 +26,7 @@ pub(super) struct Pod {
     /// Whether the system leans on it.
     pub(super) critical: bool,
     /// Whether it is Ready, as of the last list.
-    ready: bool,
+    pub(super) ready: bool,
     /// Its deletion time, as of the last list.
     deletion: Option<Unix>,
     /// What must happen before it may vanish, as of the last list.

@@ -63,6 +63,20 @@ fn the_next_pod_asks_as_soon_as_its_budget_lets_one_go() {
 }
 
 #[test]
+fn once_a_budget_refuses_a_pod_those_of_its_controller_that_were_not_tried_wait_for_their_turn() {
+    let mut engine = begun(&pods(40));
+    let wave = engine.next(at(0)).evict;
+    engine.answer(at(5), &wave[0].uid, blocked());
+    assert_eq!(names(&engine.next(at(5))), Vec::<&str>::new());
+    for order in &wave[1..] {
+        engine.answer(at(6), &order.uid, blocked());
+    }
+    assert_eq!(names(&engine.next(at(1_006))), ["p016"], "one that was not tried is the next to ask");
+    engine.answer(at(1_010), "uid-p016", Answer::Accepted);
+    assert_eq!(names(&engine.next(at(1_010))), ["p017"]);
+}
+
+#[test]
 fn budgets_are_asked_apart_from_each_other() {
     let mut engine = begun(&pods(2));
     engine.next(at(0));
