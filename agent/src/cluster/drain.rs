@@ -63,12 +63,10 @@ impl Cluster {
                 told = Some(progress);
             }
             let wake = next.wake.map(|wake| tokio::time::sleep(self.inner.clock.until(wake)));
-            // In one order, so that what happens in a test happens again; nothing starves, for each turn asks the engine anew.
+            // In one order, so that what happened once happens again in a test. Answers come first, for each is asked
+            // for: they are never so many that nothing else is looked at, as what a watch shows might be.
             tokio::select! {
                 biased;
-                () = &mut watching => {}
-                Ok(()) = shown.changed() => engine.list(self.inner.clock.now(), &shown.borrow_and_update()),
-                () = broken.notified() => engine.lost_sight(),
                 Some((uid, answer)) = evictions.next() => engine.answer(self.inner.clock.now(), &uid, answer),
                 Some(listed) = OptionFuture::from(listing.as_mut()) => {
                     listing = None;
@@ -80,6 +78,9 @@ impl Cluster {
                         Err(error) => tracing::warn!("{}; tried again", error.chain()),
                     }
                 }
+                () = &mut watching => {}
+                () = broken.notified() => engine.lost_sight(),
+                Ok(()) = shown.changed() => engine.list(self.inner.clock.now(), &shown.borrow_and_update()),
                 Some(()) = OptionFuture::from(wake) => {}
             }
         }

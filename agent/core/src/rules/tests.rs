@@ -283,6 +283,21 @@ fn a_node_back_in_service_that_is_not_ready_at_a_chosen_version_breaks_rule_9() 
 }
 
 #[test]
+fn a_kubelet_restarted_just_before_the_uncordon_breaks_rule_9_unless_somebody_else_did_it() {
+    let uncordoned = |what: &What| matches!(what, What::Uncordoned { .. });
+    let verifying = What::Reported { phase: Phase::Verifying };
+    let again = [verifying, What::KubeletRestarted, What::Uncordoned { by: agent("w1") }];
+    let just_before = |mut story: Story| {
+        let uncordon = story.0.iter().rposition(|event| uncordoned(&event.what)).unwrap();
+        story.0[uncordon - 1].at = story.0[uncordon].at - 5;
+        story
+    };
+    just_before(exchanged(uncordoned, &again)).keeps();
+    exchanged(uncordoned, &again).breaks(Rule::ReadyBeforeService);
+    just_before(exchanged(uncordoned, &again[1..])).breaks(Rule::ReadyBeforeService);
+}
+
+#[test]
 fn a_tool_on_a_node_in_service_breaks_rule_9_unless_a_person_uncordoned_it_later() {
     let by_person = What::Uncordoned { by: Who::Person };
     let staged = |what: &What| matches!(what, What::ToolStarted { tool: "install-kubeadm", .. });
