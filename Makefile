@@ -6,6 +6,7 @@ export CARGO_TARGET_DIR
 
 CARGO ?= cargo
 LAB   := $(CARGO_TARGET_DIR)/debug/lab
+BENCH := $(CARGO_TARGET_DIR)/debug/bench
 AGENT := $(CARGO_TARGET_DIR)/release/node-upgrade-agent
 PAGES := $(CARGO_TARGET_DIR)/debug/command-pages
 # The package that is built here, under dpkg's own name for it.
@@ -26,7 +27,7 @@ help: ## List the targets.
 
 .PHONY: tools
 tools: ## Install the host programs that are missing for the lab, by apt, saying what each is for.
-	@tests/lab/install-tools.sh
+	@lab/install-tools.sh
 
 .PHONY: build
 build: $(AGENT) ## Build the agent as it is shipped.
@@ -51,6 +52,10 @@ $(DEB): $(AGENT) $(PAGES) $(PACKED)
 .PHONY: lab-program
 lab-program:
 	@$(CARGO) build --quiet --workspace --bin lab
+
+.PHONY: bench-program
+bench-program:
+	@$(CARGO) build --quiet --workspace --bin bench
 
 .PHONY: demo
 demo: tools lab-program $(AGENT_DEB) ## Boot a cluster of three nodes and watch it upgrade itself; it stays, to play on with.
@@ -97,14 +102,14 @@ cluster-tests: lab-program
 		test "$$CI" != true; \
 	fi
 
-# Both the lab's own tests and the scenarios are called cluster. --ignored: the lab's ask for being asked.
+# --ignored: the lab's own tests and the scenarios ask for being asked.
 .PHONY: real-nodes
 real-nodes: $(AGENT_DEB)
-	NODE_UPGRADE_AGENT_DEB=$(AGENT_DEB) $(TEST) --test cluster -- $(if $(SLOW),--include-ignored,--ignored)
+	NODE_UPGRADE_AGENT_DEB=$(AGENT_DEB) $(TEST) --test cluster --test scenarios -- $(if $(SLOW),--include-ignored,--ignored)
 
 .PHONY: bench
-bench: tools lab-program $(AGENT_DEB) ## Measure what docs/performance.md says; an hour and a half.
-	@$(LAB) bench --agent $(AGENT_DEB)
+bench: tools lab-program $(AGENT_DEB) bench-program ## Measure what docs/performance.md says; an hour and a half. ARGS='--only drains' for a part.
+	@$(BENCH) --lab $(LAB) --agent $(AGENT_DEB) $(ARGS)
 
 .PHONY: clean
 clean: ## Remove what cargo built. The lab's cache stays: it is shared by all checkouts.

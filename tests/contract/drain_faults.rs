@@ -18,9 +18,9 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 use upgrade_core::drain::{DrainOptions, DrainState, Progress};
 use upgrade_core::seen::Fact;
+use upgrade_sim::rng::Rng;
 use upgrade_tests::api::faults::Fault;
 use upgrade_tests::api::{self, Who};
-use upgrade_tests::rng::Rng;
 
 use super::bench::{Bench, OTHER, OWN, make};
 use whims::Whims;

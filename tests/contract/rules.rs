@@ -15,7 +15,7 @@ macro_rules! at_every_server {
             $(
                 #[tokio::test(start_paused = true)]
                 async fn $rule() {
-                    let (bench, _server) = $crate::contract::bench::Bench::fake().await;
+                    let (bench, _server) = $crate::bench::Bench::fake().await;
                     super::$rule(&bench).await;
                 }
             )+
@@ -24,7 +24,7 @@ macro_rules! at_every_server {
             $(
                 #[tokio::test]
                 async fn $rule() {
-                    if let Some(real) = $crate::contract::real::Real::begin().await {
+                    if let Some(real) = $crate::real::Real::begin().await {
                         super::$rule(&real.bench).await;
                     }
                 }

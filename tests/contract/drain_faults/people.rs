@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use kube::{Api, Client};
 use serde_json::{Value, json};
-use upgrade_tests::rng::Rng;
+use upgrade_sim::rng::Rng;
 
 use super::super::bench::{OTHER, OWN, make};
 use super::{CALM, Fate, Scene};

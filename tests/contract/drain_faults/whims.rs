@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::time::Instant;
+use upgrade_sim::rng::Rng;
 use upgrade_tests::api::faults::Effect;
-use upgrade_tests::rng::Rng;
 
 use super::{CALM, people};
 

@@ -1,0 +1,85 @@
+//! Scenarios on real nodes: each is a rule, played through on a cluster that all of them share.
+//!
+//! `cargo test -p upgrade-tests --test scenarios -- --ignored` runs them, `--include-ignored` the slow ones too; they
+//! need root, and the agent's package (`NODE_UPGRADE_AGENT_DEB`, or what `make deb` built). With words instead, those
+//! run whose names contain one of them.
+//! With `UPGRADE_TEST_CLUSTER=NAME` a cluster that `lab up --name NAME` left running is used instead of a new one.
+
+mod demo;
+mod drain;
+mod fleet;
+mod hold;
+mod kill;
+mod package;
+mod power;
+mod readme;
+mod refuse;
+mod runner;
+
+use std::process::ExitCode;
+
+use runner::Scenario;
+
+/// In the order in which they run: the first one upgrades the control plane, which all others need.
+const SCENARIOS: &[Scenario] = &[
+    Scenario::new(
+        "annotated nodes upgrade themselves control plane first and alone then workers one at a time",
+        demo::three_nodes,
+    ),
+    Scenario::new(
+        "a target the repository does not have is refused before any cordon and the reason names what it has",
+        refuse::unknown_target,
+    ),
+    Scenario::new(
+        "a kubelet flag the target no longer knows is refused before any cordon and the reason names flag and file",
+        refuse::obsolete_flag,
+    ),
+    Scenario::new(
+        "a drain that a disruption budget blocks waits and names pod and budget and goes on when it is relaxed",
+        drain::blocked_for_a_while,
+    ),
+    Scenario::new(
+        "a target removed during the drain puts the node back into service at its old version",
+        drain::cancelled,
+    ),
+    Scenario::new("pods that a drain moved do not come back after the uncordon", drain::pods_stay_moved),
+    Scenario::new(
+        "an agent killed in every phase that lasts ends done and no tool of its runs twice",
+        kill::in_every_phase,
+    ),
+    Scenario::new("the exposure of the agent's unit is at most 4.0", package::exposure),
+    Scenario::new("installing the package starts the agent and no upgrade", package::installed),
+    Scenario::new(
+        "an agent on a host that is no node yet waits without failing and goes on after the join",
+        package::before_the_join,
+    ),
+    Scenario::new(
+        "the agent's package upgraded in the middle of its node's upgrade loses nothing",
+        package::upgraded_on_the_way,
+    ),
+    Scenario::new(
+        "removing the package during an upgrade is refused and says what to do",
+        package::removed_on_the_way,
+    ),
+    Scenario::new(
+        "removing the package beside a journal that cannot be read is refused until it is forced",
+        package::removed_with_a_broken_journal,
+    ),
+    Scenario::new("purging the package leaves the node as it was", package::purged),
+    Scenario::new(
+        "a worker whose power is cut while dpkg configures repairs it and ends done",
+        power::cut_while_configuring,
+    ),
+    Scenario::new(
+        "a worker whose power is cut while dpkg unpacks repairs it and ends done",
+        power::cut_while_unpacking,
+    ),
+    Scenario::slow(
+        "an agent killed while kubeadm replaces the API server ends done and kubeadm does not run twice",
+        kill::while_the_control_plane_is_away,
+    ),
+];
+
+fn main() -> ExitCode {
+    runner::run(SCENARIOS)
+}
