@@ -2,7 +2,7 @@
 //!
 //! One event queue, ordered maps, seeded numbers: the same setup and the same schedule give the same history, to the
 //! byte. The world interprets the acts of [`upgrade_core::act`] as the adapters do, and writes down what could be
-//! seen from outside, for the oracle in [`upgrade_core::rules`].
+//! seen from outside, for the oracle in [`upgrade_core::oracle`].
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use upgrade_core::agent::ActId;
 use upgrade_core::decide::Settings;
 use upgrade_core::drain::DrainOptions;
 use upgrade_core::job::Memory;
-use upgrade_core::rules::{Event, What, Who};
+use upgrade_core::oracle::{Event, What, Who};
 use upgrade_core::seen::{Fact, NodeSeen, Ready};
 use upgrade_core::time::Unix;
 use upgrade_core::version::{PackageVersion, Version};
@@ -213,13 +213,13 @@ impl World {
                 ..NodeSeen::default()
             },
         );
-        self.record(name, What::Joined { control_plane });
+        self.record(name, What::Joined { control_plane, uid: format!("{name}-uid-0") });
         self.record(name, What::Ready { ready: true, kubelet: version });
         for (package, version) in packages {
             self.record(name, What::PackageInstalled { package, version, by: Who::Person });
         }
         if control_plane {
-            self.record(name, What::ApiServer { version });
+            self.record(name, What::StaticPod { component: "kube-apiserver", version: Some(version) });
         }
         self.bind_pod(name);
         self.bind_pod(name);

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use upgrade_core::rules::{End, What};
+use upgrade_core::oracle::{End, What};
 use upgrade_core::version::Version;
 use upgrade_sim::world::{
     Fault, Planned, Schedule, Setup, Verdict, When, World, every_cut, judge, random_schedule, random_setup,

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 use upgrade_core::job::{LeaseName, Verb};
-use upgrade_core::rules::{End, Event, What};
+use upgrade_core::oracle::{End, Event, What};
 use upgrade_tests::permissions::granted;
 
 use crate::fleet::{Fleet, count, new};
@@ -43,7 +43,7 @@ fn in_turn(events: &[Event]) -> Result<()> {
     let turns: Vec<_> = events
         .iter()
         .filter_map(|event| match &event.what {
-            What::LeaseTaken { lease } => Some((event.node.as_str(), *lease, true)),
+            What::LeaseTaken { lease, .. } => Some((event.node.as_str(), *lease, true)),
             What::LeaseReleased { lease, .. } => Some((event.node.as_str(), *lease, false)),
             _ => None,
         })
@@ -61,8 +61,7 @@ fn in_turn(events: &[Event]) -> Result<()> {
             "kubelet of {node} still runs"
         );
     }
-    let api_server =
-        |what: &What| matches!(what, What::ApiServer { version } if version.to_string() == new());
+    let api_server = |what: &What| matches!(what, What::StaticPod { component: "kube-apiserver", version: Some(version) } if version.to_string() == new());
     ensure!(count(events, "cp1", api_server) == 1, "the new API server was not seen");
     Ok(())
 }

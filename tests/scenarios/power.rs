@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
 use lab::Node;
-use upgrade_core::rules::{End, What};
+use upgrade_core::oracle::{End, What};
 
 use crate::fleet::{Fleet, count, new};
 use crate::hold::{Hold, Point};

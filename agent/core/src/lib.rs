@@ -10,7 +10,7 @@
 //! - [`decide`]: the rules that bring them together; [`agent`]: inputs to outputs around them.
 //! - [`preflight`], [`slots`], [`cordon`], [`drain`], [`verify`], [`policy`], [`enrol`]: rules of their own.
 //! - [`text`]: what others had a hand in, made fit to be told.
-//! - [`rules`]: the oracle, which judges histories and knows nothing of all this.
+//! - [`oracle`]: the oracle, which judges histories and knows nothing of all this.
 
 pub mod act;
 pub mod agent;
@@ -22,11 +22,11 @@ pub mod enrol;
 mod fuzz;
 pub mod image;
 pub mod job;
+pub mod oracle;
 pub mod policy;
 pub mod preflight;
 pub mod report;
 pub mod request;
-pub mod rules;
 pub mod seen;
 pub mod slots;
 pub mod text;

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use upgrade_core::cordon::CordonPatch;
 use upgrade_core::job::{Holder, LeaseName};
+use upgrade_core::oracle::{What, Who};
 use upgrade_core::policy::Policy;
 use upgrade_core::request::{CURRENT, FOUND_CORDONED, IGNORE, PHASE, TARGET, is_on};
-use upgrade_core::rules::{What, Who};
 use upgrade_core::seen::{
     ContainerSeen, ControlPlanePod, Fact, FleetLease, FleetNode, FleetSeen, NodeSeen, Owner, PodSeen,
     PodsSeen, Ready, TurnSeen,
@@ -239,13 +239,14 @@ impl World {
     /// Clears or sets a Lease's holder, and tells who waits.
     pub(super) fn set_lease(&mut self, name: LeaseName, lease: &Lease, by: &Who) {
         let before = self.api.leases.insert(name, lease.clone()).unwrap_or_default();
-        let node_of = |holder: &Option<String>| holder.as_deref().and_then(Holder::parse).map(|h| h.node);
+        let holder_of = |holder: &Option<String>| holder.as_deref().and_then(Holder::parse);
+        let node_of = |holder: &Option<String>| holder_of(holder).map(|h| h.node);
         if before.holder != lease.holder {
             if let Some(node) = node_of(&before.holder) {
                 self.record(&node, What::LeaseReleased { lease: name, by: by.clone() });
             }
-            if let Some(node) = node_of(&lease.holder) {
-                self.record(&node, What::LeaseTaken { lease: name });
+            if let Some(Holder { node, uid, job }) = holder_of(&lease.holder) {
+                self.record(&node, What::LeaseTaken { lease: name, uid, turn: job.0 });
             }
         }
         if let Some(node) = node_of(&lease.holder)

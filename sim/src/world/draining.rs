@@ -3,7 +3,7 @@
 use upgrade_core::act::Ended;
 use upgrade_core::agent::ActId;
 use upgrade_core::drain::{Answer, DrainOptions, DrainState, Engine};
-use upgrade_core::rules::{What, Who};
+use upgrade_core::oracle::{What, Who};
 use upgrade_core::seen::Fact;
 use upgrade_core::time::Unix;
 

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use upgrade_core::job::LeaseName;
+use upgrade_core::oracle::{End, Expectations, Violation, check, ends};
 use upgrade_core::report::Phase;
 use upgrade_core::request::{CURRENT, TARGET};
-use upgrade_core::rules::{End, Expectations, Violation, check, ends};
 use upgrade_core::seen::{Ready, ToolState};
 
 use super::{Schedule, Setup, World};

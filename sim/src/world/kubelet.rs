@@ -1,6 +1,6 @@
 //! Kubelets, the node controller, and hosts that lose their power.
 
-use upgrade_core::rules::What;
+use upgrade_core::oracle::What;
 use upgrade_core::seen::{Ready, ToolState};
 use upgrade_core::version::Version;
 
@@ -127,7 +127,7 @@ impl World {
         }
         host.pods.insert(component, Some(version));
         if component == "kube-apiserver" {
-            self.record(node, What::ApiServer { version });
+            self.record(node, What::StaticPod { component, version: Some(version) });
             self.schedule_pods();
         }
     }

@@ -6,9 +6,9 @@ use upgrade_core::act::{Act, Ended, Fault as ActFault, FaultClass};
 use upgrade_core::agent::{ActId, Agent, Input, Output};
 use upgrade_core::drain::Engine;
 use upgrade_core::job::Memory;
+use upgrade_core::oracle::What;
 use upgrade_core::report::{Phase, Report};
 use upgrade_core::request::{PHASE, STATUS};
-use upgrade_core::rules::What;
 use upgrade_core::seen::Fact;
 use upgrade_core::time::{Mono, Now};
 
@@ -309,7 +309,7 @@ impl World {
         let Some(report) = self.life(node, number).and_then(|life| life.report.take()) else { return };
         let before = self.phase_of(node);
         if before.as_deref() != Some(report.phase.word()) {
-            self.record(node, What::Reported { phase: report.phase });
+            self.record(node, What::Reported { phase: report.phase, reason: report.reason });
         }
         let status = serde_json::to_string(&report).unwrap_or_default();
         self.change_node(node, |seen| {

@@ -1,8 +1,8 @@
 //! Faults striking and ending, and what other people do.
 
 use upgrade_core::job::Holder;
+use upgrade_core::oracle::{What, Who};
 use upgrade_core::request::{RETRY, TARGET};
-use upgrade_core::rules::{What, Who};
 use upgrade_core::seen::{NodeSeen, PackageSeen, Ready, ToolState};
 use upgrade_core::version::Version;
 
@@ -223,8 +223,9 @@ impl World {
             control_plane,
             ..NodeSeen::default()
         };
+        let uid = new.uid.clone();
         self.api.nodes.insert(node.to_owned(), new);
-        self.record(node, What::Joined { control_plane });
+        self.record(node, What::Joined { control_plane, uid });
         self.tell_node(node);
         self.free_orphan(node);
     }

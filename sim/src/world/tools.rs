@@ -1,7 +1,7 @@
 //! Tools at work: transient units that outlive the agent and take their time.
 
 use upgrade_core::act::Tool;
-use upgrade_core::rules::{What, Who};
+use upgrade_core::oracle::{What, Who};
 use upgrade_core::seen::{PackageSeen, ToolState};
 
 use super::host::{Unit, Work};

@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result};
 use serde::Deserialize;
 use serde_json::Value;
-use upgrade_core::job::{Holder, LeaseName};
-use upgrade_core::rules::{What, Who};
+use upgrade_core::job::{Holder, JobId, LeaseName};
+use upgrade_core::oracle::{What, Who};
 
 use super::{Moment, micros};
 
@@ -144,8 +144,13 @@ struct Story {
 /// A Lease as it stands.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Held {
-    by: Option<String>,
+    by: Option<Holder>,
     degraded: bool,
+}
+
+/// A holder that no agent has written.
+fn nobody_known(holder: &str) -> Holder {
+    Holder { node: holder.to_owned(), uid: String::new(), job: JobId(String::new()) }
 }
 
 impl Story {
@@ -171,20 +176,22 @@ impl Story {
         let name = name.to_owned();
         let gone = write.record.verb == "delete";
         let by = object["spec"]["holderIdentity"].as_str().filter(|holder| !gone && !holder.is_empty());
-        let by =
-            by.map(|holder| Holder::parse(holder).map_or_else(|| holder.to_owned(), |holder| holder.node));
+        let by = by.map(|holder| Holder::parse(holder).unwrap_or_else(|| nobody_known(holder)));
         let degraded = object["metadata"]["annotations"].get(DEGRADED).is_some() && !gone;
         let is = Held { by, degraded };
         let was = self.leases.insert(name, is.clone()).unwrap_or_default();
         match (&was.by, &is.by) {
-            (Some(was), None) => self.tell(write.at, was, What::LeaseReleased { lease, by: write.user() }),
+            (Some(was), None) => {
+                self.tell(write.at, &was.node, What::LeaseReleased { lease, by: write.user() });
+            }
             (was, Some(is)) if was.as_ref() != Some(is) => {
-                self.tell(write.at, is, What::LeaseTaken { lease });
+                let (uid, turn) = (is.uid.clone(), is.job.0.clone());
+                self.tell(write.at, &is.node, What::LeaseTaken { lease, uid, turn });
             }
             _ => {}
         }
         if let Some(node) = is.by.as_ref().filter(|_| was.degraded != is.degraded) {
-            self.tell(write.at, node, What::LeaseMarked { lease, degraded: is.degraded });
+            self.tell(write.at, &node.node, What::LeaseMarked { lease, degraded: is.degraded });
         }
     }
 }

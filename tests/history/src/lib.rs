@@ -1,4 +1,4 @@
-//! What really happened in a cluster, as a history for the oracle ([`upgrade_core::rules`]).
+//! What really happened in a cluster, as a history for the oracle ([`upgrade_core::oracle`]).
 //!
 //! Everything comes from witnesses other than the agent: the API server's audit log tells who wrote what to Nodes,
 //! Leases and pods, systemd's lines in the nodes' journals tell which units ran, and dpkg's log tells what was
@@ -13,7 +13,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result};
 use lab::{Cluster, Node};
 use upgrade_core::job::Verb;
-use upgrade_core::rules::{Event, What};
+use upgrade_core::oracle::{Event, What};
 use upgrade_core::version::Version;
 
 /// systemd's own lines, and the first of every boot.
@@ -122,7 +122,7 @@ impl Heard {
     /// they began to run anew.
     fn is_news(&mut self, moment: &mut Moment) -> bool {
         match &mut moment.what {
-            What::Joined { control_plane: true } => {
+            What::Joined { control_plane: true, .. } => {
                 self.control_planes.insert(moment.node.clone());
                 true
             }

@@ -1,6 +1,6 @@
 //! One worker's upgrade, captured in the lab and cut down to what is read.
 
-use upgrade_core::rules::{End, Expectations, Rule, Who, check, ends};
+use upgrade_core::oracle::{End, Expectations, Rule, Who, check, ends};
 
 use super::*;
 
@@ -60,9 +60,9 @@ fn replace(text: &mut String, word: &str, from: &str, to: &str) {
 
 fn tell(what: &What) -> String {
     match what {
-        What::Reported { phase } => phase.to_string(),
+        What::Reported { phase, .. } => phase.to_string(),
         What::TargetSet(target) => format!("target {}", target.map_or_else(String::new, |v| v.to_string())),
-        What::LeaseTaken { lease } => format!("takes {lease}"),
+        What::LeaseTaken { lease, .. } => format!("takes {lease}"),
         What::LeaseReleased { lease, by: Who::Agent(by) } => format!("{by} releases {lease}"),
         What::Cordoned { by: Who::Agent(by) } => format!("{by} cordons"),
         What::Uncordoned { by: Who::Agent(by) } => format!("{by} uncordons"),

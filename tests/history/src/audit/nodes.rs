@@ -1,9 +1,10 @@
 //! Writes to Nodes: targets, cordons, reports, and what kubelets say.
 
 use serde_json::Value;
-use upgrade_core::report::Phase;
-use upgrade_core::request::{CURRENT, PHASE, RETRY, SKIP_CHECKS, TARGET};
-use upgrade_core::rules::{What, Who};
+use upgrade_core::job::Reason;
+use upgrade_core::oracle::{What, Who};
+use upgrade_core::report::{Phase, Report};
+use upgrade_core::request::{CURRENT, PHASE, RETRY, SKIP_CHECKS, STATUS, TARGET};
 use upgrade_core::version::Version;
 
 use super::{Story, Write};
@@ -14,11 +15,12 @@ const CONTROL_PLANE: &str = "node-role.kubernetes.io/control-plane";
 #[derive(Debug, Clone, Default)]
 pub(super) struct State {
     exists: bool,
+    uid: String,
     control_plane: bool,
     unschedulable: bool,
     target: Option<Version>,
     asked: (Option<String>, Option<String>),
-    phase: Option<Phase>,
+    report: Option<(Phase, Reason)>,
     current: Option<Version>,
     ready: Option<(bool, Version)>,
     /// Who sent a write of the cordon that may or may not have been made.
@@ -36,12 +38,14 @@ impl State {
             node["status"]["nodeInfo"]["kubeletVersion"].as_str().and_then(|text| text.parse().ok());
         Self {
             exists: true,
+            uid: node["metadata"]["uid"].as_str().unwrap_or_default().to_owned(),
             control_plane: node["metadata"]["labels"].get(CONTROL_PLANE).is_some(),
             unschedulable: node["spec"]["unschedulable"] == true,
             target: version(TARGET),
             asked: (annotation(RETRY).map(str::to_owned), annotation(SKIP_CHECKS).map(str::to_owned)),
-            phase: annotation(PHASE)
-                .and_then(|word| Phase::ALL.into_iter().find(|phase| phase.word() == word)),
+            report: annotation(PHASE)
+                .and_then(|word| Phase::ALL.into_iter().find(|phase| phase.word() == word))
+                .map(|phase| (phase, annotation(STATUS).map_or(Reason::Progressing, reason))),
             current: version(CURRENT),
             ready: ready.zip(kubelet).map(|(ready, kubelet)| (ready["status"] == "True", kubelet)),
             unsure: None,
@@ -83,7 +87,7 @@ impl Story {
     fn compare(&mut self, write: &Write, name: &str, was: &State, is: &State, by: Who) {
         let mut tell = |what| self.tell(write.at, name, what);
         if !was.exists || was.control_plane != is.control_plane {
-            tell(What::Joined { control_plane: is.control_plane });
+            tell(What::Joined { control_plane: is.control_plane, uid: is.uid.clone() });
         }
         if was.target != is.target {
             tell(What::TargetSet(is.target));
@@ -102,10 +106,15 @@ impl Story {
         if let Some(version) = is.current.filter(|_| was.current != is.current) {
             tell(What::CurrentWritten { version });
         }
-        if let Some(phase) = is.phase.filter(|_| was.phase != is.phase) {
-            tell(What::Reported { phase });
+        if let Some((phase, reason)) = is.report.filter(|_| was.report != is.report) {
+            tell(What::Reported { phase, reason });
         }
     }
+}
+
+/// The fixed word of a status; one that cannot be read says that something goes on.
+fn reason(status: &str) -> Reason {
+    serde_json::from_str(status).map_or(Reason::Progressing, |report: Report| report.reason)
 }
 
 /// Whether the write says anew whether the node is Ready.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 use upgrade_core::image;
-use upgrade_core::rules::What;
+use upgrade_core::oracle::What;
 use upgrade_core::version::Version;
 
 use super::{Story, Write};
@@ -100,7 +100,11 @@ impl Story {
             return;
         };
         if self.pods.api_servers.insert(node.to_owned(), version) != Some(version) {
-            self.tell(write.at, node, What::ApiServer { version });
+            self.tell(
+                write.at,
+                node,
+                What::StaticPod { component: "kube-apiserver", version: Some(version) },
+            );
         }
     }
 }

@@ -15,7 +15,7 @@ pub(super) fn judge(judged: &Judged<'_>) -> Vec<Violation> {
                 .collect()
         }
         What::Uncordoned { .. } | What::Evicted { .. } => own_node(judged).into_iter().collect(),
-        What::LeaseTaken { lease } => stolen(judged, *lease).into_iter().collect(),
+        What::LeaseTaken { lease, .. } => stolen(judged, *lease).into_iter().collect(),
         What::LeaseReleased { by: Who::Agent(by), .. } => {
             [own_node(judged), released_last(judged, by)].into_iter().flatten().collect()
         }

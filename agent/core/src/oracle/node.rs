@@ -10,7 +10,7 @@ pub(super) fn judge(judged: &Judged<'_>) -> Vec<Violation> {
             [others_cordon(judged), ready_for_service(judged)].into_iter().flatten().collect()
         }
         What::Evicted { by: Who::Agent(_), .. } => evicted(judged),
-        What::Reported { phase: Phase::Refused } => refused(judged).into_iter().collect(),
+        What::Reported { phase: Phase::Refused, .. } => refused(judged).into_iter().collect(),
         What::CurrentWritten { version } => current(judged, *version).into_iter().collect(),
         _ => Vec::new(),
     }

@@ -7,159 +7,18 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::job::{LeaseName, Verb};
-use crate::report::Phase;
-use crate::version::{PackageVersion, Version};
+use crate::version::PackageVersion;
 
 mod coordination;
 mod ends;
+mod event;
 mod fleet;
 mod host;
 mod node;
 
 pub use ends::{End, ends};
+pub use event::{Event, FLEET, What, Who};
 use fleet::Fleet;
-
-/// One thing that happened.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Event {
-    /// Milliseconds since the history began; never decreases within a history.
-    pub at: u64,
-    /// The node it happened to.
-    pub node: String,
-    /// What happened.
-    pub what: What,
-}
-
-impl fmt::Display for Event {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:>10} ms  {}: {:?}", self.at, self.node, self.what)
-    }
-}
-
-/// Who did something.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Who {
-    /// The agent of this node.
-    Agent(String),
-    /// A person, or any other program.
-    Person,
-}
-
-/// What can be seen from outside. Only changes are events: a write that changed nothing is none.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum What {
-    /// The Node object came to be.
-    Joined {
-        /// Whether it carries the control-plane role.
-        control_plane: bool,
-    },
-    /// The Node object was deleted.
-    Deleted,
-    /// People set, changed or removed the target.
-    TargetSet(Option<Version>),
-    /// People asked for another try, or for checks to be passed over.
-    Asked,
-    /// The kubelet (or the node controller in its place) said whether the node is Ready, at which version.
-    Ready {
-        /// Whether the condition is True.
-        ready: bool,
-        /// The version the kubelet reports.
-        kubelet: Version,
-    },
-    /// The API server of this node began to run this version.
-    ApiServer {
-        /// The version of the running image.
-        version: Version,
-    },
-    /// The node became unschedulable.
-    Cordoned {
-        /// By whom.
-        by: Who,
-    },
-    /// The node became schedulable.
-    Uncordoned {
-        /// By whom.
-        by: Who,
-    },
-    /// The agent of this node put its name into a Lease that did not hold it.
-    LeaseTaken {
-        /// Which.
-        lease: LeaseName,
-    },
-    /// This node's name was taken out of a Lease.
-    LeaseReleased {
-        /// Which.
-        lease: LeaseName,
-        /// By whom.
-        by: Who,
-    },
-    /// The mark that says a holder is degraded was set or cleared.
-    LeaseMarked {
-        /// Which.
-        lease: LeaseName,
-        /// Whether it stands now.
-        degraded: bool,
-    },
-    /// A pod that a drain has to move was bound to this node.
-    PodBound {
-        /// Its UID.
-        pod: String,
-    },
-    /// Such a pod is gone from this node.
-    PodGone {
-        /// Its UID.
-        pod: String,
-    },
-    /// A pod of this node was evicted.
-    Evicted {
-        /// Its UID.
-        pod: String,
-        /// By whom.
-        by: Who,
-    },
-    /// A tool of ours began to run on this host.
-    ToolStarted {
-        /// [`crate::act::Tool::word`].
-        tool: &'static str,
-        /// kubeadm's verb and target.
-        kubeadm: Option<(Verb, Version)>,
-    },
-    /// It ended, or died with its host.
-    ToolEnded {
-        /// [`crate::act::Tool::word`].
-        tool: &'static str,
-        /// Whether it exited with 0.
-        ok: bool,
-    },
-    /// dpkg's database came to name another version.
-    PackageInstalled {
-        /// `kubelet`.
-        package: String,
-        /// The version.
-        version: PackageVersion,
-        /// By whom.
-        by: Who,
-    },
-    /// kubelet began to run anew: restarted by somebody, or with its host.
-    KubeletRestarted,
-    /// The agent wrote another phase.
-    Reported {
-        /// The phase.
-        phase: Phase,
-    },
-    /// The agent wrote another `current`.
-    CurrentWritten {
-        /// The version it says it has verified.
-        version: Version,
-    },
-    /// The agent's process began.
-    AgentStarted,
-    /// The agent's process ended, whatever ended it.
-    AgentDied,
-    /// The host came up after its power was cut or it was rebooted; whatever ran on it is gone.
-    Booted,
-}
 
 /// What the checker must know that a history does not say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Event, Installed, What, Who};
+use super::{Event, FLEET, Installed, What, Who};
 use crate::job::{LeaseName, Verb};
 use crate::report::Phase;
 use crate::version::Version;
@@ -131,11 +131,14 @@ impl<'a> Fleet<'a> {
 
     /// Takes one event in.
     pub(super) fn take(&mut self, index: usize, event: &Event) {
+        if event.node == FLEET {
+            return;
+        }
         self.take_lease(index, event);
         self.take_apply(index, event);
         let node = self.nodes.entry(event.node.clone()).or_default();
         match &event.what {
-            What::Joined { control_plane } => {
+            What::Joined { control_plane, .. } => {
                 node.control_plane = *control_plane;
                 // Whoever deletes a Node and lets it come back has put it back into service.
                 if node.deleted.take().is_some() {
@@ -152,14 +155,16 @@ impl<'a> Fleet<'a> {
                 node.ready_before = node.ready;
                 node.ready = Some(Since { is: (*ready, *kubelet), by: index });
             }
-            What::ApiServer { version } => node.api_server = Some(Since { is: *version, by: index }),
+            What::StaticPod { component: "kube-apiserver", version: Some(version) } => {
+                node.api_server = Some(Since { is: *version, by: index });
+            }
             What::PodBound { pod } => {
                 node.pods.insert(pod.clone(), index);
             }
             What::PodGone { pod } => {
                 node.pods.remove(pod);
             }
-            What::Reported { phase } => node.phase = Some(Since { is: *phase, by: index }),
+            What::Reported { phase, .. } => node.phase = Some(Since { is: *phase, by: index }),
             What::CurrentWritten { version } => node.current = Some(*version),
             What::TargetSet(target) => take_target(node, index, *target),
             What::Cordoned { .. } | What::Uncordoned { .. } => take_cordon(node, index, &event.what),
@@ -168,7 +173,17 @@ impl<'a> Fleet<'a> {
             | What::PackageInstalled { .. }
             | What::KubeletRestarted
             | What::Booted => take_host(node, index, &event.what),
-            What::Asked
+            What::StaticPod { .. }
+            | What::Ignored(_)
+            | What::EtcdMember { .. }
+            | What::KubeadmConfig { .. }
+            | What::PolicySet { .. }
+            | What::EvictionRefused { .. }
+            | What::DaemonPod { .. }
+            | What::KubeletFiles { .. }
+            | What::Requested { .. }
+            | What::WentWrong { .. }
+            | What::Asked
             | What::Evicted { .. }
             | What::LeaseTaken { .. }
             | What::LeaseReleased { .. }
@@ -190,7 +205,7 @@ impl<'a> Fleet<'a> {
     fn take_lease(&mut self, index: usize, event: &Event) {
         let node = self.nodes.entry(event.node.clone()).or_default();
         match &event.what {
-            What::LeaseTaken { lease } => {
+            What::LeaseTaken { lease, .. } => {
                 let held = Held { node: event.node.clone(), by: index, degraded: false };
                 self.leases.insert(*lease, held);
                 take_tenure(node, index, *lease);

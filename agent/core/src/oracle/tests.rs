@@ -1,4 +1,7 @@
 use super::*;
+use crate::job::{LeaseName, Reason, Verb};
+use crate::report::Phase;
+use crate::version::Version;
 
 const OLD: Version = Version::new(1, 36, 2);
 const NEW: Version = Version::new(1, 36, 3);
@@ -20,8 +23,16 @@ fn ended(tool: &'static str) -> What {
     What::ToolEnded { tool, ok: true }
 }
 
+fn api_server(version: Version) -> What {
+    What::StaticPod { component: "kube-apiserver", version: Some(version) }
+}
+
+fn taken(node: &str, lease: LeaseName) -> What {
+    What::LeaseTaken { lease, uid: format!("{node}-uid"), turn: "turn".to_owned() }
+}
+
 fn reported(phase: Phase) -> What {
-    What::Reported { phase }
+    What::Reported { phase, reason: Reason::Progressing }
 }
 
 /// A history, with a long minute between any two events so that everything could be noticed.
@@ -33,7 +44,7 @@ impl Story {
     fn begin() -> Self {
         let mut story = Self(Vec::new());
         for (node, control_plane) in [("cp", true), ("w1", false), ("w2", false)] {
-            story.add(node, What::Joined { control_plane });
+            story.add(node, What::Joined { control_plane, uid: format!("{node}-uid") });
             story.add(node, What::Ready { ready: true, kubelet: OLD });
             for name in ["kubeadm", "kubelet"] {
                 story.add(node, package(name, OLD, Who::Person));
@@ -41,7 +52,7 @@ impl Story {
             story.add(node, What::PodBound { pod: format!("{node}-pod") });
             story.add(node, What::CurrentWritten { version: OLD });
         }
-        story.add("cp", What::ApiServer { version: OLD });
+        story.add("cp", api_server(OLD));
         story
     }
 
@@ -87,7 +98,7 @@ fn lease(node: &str) -> LeaseName {
 fn clearing(node: &str) -> Vec<What> {
     vec![
         What::TargetSet(Some(NEW)),
-        What::LeaseTaken { lease: lease(node) },
+        taken(node, lease(node)),
         What::Cordoned { by: agent(node) },
         What::Evicted { pod: format!("{node}-pod"), by: agent(node) },
         What::PodGone { pod: format!("{node}-pod") },
@@ -109,7 +120,7 @@ fn changing(node: &str) -> Vec<What> {
         What::Ready { ready: true, kubelet: NEW },
     ];
     if node == "cp" {
-        events.insert(4, What::ApiServer { version: NEW });
+        events.insert(4, api_server(NEW));
     }
     events
 }
@@ -158,7 +169,7 @@ fn a_whole_fleet_one_after_the_other_keeps_every_rule_and_is_done() {
 #[test]
 fn a_violation_names_its_rule_its_node_its_time_and_its_events() {
     let mut story = after_the_control_plane();
-    story.all("w1", clearing("w1")).add("w2", What::LeaseTaken { lease: LeaseName::Slot(0) });
+    story.all("w1", clearing("w1")).add("w2", taken("w2", LeaseName::Slot(0)));
     let violation = check(&story.0, &Expectations::default()).remove(0);
     assert_eq!((violation.rule.number(), violation.node.as_str()), (12, "w2"));
     assert_eq!(violation.at, story.0.last().unwrap().at);
@@ -170,7 +181,7 @@ fn a_violation_names_its_rule_its_node_its_time_and_its_events() {
 fn more_nodes_out_of_service_than_slots_break_rule_1() {
     let mut story = after_the_control_plane();
     story.all("w1", clearing("w1"));
-    story.add("w2", What::LeaseTaken { lease: LeaseName::Slot(1) }).keeps();
+    story.add("w2", taken("w2", LeaseName::Slot(1))).keeps();
     story.add("w2", What::Cordoned { by: agent("w2") }).breaks(Rule::Budget);
 }
 
@@ -217,8 +228,8 @@ fn a_verb_that_does_not_fit_or_changes_breaks_rule_3() {
 #[test]
 fn a_second_control_plane_node_that_applies_breaks_rule_3() {
     let mut story = after_the_control_plane();
-    story.add("cp2", What::Joined { control_plane: true });
-    story.add("cp2", What::LeaseTaken { lease: LeaseName::ControlPlane });
+    story.add("cp2", What::Joined { control_plane: true, uid: "cp2-uid".to_owned() });
+    story.add("cp2", taken("cp2", LeaseName::ControlPlane));
     story.add("cp2", What::Cordoned { by: agent("cp2") });
     let run = |verb| What::ToolStarted { tool: "kubeadm-upgrade", kubeadm: Some((verb, NEW)) };
     story.clone().add("cp2", run(Verb::NodeControlPlane)).keeps();
@@ -255,7 +266,7 @@ fn a_refusal_out_of_service_breaks_rule_6() {
 #[test]
 fn an_eviction_from_a_node_in_service_breaks_rule_7() {
     let mut story = after_the_control_plane();
-    story.add("w1", What::LeaseTaken { lease: LeaseName::Slot(0) });
+    story.add("w1", taken("w1", LeaseName::Slot(0)));
     story.add("w1", What::Evicted { pod: "w1-pod".to_owned(), by: agent("w1") }).breaks(Rule::Drain);
 }
 
@@ -285,7 +296,7 @@ fn a_node_back_in_service_that_is_not_ready_at_a_chosen_version_breaks_rule_9() 
 #[test]
 fn a_kubelet_restarted_just_before_the_uncordon_breaks_rule_9_unless_somebody_else_did_it() {
     let uncordoned = |what: &What| matches!(what, What::Uncordoned { .. });
-    let verifying = What::Reported { phase: Phase::Verifying };
+    let verifying = reported(Phase::Verifying);
     let again = [verifying, What::KubeletRestarted, What::Uncordoned { by: agent("w1") }];
     let just_before = |mut story: Story| {
         let uncordon = story.0.iter().rposition(|event| uncordoned(&event.what)).unwrap();
@@ -331,7 +342,7 @@ fn taking_back_somebody_elses_cordon_breaks_rule_11() {
 #[test]
 fn a_lease_is_taken_over_only_from_a_node_that_is_long_gone() {
     let mut story = after_the_control_plane();
-    let take = What::LeaseTaken { lease: LeaseName::Slot(0) };
+    let take = taken("w2", LeaseName::Slot(0));
     story.add("w1", take.clone()).add("w1", What::Deleted);
     story.clone().add("w2", take.clone()).breaks(Rule::LeaseStolen);
     story.all("w2", vec![What::Asked; 7]).add("w2", take).keeps();
