@@ -8,6 +8,7 @@
 //! - [`job`]: the memory, which holds only what cannot be seen again.
 //! - [`seen`]: what was observed; [`act`]: what can be done.
 //! - [`decide`]: the rules that bring them together; [`agent`]: inputs to outputs around them.
+//! - [`judge`]: pure questions about what was observed, asked by preflight, the turn and the simulator alike.
 //! - [`preflight`], [`slots`], [`cordon`], [`drain`], [`verify`], [`policy`], [`enrol`]: rules of their own.
 //! - [`text`]: what others had a hand in, made fit to be told.
 //! - [`oracle`]: the oracle, which judges histories and knows nothing of all this.
@@ -22,6 +23,7 @@ pub mod enrol;
 mod fuzz;
 pub mod image;
 pub mod job;
+pub mod judge;
 pub mod oracle;
 pub mod policy;
 pub mod preflight;

@@ -1,0 +1,6 @@
+//! Pure questions about what was observed, each asked in one place: preflight, the turn, verification and the
+//! simulator call the same functions. Adapters observe and write; nothing here reads, waits or remembers.
+//!
+//! - [`lease`]: what becomes of a Lease that was read, for somebody who wants it.
+
+pub mod lease;

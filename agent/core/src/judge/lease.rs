@@ -1,0 +1,246 @@
+//! The Lease as a lock: what is to be written over what was read, by whom. Whoever carries it out writes with the
+//! resourceVersion that was read, so a decision holds only for the Lease it was made from.
+//!
+//! Times are for people to see: nothing here asks how old a Lease is, and none is taken for being late.
+
+use crate::job::Holder;
+use crate::policy::PROTOCOL;
+use crate::seen::LeaseSeen;
+use crate::text;
+use crate::time::Mono;
+
+/// How often a lost race is read and judged anew before the act is given up for now.
+pub const TRIES: u32 = 3;
+
+/// A Lease as far as agents care, as it was read or as it is to be written.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct LeaseState {
+    /// `holderIdentity`, if one is set; an empty one counts as none.
+    pub holder: Option<String>,
+    /// Its mark: why its holder is degraded, if it is.
+    pub degraded: Option<String>,
+    /// The protocol of whoever wrote it last, as it stands there.
+    pub protocol: Option<String>,
+}
+
+/// What somebody wants of a Lease.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wish {
+    /// Make it ours if it is free.
+    Claim,
+    /// Prove that it is ours.
+    Renew {
+        /// Becomes its mark; none clears it.
+        degraded: Option<String>,
+    },
+    /// Give it back if it is ours.
+    Release,
+}
+
+/// Whose a Lease is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Standing {
+    /// Ours.
+    Ours,
+    /// Nobody's, or it is absent.
+    Free,
+    /// Theirs: the name that stands in it.
+    Other(String),
+}
+
+impl Standing {
+    /// The fact it makes for `me`, as of the answer to a write at `at`.
+    pub fn seen(self, me: &Holder, at: Mono) -> LeaseSeen {
+        match self {
+            Self::Ours => LeaseSeen::Held { at, job: me.job.clone() },
+            Self::Free => LeaseSeen::Free,
+            Self::Other(name) => LeaseSeen::Other(name),
+        }
+    }
+}
+
+/// What follows from a Lease as it was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LeaseDecision {
+    /// Nothing is to be written; it is never ours then, because what is ours is written to prove it.
+    Stands(Standing),
+    /// Write this over what was read, or create it where it was absent.
+    Write(LeaseState),
+    /// It must not be touched, for this reason.
+    Barred(String),
+}
+
+/// Whose a Lease is, as it was read or as the answer to a write shows it; none where it is absent.
+pub fn standing(lease: Option<&LeaseState>, me: &Holder) -> Standing {
+    match lease.and_then(|lease| lease.holder.as_ref()) {
+        None => Standing::Free,
+        Some(name) if *name == me.to_string() => Standing::Ours,
+        Some(name) => Standing::Other(name.clone()),
+    }
+}
+
+/// Decides what becomes of a Lease that was read (none: it is absent) for `me`, who has this wish.
+///
+/// A Lease of somebody else is left alone whatever the wish. One that is ours already is renewed by a claim, with its
+/// mark: the claim may be that of an agent that was restarted.
+pub fn judge(read: Option<&LeaseState>, me: &Holder, wish: &Wish) -> LeaseDecision {
+    match (wish, standing(read, me)) {
+        (Wish::Claim, Standing::Free) => match read.and_then(speaks_newer) {
+            Some(why) => LeaseDecision::Barred(why),
+            None => LeaseDecision::Write(held(me, None)),
+        },
+        (Wish::Claim, Standing::Ours) => {
+            LeaseDecision::Write(held(me, read.and_then(|lease| lease.degraded.as_deref())))
+        }
+        (Wish::Renew { degraded }, Standing::Ours) => LeaseDecision::Write(held(me, degraded.as_deref())),
+        (Wish::Release, Standing::Ours) => LeaseDecision::Write(written(None, None)),
+        (_, stands @ (Standing::Free | Standing::Other(_))) => LeaseDecision::Stands(stands),
+    }
+}
+
+fn held(me: &Holder, mark: Option<&str>) -> LeaseState {
+    written(Some(me.to_string()), mark)
+}
+
+fn written(holder: Option<String>, mark: Option<&str>) -> LeaseState {
+    LeaseState {
+        holder,
+        degraded: mark.map(|mark| text::shortened(mark, text::NOTE)),
+        protocol: Some(PROTOCOL.to_string()),
+    }
+}
+
+/// An older agent does not know what a newer protocol means by a free Lease.
+fn speaks_newer(lease: &LeaseState) -> Option<String> {
+    let text = lease.protocol.as_ref()?;
+    match text.parse::<u32>() {
+        Ok(protocol) if protocol <= PROTOCOL => None,
+        _ => Some(format!(
+            "it was last written under protocol {text}, this agent speaks {PROTOCOL}: upgrade this agent"
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::job::JobId;
+
+    fn holder(node: &str) -> Holder {
+        Holder { node: node.into(), uid: format!("uid-{node}"), job: JobId("j".into()) }
+    }
+
+    fn lease(node: Option<&str>, mark: Option<&str>) -> LeaseState {
+        LeaseState {
+            holder: node.map(|node| holder(node).to_string()),
+            degraded: mark.map(str::to_owned),
+            protocol: Some(PROTOCOL.to_string()),
+        }
+    }
+
+    fn decided(read: Option<&LeaseState>, wish: &Wish) -> LeaseDecision {
+        judge(read, &holder("n1"), wish)
+    }
+
+    fn renew(mark: Option<&str>) -> Wish {
+        Wish::Renew { degraded: mark.map(str::to_owned) }
+    }
+
+    #[test]
+    fn a_lease_is_claimed_when_it_is_absent_or_free_and_starts_without_a_mark() {
+        for read in [None, Some(lease(None, None)), Some(lease(None, Some("left behind")))] {
+            let decision = decided(read.as_ref(), &Wish::Claim);
+            assert_eq!(decision, LeaseDecision::Write(lease(Some("n1"), None)), "{read:?}");
+        }
+    }
+
+    #[test]
+    fn a_claim_of_our_own_lease_keeps_its_mark() {
+        let own = lease(Some("n1"), Some("disk"));
+        assert_eq!(decided(Some(&own), &Wish::Claim), LeaseDecision::Write(own));
+    }
+
+    #[test]
+    fn a_renewal_writes_the_mark_or_clears_it() {
+        for before in [None, Some("old")] {
+            for after in [None, Some("new")] {
+                let decision = decided(Some(&lease(Some("n1"), before)), &renew(after));
+                assert_eq!(decision, LeaseDecision::Write(lease(Some("n1"), after)));
+            }
+        }
+    }
+
+    #[test]
+    fn a_release_frees_our_lease_and_clears_its_mark() {
+        let decision = decided(Some(&lease(Some("n1"), Some("disk"))), &Wish::Release);
+        assert_eq!(decision, LeaseDecision::Write(lease(None, None)));
+    }
+
+    #[test]
+    fn a_free_or_absent_lease_is_neither_renewed_nor_released() {
+        for wish in [renew(None), renew(Some("disk")), Wish::Release] {
+            for read in [None, Some(lease(None, Some("disk")))] {
+                let decision = decided(read.as_ref(), &wish);
+                assert_eq!(decision, LeaseDecision::Stands(Standing::Free), "{wish:?} {read:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn somebody_elses_lease_is_left_alone_whatever_is_wanted() {
+        let theirs = lease(Some("n2"), Some("disk"));
+        let stands = LeaseDecision::Stands(Standing::Other(holder("n2").to_string()));
+        for wish in [Wish::Claim, renew(None), renew(Some("disk")), Wish::Release] {
+            assert_eq!(decided(Some(&theirs), &wish), stands, "{wish:?}");
+        }
+    }
+
+    #[test]
+    fn another_job_of_the_same_node_is_somebody_else() {
+        let before = LeaseState { holder: Some(holder("n1").to_string()), ..LeaseState::default() };
+        let now = Holder { job: JobId("k".into()), ..holder("n1") };
+        assert!(matches!(standing(Some(&before), &now), Standing::Other(_)));
+        assert!(matches!(judge(Some(&before), &now, &Wish::Claim), LeaseDecision::Stands(_)));
+    }
+
+    #[test]
+    fn a_free_lease_of_a_newer_or_unknown_protocol_is_not_claimed() {
+        for protocol in [(PROTOCOL + 1).to_string(), "x".to_owned(), String::new(), "-1".to_owned()] {
+            let free = LeaseState { protocol: Some(protocol.clone()), ..LeaseState::default() };
+            let LeaseDecision::Barred(why) = decided(Some(&free), &Wish::Claim) else {
+                panic!("not barred: {protocol:?}")
+            };
+            assert!(why.contains(&format!("under protocol {protocol}, this agent")), "{why}");
+        }
+        let silent = LeaseState::default();
+        assert!(matches!(decided(Some(&silent), &Wish::Claim), LeaseDecision::Write(_)));
+    }
+
+    #[test]
+    fn what_is_ours_is_renewed_and_released_whatever_protocol_stands_in_it() {
+        let own = LeaseState { protocol: Some("9".into()), ..lease(Some("n1"), None) };
+        for wish in [Wish::Claim, renew(None), Wish::Release] {
+            assert!(matches!(decided(Some(&own), &wish), LeaseDecision::Write(_)), "{wish:?}");
+        }
+    }
+
+    #[test]
+    fn a_mark_is_shortened_to_what_the_admission_policy_takes() {
+        let decision = decided(Some(&lease(Some("n1"), None)), &renew(Some(&"x".repeat(5000))));
+        let LeaseDecision::Write(LeaseState { degraded: Some(mark), .. }) = decision else {
+            panic!("no mark: {decision:?}")
+        };
+        assert_eq!(mark.len(), text::NOTE);
+    }
+
+    #[test]
+    fn the_answer_to_a_write_is_told_with_its_moment_only_where_it_is_ours() {
+        let me = holder("n1");
+        let told = |read: Option<LeaseState>| standing(read.as_ref(), &me).seen(&me, Mono(7));
+        assert_eq!(told(None), LeaseSeen::Free);
+        let ours = LeaseSeen::Held { at: Mono(7), job: me.job.clone() };
+        assert_eq!(told(Some(lease(Some("n1"), None))), ours);
+        let theirs = LeaseSeen::Other(holder("n2").to_string());
+        assert_eq!(told(Some(lease(Some("n2"), None))), theirs);
+    }
+}
