@@ -13,6 +13,8 @@ pub struct Policy {
     pub protocol: u32,
 }
 
+/// The name of the ConfigMap it is in.
+pub const CONFIG_MAP: &str = "policy";
 /// The protocol this agent speaks.
 pub const PROTOCOL: u32 = 1;
 
@@ -26,7 +28,7 @@ impl Policy {
     /// Reads the `data` of the ConfigMap `policy`.
     ///
     /// # Errors
-    /// The key and what is wrong with its value; unknown keys are errors too. The caller keeps the last good one.
+    /// The key and what is wrong with its value; unknown keys are errors too.
     pub fn read(data: &BTreeMap<String, String>) -> Result<Self, String> {
         let mut policy = Self::default();
         for (key, text) in data {
@@ -62,6 +64,27 @@ impl Policy {
     }
 }
 
+/// The policy in force, and what is wrong with the one that stands in the cluster, if something is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PolicyRead {
+    /// What holds now: the ConfigMap's, or the last one that could be read.
+    pub policy: Policy,
+    /// Why the ConfigMap's does not hold.
+    pub invalid: Option<String>,
+}
+
+/// What holds after a read of the ConfigMap: an absent one means the defaults, an invalid one leaves the last good one
+/// in force.
+pub fn in_force(last: &Policy, data: Option<&BTreeMap<String, String>>) -> PolicyRead {
+    match data.map_or_else(|| Ok(Policy::default()), Policy::read) {
+        Ok(policy) => PolicyRead { policy, invalid: None },
+        Err(why) => PolicyRead {
+            policy: last.clone(),
+            invalid: Some(format!("ConfigMap {CONFIG_MAP} is not used, the last good policy stays: {why}")),
+        },
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -82,5 +105,24 @@ mod tests {
         assert!(Policy::default().forbids_claims().is_none());
         assert!(Policy { protocol: PROTOCOL + 1, ..Policy::default() }.forbids_claims().is_some());
         assert!(Policy { paused: true, ..Policy::default() }.forbids_claims().is_some());
+    }
+    #[test]
+    fn an_absent_policy_means_the_defaults_whatever_held_before() {
+        let last = Policy { paused: true, ..Policy::default() };
+        for absent in [None, Some(&data(&[]))] {
+            assert_eq!(in_force(&last, absent), PolicyRead { policy: Policy::default(), invalid: None });
+        }
+    }
+
+    #[test]
+    fn a_policy_that_can_be_read_holds_and_one_that_cannot_leaves_the_last_good_one() {
+        let last = Policy { min_ready_seconds: 7, ..Policy::default() };
+        let good = in_force(&last, Some(&data(&[("paused", "true")])));
+        assert_eq!(good, PolicyRead { policy: Policy { paused: true, ..Policy::default() }, invalid: None });
+        let PolicyRead { policy, invalid } =
+            in_force(&last, Some(&data(&[("paused", "true"), ("minReadySeconds", "soon")])));
+        assert_eq!(policy, last);
+        let why = invalid.unwrap();
+        assert!(why.starts_with("ConfigMap policy is not used") && why.contains("minReadySeconds"), "{why}");
     }
 }

@@ -3,21 +3,9 @@
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Api;
 use upgrade_core::act::Fault;
-use upgrade_core::policy::Policy;
+use upgrade_core::policy::{CONFIG_MAP, PolicyRead, in_force};
 
 use super::{Cluster, lock};
-
-/// The ConfigMap's name.
-const NAME: &str = "policy";
-
-/// The policy in force, and what is wrong with the one that stands in the cluster, if something is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PolicyRead {
-    /// What holds now: the ConfigMap's, or the last one that could be read.
-    pub policy: Policy,
-    /// Why the ConfigMap's does not hold.
-    pub invalid: Option<String>,
-}
 
 impl Cluster {
     /// Reads the policy. An absent ConfigMap means the defaults; an invalid one leaves the last good one in force.
@@ -26,25 +14,18 @@ impl Cluster {
     /// When it cannot be read; the last good one stays in force.
     pub async fn read_policy(&self) -> Result<PolicyRead, Fault> {
         let namespace = self.inner.settings.namespace.clone();
-        let doing = format!("reading ConfigMap {namespace}/{NAME}");
+        let doing = format!("reading ConfigMap {namespace}/{CONFIG_MAP}");
         let map = self
             .inner
             .shared
             .call(&doing, |client| async move {
-                Api::<ConfigMap>::namespaced(client, &namespace).get_opt(NAME).await
+                Api::<ConfigMap>::namespaced(client, &namespace).get_opt(CONFIG_MAP).await
             })
             .await?;
-        let data = map.and_then(|map| map.data).unwrap_or_default();
         let mut last = lock(&self.inner.policy);
-        Ok(match Policy::read(&data) {
-            Ok(policy) => {
-                last.clone_from(&policy);
-                PolicyRead { policy, invalid: None }
-            }
-            Err(why) => PolicyRead {
-                policy: last.clone(),
-                invalid: Some(format!("ConfigMap {NAME} is not used, the last good policy stays: {why}")),
-            },
-        })
+        let read = in_force(&last, map.and_then(|map| map.data).as_ref());
+        // The last good one itself where this one is not.
+        last.clone_from(&read.policy);
+        Ok(read)
     }
 }
