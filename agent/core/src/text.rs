@@ -46,6 +46,14 @@ pub fn some_of(count: usize, between: &str, texts: &[String]) -> String {
     }
 }
 
+/// The last `count` lines that are not blank, trimmed.
+pub fn last_lines(text: &str, count: usize) -> Vec<&str> {
+    let mut lines: Vec<&str> =
+        text.lines().rev().map(str::trim).filter(|line| !line.is_empty()).take(count).collect();
+    lines.reverse();
+    lines
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -63,6 +71,12 @@ mod tests {
     #[test]
     fn nothing_in_a_text_steers_a_terminal() {
         assert_eq!(shortened("a\u{1b}[2Jb\r\u{9b}c\nd", 64), "a [2Jb  c\nd");
+    }
+
+    #[test]
+    fn the_last_lines_are_those_that_say_something() {
+        assert_eq!(last_lines("a\n b \n\n c\n  \n", 2), ["b", "c"]);
+        assert!(last_lines(" \n", 2).is_empty());
     }
 
     proptest! {

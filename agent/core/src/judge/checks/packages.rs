@@ -1,0 +1,148 @@
+//! Whether there are packages to install, and what apt makes of them.
+
+use std::collections::BTreeMap;
+
+use super::Output;
+use crate::job::Packages;
+use crate::preflight::Outcome;
+use crate::seen::PackageSeen;
+use crate::version::{PackageVersion, Version};
+
+/// What an upgrade may change; the last two come with the first.
+const EXPECTED: [&str; 5] = ["kubeadm", "kubelet", "kubectl", "cri-tools", "kubernetes-cni"];
+
+/// Signs that fetching will not go right until a person changes something.
+const LASTING: [&str; 9] = [
+    "NO_PUBKEY",
+    "EXPKEYSIG",
+    "REVKEYSIG",
+    "is not signed",
+    "does not have a Release file",
+    "Malformed entry",
+    "Type '",
+    "Unable to locate package",
+    "was not found",
+];
+
+/// What is installed, from dpkg's database.
+///
+/// # Errors
+/// The outcome of the check where kubeadm or kubelet is not installed as a package.
+pub fn installed(packages: &BTreeMap<String, PackageSeen>) -> Result<Packages, Outcome> {
+    let version = |name: &str| packages.get(name).map(|package| package.version.clone());
+    match (version("kubeadm"), version("kubelet")) {
+        (Some(kubeadm), Some(kubelet)) => Ok(Packages { kubeadm, kubelet, kubectl: version("kubectl") }),
+        _ => Err(Outcome::Failed(
+            "kubeadm and kubelet are not both installed as packages on this host".to_owned(),
+        )),
+    }
+}
+
+/// The outcome where none of the configured apt source files, whose paths these are, exists.
+pub fn no_sources(looked: &[String]) -> Outcome {
+    Outcome::Failed(format!(
+        "none of the apt source files exists that are configured to carry the Kubernetes packages: {}",
+        looked.join(", ")
+    ))
+}
+
+/// What fetching lists or packages came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fetch {
+    /// All of it is here.
+    Fetched,
+    /// For people: it stays so until somebody changes something.
+    Finding(Outcome),
+    /// The repository is away or busy: a fault, and tried again.
+    Fault(String),
+}
+
+/// Judges what apt-get said; `doing` completes the sentence "could not …".
+pub fn fetch(output: &Output, doing: &str) -> Fetch {
+    // apt before 2.1 only warns about lists it could not fetch.
+    let partly =
+        ["Failed to fetch", "Some index files failed"].iter().any(|sign| output.stderr.contains(sign));
+    if output.succeeded() && !partly {
+        return Fetch::Fetched;
+    }
+    let text = format!("could not {doing}: {}", output.last_words());
+    if output.stderr.contains("enough free space") || LASTING.iter().any(|sign| output.stderr.contains(sign))
+    {
+        Fetch::Finding(Outcome::Failed(text))
+    } else {
+        Fetch::Fault(text)
+    }
+}
+
+/// From a target to exact package versions: the newest revision of each package, never built from the target; kubectl
+/// only where it is installed. `listed` are the versions the repository has of each package, newest first.
+///
+/// # Errors
+/// The outcome of the check where the repository lacks something.
+pub fn resolve(
+    listed: &BTreeMap<String, Vec<PackageVersion>>,
+    target: Version,
+    kubectl: bool,
+) -> Result<Packages, Outcome> {
+    let newest = |package: &str| {
+        let all = listed.get(package).map(Vec::as_slice).unwrap_or_default();
+        all.iter().find(|version| version.kubernetes() == Some(target)).cloned().ok_or_else(|| {
+            Outcome::Failed(match all.first() {
+                Some(newest) => format!(
+                    "the repository does not have {package} {target}; newest there is {newest}. A repository serves \
+                     one minor version: its source must name that of the target"
+                ),
+                None => format!("the repository does not have {package} at all"),
+            })
+        })
+    };
+    Ok(Packages {
+        kubeadm: newest("kubeadm")?,
+        kubelet: newest("kubelet")?,
+        kubectl: kubectl.then(|| newest("kubectl")).transpose()?,
+    })
+}
+
+/// The packages are here; `way_back` says whether the installed ones are too. That they are gone from the repository
+/// is no fault: there is no way back then, and nothing else is wrong.
+pub fn downloaded(to: &Packages, way_back: bool) -> Outcome {
+    let note =
+        if way_back { "" } else { "; the installed ones are not there any more, so there is no way back" };
+    Outcome::Passed(format!("kubelet {} is downloaded{note}", to.kubelet))
+}
+
+/// What apt said it would do.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Simulation {
+    /// Packages that would be installed or change, with their new version.
+    pub installs: Vec<(String, String)>,
+    /// Packages that would go.
+    pub removals: Vec<String>,
+    /// Its last words where it failed.
+    pub failed: Option<String>,
+}
+
+/// apt changes our packages alone and removes nothing.
+pub fn simulation(step: &Simulation) -> Outcome {
+    let Simulation { installs, removals, failed } = step;
+    if !removals.is_empty() {
+        return Outcome::Failed(format!("apt would remove {}", removals.join(", ")));
+    }
+    let others: Vec<_> =
+        installs.iter().map(|(name, _)| name.as_str()).filter(|name| !EXPECTED.contains(name)).collect();
+    if !others.is_empty() {
+        return Outcome::Failed(format!(
+            "apt would also change {}; change them beforehand",
+            others.join(", ")
+        ));
+    }
+    match failed {
+        None => {
+            Outcome::Passed("apt would change the Kubernetes packages alone and remove nothing".to_owned())
+        }
+        Some(words) => Outcome::Failed(format!("apt cannot install the packages: {words}")),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,119 @@
+use super::*;
+
+fn output(status: i32, stderr: &str) -> Output {
+    Output { status, stderr: stderr.to_owned(), ..Output::default() }
+}
+
+fn version(text: &str) -> PackageVersion {
+    text.parse().unwrap()
+}
+
+fn package(text: &str) -> PackageSeen {
+    PackageSeen { version: version(text), configured: true, held: true }
+}
+
+/// Two revisions of kubeadm 1.36.3.
+fn listed() -> BTreeMap<String, Vec<PackageVersion>> {
+    let versions = |all: &[&str]| all.iter().map(|text| version(text)).collect();
+    BTreeMap::from([
+        ("kubeadm".to_owned(), versions(&["1.36.3-1.2", "1.36.3-1.1", "1.36.2-1.1"])),
+        ("kubelet".to_owned(), versions(&["1.36.3-1.1", "1.36.2-1.1"])),
+    ])
+}
+
+fn lacks(target: &str, kubectl: bool) -> String {
+    match resolve(&listed(), target.parse().unwrap(), kubectl) {
+        Err(Outcome::Failed(why)) => why,
+        other => panic!("not lacking: {other:?}"),
+    }
+}
+
+#[test]
+fn kubeadm_and_kubelet_have_to_be_packages_and_kubectl_need_not() {
+    let mut packages = BTreeMap::new();
+    for name in ["kubectl", "kubelet"] {
+        packages.insert(name.to_owned(), package("1.36.2-1.1"));
+        assert!(matches!(installed(&packages), Err(Outcome::Failed(text)) if text.contains("not both")));
+    }
+    packages.insert("kubeadm".to_owned(), package("1.36.2-1.1"));
+    assert_eq!(installed(&packages).unwrap().kubectl, Some(version("1.36.2-1.1")));
+    packages.remove("kubectl");
+    assert_eq!(installed(&packages).unwrap().kubectl, None);
+}
+
+#[test]
+fn sources_that_do_not_exist_are_named() {
+    let Outcome::Failed(text) = no_sources(&["/a".to_owned(), "/b".to_owned()]) else { panic!("passed") };
+    assert!(text.ends_with(": /a, /b"), "{text}");
+}
+
+#[test]
+fn a_repository_that_does_not_answer_is_a_fault_and_one_that_cannot_be_trusted_a_finding() {
+    let away = "E: Failed to fetch http://127.0.0.1:9/InRelease  Could not connect to 127.0.0.1:9 (127.0.0.1). - \
+                connect (111: Connection refused)\nE: Some index files failed to download. They have been ignored, \
+                or old ones used instead.\n";
+    assert!(matches!(fetch(&output(100, away), "x"), Fetch::Fault(_)));
+    assert!(matches!(fetch(&output(0, &away.replace("E:", "W:")), "x"), Fetch::Fault(_)));
+    for lasting in [
+        "E: The repository 'http://127.0.0.1/ ./ Release' is not signed.\n",
+        "E: You don't have enough free space in /var/cache/apt/archives/.\n",
+    ] {
+        let Fetch::Finding(Outcome::Failed(text)) = fetch(&output(100, lasting), "fetch the lists") else {
+            panic!("no finding: {lasting}")
+        };
+        assert!(text.starts_with("could not fetch the lists: E: "), "{text}");
+    }
+    assert_eq!(fetch(&output(0, "W: a warning\n"), "x"), Fetch::Fetched);
+}
+
+#[test]
+fn the_newest_revision_of_each_package_is_taken() {
+    let packages = resolve(&listed(), "1.36.3".parse().unwrap(), false).unwrap();
+    assert_eq!(packages.kubeadm.as_str(), "1.36.3-1.2");
+    assert_eq!(packages.kubelet.as_str(), "1.36.3-1.1");
+    assert_eq!(packages.kubectl, None);
+}
+
+#[test]
+fn what_the_repository_lacks_is_told_with_what_it_has() {
+    let why = lacks("1.37.0", false);
+    assert!(
+        why.starts_with("the repository does not have kubeadm v1.37.0; newest there is 1.36.3-1.2"),
+        "{why}"
+    );
+    assert_eq!(lacks("1.36.3", true), "the repository does not have kubectl at all");
+}
+
+#[test]
+fn a_target_that_is_the_beginning_of_a_version_does_not_match_it() {
+    let listed = ["kubeadm", "kubelet"].map(|name| (name.to_owned(), vec![version("1.36.30-1.1")]));
+    assert!(resolve(&BTreeMap::from(listed), "1.36.3".parse().unwrap(), false).is_err());
+}
+
+#[test]
+fn installed_packages_that_are_gone_leave_no_way_back_and_refuse_nothing() {
+    let to = resolve(&listed(), "1.36.3".parse().unwrap(), false).unwrap();
+    assert_eq!(downloaded(&to, true), Outcome::Passed("kubelet 1.36.3-1.1 is downloaded".to_owned()));
+    assert!(
+        matches!(downloaded(&to, false), Outcome::Passed(text) if text.ends_with("there is no way back"))
+    );
+}
+
+#[test]
+fn apt_may_change_our_packages_alone_and_remove_nothing() {
+    let installs = |name: &str| Simulation {
+        installs: vec![("kubelet".to_owned(), "2".to_owned()), (name.to_owned(), "2".to_owned())],
+        ..Simulation::default()
+    };
+    assert!(matches!(simulation(&installs("kubernetes-cni")), Outcome::Passed(_)));
+    let removes = Simulation { removals: vec!["kubectl".to_owned()], ..Simulation::default() };
+    let failed = Simulation { failed: Some("status text".to_owned()), ..Simulation::default() };
+    for (step, told) in [
+        (installs("containerd"), "also change containerd"),
+        (removes, "remove kubectl"),
+        (failed, "status text"),
+    ] {
+        let Outcome::Failed(text) = simulation(&step) else { panic!("passed: {step:?}") };
+        assert!(text.contains(told), "{text}");
+    }
+}
