@@ -48,7 +48,6 @@ use report::Condition;
 pub use administrator::Administrator;
 pub use error::Error;
 pub use events::EventKind;
-pub use preflight::ClusterPreflight;
 
 /// The namespace of Leases and policy.
 pub const NAMESPACE: &str = "node-upgrade-agent";

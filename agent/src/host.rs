@@ -31,8 +31,6 @@ use upgrade_core::act::{Ended, Fault};
 use upgrade_core::job::JobId;
 use upgrade_core::seen::{Fact, HostSeen, ToolState, UnitSeen};
 
-pub use self::preflight::HostPreflight;
-
 use self::fault::{Doing, Failed};
 use self::systemd::Systemd;
 use crate::clock::Clock;
@@ -40,7 +38,7 @@ use crate::clock::Clock;
 /// The packages whose versions the agent looks at.
 const PACKAGES: [&str; 3] = ["kubeadm", "kubelet", "kubectl"];
 /// The unit of the kubelet package.
-const KUBELET: &str = "kubelet.service";
+const KUBELET: &str = upgrade_core::judge::checks::host::KUBELET_UNIT;
 
 /// Where things are on this host.
 #[derive(Debug, Clone)]

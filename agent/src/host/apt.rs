@@ -7,6 +7,8 @@ use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use upgrade_core::job::Packages;
+use upgrade_core::judge::checks::Output;
+use upgrade_core::judge::checks::packages::Simulation;
 use upgrade_core::version::PackageVersion;
 
 use super::Settings;
@@ -206,19 +208,11 @@ pub(super) fn archived(settings: &Settings, name: &str, version: &PackageVersion
     Err(Failed::new(format!("{name} {version} is not in {}", archives.display())))
 }
 
-/// What apt said it would do.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct Simulation {
-    /// Packages that would be installed or change, with their new version.
-    pub(super) installs: Vec<(String, String)>,
-    /// Packages that would go.
-    pub(super) removals: Vec<String>,
-}
-
 /// Reads `Inst`, `Remv` and `Purg` lines of `apt-get --simulate`.
-pub(super) fn simulation(text: &str) -> Simulation {
-    let mut simulation = Simulation::default();
-    for line in text.lines() {
+pub(super) fn simulation(output: &Output) -> Simulation {
+    let failed = (!output.succeeded()).then(|| output.last_words());
+    let mut simulation = Simulation { failed, ..Simulation::default() };
+    for line in output.stdout.lines() {
         let mut words = line.split_whitespace();
         let (verb, Some(package)) = (words.next(), words.next()) else { continue };
         // `libc6:i386` is the package of a foreign architecture: still that package.

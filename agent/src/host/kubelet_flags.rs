@@ -9,35 +9,16 @@ use std::io::ErrorKind;
 use std::path::Path;
 use std::time::Duration;
 
-use upgrade_core::preflight::Outcome;
-use upgrade_core::version::Version;
+use upgrade_core::act::Fault;
+use upgrade_core::judge::checks::Output;
+use upgrade_core::judge::checks::kubelet_flags::{EXTRA_FLAGS, Ending, Flags, KUBEADM_FLAGS, Trial};
 
 use super::Settings;
 use super::fault::{Doing, Failed};
-use super::process::{self, Output};
-
-/// Written by kubeadm; holds `KUBELET_KUBEADM_ARGS`.
-const KUBEADM_FLAGS: &str = "/var/lib/kubelet/kubeadm-flags.env";
-/// For people; holds `KUBELET_EXTRA_ARGS`. RPM-based guides use another path, this agent does not.
-const EXTRA_FLAGS: &str = "/etc/default/kubelet";
-
-/// Flags that the new kubeadm itself takes out of kubeadm-flags.env (and from nowhere else), by the one minor that
-/// does: its `post-upgrade` phase, kubernetes/kubernetes#133778. A hop over that minor does not take them out.
-const REMOVED_BY_KUBEADM: [(&str, u32); 1] = [("--pod-infra-container-image", 35)];
+use super::process;
 
 /// kubelet prints its version at once.
 const LIMIT: Duration = Duration::from_secs(30);
-
-/// This node's flags.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct Flags {
-    /// From kubeadm-flags.env.
-    kubeadm: Vec<String>,
-    /// From /etc/default/kubelet.
-    extra: Vec<String>,
-    /// The arguments of the kubelet that runs; empty if none does.
-    running: Vec<String>,
-}
 
 /// Reads this node's flags; `pid` is the main process of kubelet's unit.
 pub(super) fn read(settings: &Settings, pid: Option<u32>) -> Result<Flags, Failed> {
@@ -106,72 +87,27 @@ fn words(value: &str) -> Vec<String> {
     words
 }
 
-impl Flags {
-    /// Every argument the next kubelet may get.
-    fn all(&self) -> Vec<String> {
-        let mut all = self.running.clone();
-        for flag in self.kubeadm.iter().chain(&self.extra) {
-            if !all.contains(flag) {
-                all.push(flag.clone());
-            }
-        }
-        all
-    }
-
-    /// Where a flag stands, and what to do about it; none where the upgrade itself takes it away.
-    fn complaint(&self, flag: &str, target: Version) -> Option<String> {
-        let names = |args: &[String]| args.iter().any(|arg| arg.split('=').next() == Some(flag));
-        let migrated = REMOVED_BY_KUBEADM.contains(&(flag, target.minor));
-        if names(&self.extra) {
-            Some(format!("{flag} stands in {EXTRA_FLAGS}: take it out of KUBELET_EXTRA_ARGS"))
-        } else if names(&self.kubeadm) {
-            let text = format!("{flag} stands in {KUBEADM_FLAGS}: take it out of KUBELET_KUBEADM_ARGS");
-            (!migrated).then_some(text)
-        } else {
-            Some(format!(
-                "{flag} was given to the kubelet that runs and stands in neither {KUBEADM_FLAGS} nor \
-                 {EXTRA_FLAGS}: look for it with `systemctl cat kubelet`"
-            ))
-        }
-    }
-}
-
 /// Runs `kubelet` with `flags`, leaving out what it refuses until it accepts the rest.
-pub(super) async fn try_out(kubelet: &Path, flags: &Flags, target: Version) -> Outcome {
+pub(super) async fn try_out(kubelet: &Path, flags: &Flags) -> Trial {
     let mut args = flags.all();
-    let mut complaints = Vec::new();
+    let mut gone = Vec::new();
     // Each round takes at least one argument away.
-    loop {
+    let ending = loop {
         let mut tried = args.clone();
         tried.push("--version".to_owned());
         let output = match process::run(kubelet, &tried, LIMIT).await {
             Ok(output) => output,
-            Err(failed) => {
-                let fault = upgrade_core::act::Fault::from(failed);
-                return Outcome::Failed(format!(
-                    "the kubelet of {target} was to tell its version: {}",
-                    fault.message
-                ));
-            }
+            Err(failed) => break Ending::NotRun(Fault::from(failed).message),
         };
         if output.succeeded() {
-            break;
+            break Ending::Accepted;
         }
-        let refused = refused(&output).filter(|flag| take_out(&mut args, flag));
-        let Some(flag) = refused else {
-            complaints.push(format!("it ended with status {}: {}", output.status, output.last_words()));
-            break;
+        let Some(flag) = refused(&output).filter(|flag| take_out(&mut args, flag)) else {
+            break Ending::Failed { status: output.status, words: output.last_words() };
         };
-        complaints.extend(flags.complaint(&flag, target));
-    }
-    if complaints.is_empty() {
-        Outcome::Passed(format!("the kubelet of {target} accepts this node's flags"))
-    } else {
-        Outcome::Failed(format!(
-            "the kubelet of {target} refuses this node's flags: {}",
-            complaints.join("; ")
-        ))
-    }
+        gone.push(flag);
+    };
+    Trial { refused: gone, ending }
 }
 
 /// The flag a kubelet (pflag) complains about.

@@ -9,12 +9,16 @@ use std::time::Duration;
 use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
 use upgrade_core::act::Fault;
 use upgrade_core::job::{Packages, Verb};
-use upgrade_core::preflight::{Check, Finding, Outcome};
+use upgrade_core::judge::checks::host::{Cgroups, KubeletUnit};
+use upgrade_core::judge::checks::packages::{self, Fetch};
+use upgrade_core::judge::checks::{self, Output};
+use upgrade_core::judge::preflight::HostPreflight;
+use upgrade_core::preflight::{Check, Outcome};
 use upgrade_core::version::Version;
 
 use super::dpkg::Dpkg;
 use super::fault::{Doing, Failed};
-use super::process::{self, Output};
+use super::process;
 use super::{Host, KUBELET, Settings, apt, dpkg, kubeadm, kubelet_flags, resolve, space};
 
 /// Lists of a small repository.
@@ -25,29 +29,6 @@ const DOWNLOAD_LIMIT: Duration = Duration::from_mins(30);
 const SHORT_LIMIT: Duration = Duration::from_mins(2);
 /// kubeadm's health check and the images of a control plane.
 const KUBEADM_LIMIT: Duration = Duration::from_mins(20);
-/// What an upgrade may change; the last two come with the first.
-const EXPECTED: [&str; 5] = ["kubeadm", "kubelet", "kubectl", "cri-tools", "kubernetes-cni"];
-/// From this minor on kubelet refuses cgroup v1 unless told otherwise (`failCgroupV1`).
-const CGROUP_V2_MINOR: u32 = 35;
-
-/// What this host's part of preflight saw.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HostPreflight {
-    /// Every check that could be made.
-    pub findings: Vec<Finding>,
-    /// What is installed; none where kubeadm or kubelet is not (a finding says so).
-    pub from: Option<Packages>,
-    /// What would be installed; none where it could not be resolved (a finding says so).
-    pub to: Option<Packages>,
-    /// Whether the installed packages were fetched too, so that they can be put back.
-    pub way_back: bool,
-}
-
-impl HostPreflight {
-    fn note(&mut self, check: Check, outcome: Outcome) {
-        self.findings.push(Finding { check, outcome });
-    }
-}
 
 /// Why a step of preflight went no further.
 enum Stop {
@@ -75,19 +56,21 @@ impl Host {
 
     async fn check(&self, target: Version, verb: Verb) -> Result<HostPreflight, Failed> {
         let dpkg = self.blocking(dpkg::read).await?;
-        let mut seen = HostPreflight { findings: Vec::new(), from: None, to: None, way_back: false };
-        seen.note(Check::Dpkg, judge_dpkg(&dpkg));
+        let mut seen = HostPreflight::default();
+        seen.note(Check::Dpkg, checks::dpkg(dpkg.interrupted, &dpkg.broken));
         seen.note(Check::KubeletUnit, self.kubelet_unit().await?);
-        seen.note(Check::Cgroups, self.blocking(move |settings| cgroups(settings, target)).await?);
-        seen.from = installed(&dpkg);
+        seen.note(Check::Cgroups, checks::cgroups(self.blocking(cgroups).await?, target));
         let control_plane = verb.is_control_plane();
-        let room = self.blocking(move |settings| space::judge(settings, control_plane)).await?;
+        let room = self.blocking(move |settings| space::look(settings, control_plane)).await?;
+        let room = checks::disk_space(&room);
         let roomy = !matches!(room, Outcome::Failed(_));
         seen.note(Check::DiskSpace, room);
-        if seen.from.is_none() {
-            let text = "kubeadm and kubelet are not both installed as packages on this host".to_owned();
-            seen.note(Check::Packages, Outcome::Failed(text));
-            return Ok(seen);
+        match packages::installed(&dpkg.packages) {
+            Ok(from) => seen.from = Some(from),
+            Err(outcome) => {
+                seen.note(Check::Packages, outcome);
+                return Ok(seen);
+            }
         }
         match self.resolve(target, &dpkg).await {
             Ok(to) => seen.to = Some(to),
@@ -121,34 +104,25 @@ impl Host {
             }
             Err(Stop::Fault(failed)) => return Err(failed),
         }
-        // Older packages may be gone from the repository: then there is no way back, and nothing else is wrong.
-        let back = match seen.from.clone() {
+        seen.way_back = match seen.from.clone() {
             Some(from) => self.download(&from, true).await.is_ok(),
             None => false,
         };
-        seen.way_back = back;
-        let note =
-            if back { "" } else { "; the installed ones are not there any more, so there is no way back" };
-        seen.note(Check::Packages, Outcome::Passed(format!("kubelet {} is downloaded{note}", to.kubelet)));
+        seen.note(Check::Packages, packages::downloaded(to, seen.way_back));
         let unpacked = self.unpack(to, target).await?;
         let pid =
             self.systemd().main_pid(KUBELET).await.doing(|| format!("find the process of {KUBELET}"))?;
         let flags = self.blocking(move |settings| kubelet_flags::read(settings, pid)).await?;
         let program = unpacked.join("usr/bin/kubelet");
-        seen.note(Check::KubeletFlags, kubelet_flags::try_out(&program, &flags, target).await);
+        let trial = kubelet_flags::try_out(&program, &flags).await;
+        seen.note(Check::KubeletFlags, checks::kubelet_flags(&flags, &trial, target));
         self.kubeadm(seen, &unpacked, target, verb).await
     }
 
     async fn kubelet_unit(&self) -> Result<Outcome, Failed> {
         let unit = self.systemd().unit(KUBELET).await.doing(|| format!("read the state of {KUBELET}"))?;
-        Ok(if unit.is_active() {
-            Outcome::Passed(format!("{KUBELET} is active"))
-        } else {
-            Outcome::Failed(format!(
-                "{KUBELET} is {} ({}), and an upgrade would hide why; see journalctl --unit {KUBELET}",
-                unit.active_state, unit.sub_state
-            ))
-        })
+        let (state, sub_state) = (unit.active_state.clone(), unit.sub_state.clone());
+        Ok(checks::kubelet_unit(&KubeletUnit { active: unit.is_active(), state, sub_state }))
     }
 
     async fn apt(&self, program: &str, args: &[String], limit: Duration) -> Result<Output, Failed> {
@@ -160,38 +134,35 @@ impl Host {
         let settings = self.settings();
         if self.blocking(apt::prepare).await?.is_empty() {
             let looked: Vec<_> = settings.sources.iter().map(|path| path.display().to_string()).collect();
-            return Err(Stop::Finding(Outcome::Failed(format!(
-                "none of the apt source files exists that are configured to carry the Kubernetes packages: {}",
-                looked.join(", ")
-            ))));
+            return Err(Stop::Finding(packages::no_sources(&looked)));
         }
         let update = self.apt(apt::APT_GET, &apt::update(settings), UPDATE_LIMIT).await?;
-        judge_fetch(&update, "fetch the package lists")?;
+        fetched(&update, "fetch the package lists")?;
         let listed = self.apt(apt::APT_CACHE, &apt::madison(settings, &super::PACKAGES), SHORT_LIMIT).await?;
         if !listed.succeeded() {
             return Err(Failed::new(format!("could not list packages: {}", listed.last_words())).into());
         }
         let kubectl = dpkg.packages.contains_key("kubectl");
-        resolve::resolve(&listed.stdout, target, kubectl).map_err(|why| Stop::Finding(Outcome::Failed(why)))
+        packages::resolve(&resolve::listed(&listed.stdout), target, kubectl).map_err(Stop::Finding)
     }
 
     /// Both steps as they will be made: kubeadm alone, then everything.
     async fn simulate(&self, to: &Packages) -> Result<Outcome, Failed> {
         let all = apt::all(to);
-        for wanted in [all.get(..1).unwrap_or_default(), &all] {
-            let args = apt::simulate(self.settings(), wanted);
-            let output = self.apt(apt::APT_GET, &args, SHORT_LIMIT).await?;
-            if let Outcome::Failed(why) = judge_simulation(&output) {
-                return Ok(Outcome::Failed(why));
-            }
-        }
-        Ok(Outcome::Passed("apt would change the Kubernetes packages alone and remove nothing".to_owned()))
+        let first = self.simulated(all.get(..1).unwrap_or_default()).await?;
+        if matches!(first, Outcome::Passed(_)) { self.simulated(&all).await } else { Ok(first) }
+    }
+
+    async fn simulated(&self, wanted: &[apt::Wanted<'_>]) -> Result<Outcome, Failed> {
+        let args = apt::simulate(self.settings(), wanted);
+        let output = self.apt(apt::APT_GET, &args, SHORT_LIMIT).await?;
+        Ok(checks::simulation(&apt::simulation(&output)))
     }
 
     async fn download(&self, packages: &Packages, reinstall: bool) -> Result<(), Stop> {
         let args = apt::download(self.settings(), &apt::all(packages), reinstall);
         let output = self.apt(apt::APT_GET, &args, DOWNLOAD_LIMIT).await?;
-        judge_fetch(&output, "download the packages")?;
+        fetched(&output, "download the packages")?;
         // apt exits with 0 when what is installed "cannot be downloaded" again: only the files prove anything.
         let packages = packages.clone();
         let missing = self.blocking(move |settings| {
@@ -227,18 +198,18 @@ impl Host {
     ) -> Result<(), Failed> {
         let (program, config) = (unpacked.join("usr/bin/kubeadm"), self.settings().kubeadm_config.as_deref());
         let phase = process::run(&program, &kubeadm::preflight(verb, target, config), KUBEADM_LIMIT).await?;
-        let outcome = kubeadm::judge("preflight", &phase);
+        let outcome = checks::kubeadm("preflight", &phase);
         if !phase.succeeded() {
             seen.note(Check::Kubeadm, outcome);
             return Ok(());
         }
-        seen.note(Check::ContainerRuntime, kubeadm::judge_runtime(&phase, target));
+        seen.note(Check::ContainerRuntime, checks::container_runtime(&phase, target));
         let written = unpacked.join("dry-run");
         fs::create_dir_all(&written).doing(|| format!("create {}", written.display()))?;
         let args = kubeadm::dry_run(verb, target, config);
         let place = [(kubeadm::DRY_RUN_DIRECTORY, written.as_path())];
         let dry = process::run_with(&program, &args, &place, KUBEADM_LIMIT).await?;
-        seen.note(Check::Kubeadm, kubeadm::judge("dry run", &dry));
+        seen.note(Check::Kubeadm, checks::kubeadm("dry run", &dry));
         Ok(())
     }
 }
@@ -252,106 +223,29 @@ fn empty(directory: &Path) -> Result<(), Failed> {
     fs::create_dir_all(directory).doing(doing)
 }
 
-fn installed(dpkg: &Dpkg) -> Option<Packages> {
-    let version = |name: &str| dpkg.packages.get(name).map(|package| package.version.clone());
-    Some(Packages { kubeadm: version("kubeadm")?, kubelet: version("kubelet")?, kubectl: version("kubectl") })
-}
-
-fn judge_dpkg(dpkg: &Dpkg) -> Outcome {
-    if !dpkg.broken.is_empty() {
-        let names = dpkg.broken.join(", ");
-        Outcome::Failed(format!(
-            "dpkg holds half-installed packages that only a reinstallation mends (apt-get install --reinstall): {names}"
-        ))
-    } else if dpkg.interrupted {
-        Outcome::Passed(
-            "dpkg was interrupted; `dpkg --configure -a` comes before any installation".to_owned(),
-        )
-    } else {
-        Outcome::Passed("dpkg's database is sane".to_owned())
+fn fetched(output: &Output, doing: &str) -> Result<(), Stop> {
+    match packages::fetch(output, doing) {
+        Fetch::Fetched => Ok(()),
+        Fetch::Finding(outcome) => Err(Stop::Finding(outcome)),
+        Fetch::Fault(text) => Err(Stop::Fault(Failed::new(text))),
     }
 }
 
-/// Signs that fetching will not go right until a person changes something.
-const LASTING: [&str; 9] = [
-    "NO_PUBKEY",
-    "EXPKEYSIG",
-    "REVKEYSIG",
-    "is not signed",
-    "does not have a Release file",
-    "Malformed entry",
-    "Type '",
-    "Unable to locate package",
-    "was not found",
-];
-
-fn judge_fetch(output: &Output, doing: &str) -> Result<(), Stop> {
-    // apt before 2.1 only warns about lists it could not fetch.
-    let partly =
-        ["Failed to fetch", "Some index files failed"].iter().any(|sign| output.stderr.contains(sign));
-    if output.succeeded() && !partly {
-        return Ok(());
-    }
-    let text = format!("could not {doing}: {}", output.last_words());
-    if output.stderr.contains("enough free space") || LASTING.iter().any(|sign| output.stderr.contains(sign))
-    {
-        Err(Stop::Finding(Outcome::Failed(text)))
-    } else {
-        Err(Stop::Fault(Failed::new(text)))
-    }
-}
-
-fn judge_simulation(output: &Output) -> Outcome {
-    let simulation = apt::simulation(&output.stdout);
-    if !simulation.removals.is_empty() {
-        return Outcome::Failed(format!("apt would remove {}", simulation.removals.join(", ")));
-    }
-    let others: Vec<_> = simulation
-        .installs
-        .iter()
-        .map(|(name, _)| name.as_str())
-        .filter(|name| !EXPECTED.contains(name))
-        .collect();
-    if !others.is_empty() {
-        return Outcome::Failed(format!(
-            "apt would also change {}; change them beforehand",
-            others.join(", ")
-        ));
-    }
-    if output.succeeded() {
-        Outcome::Passed(String::new())
-    } else {
-        Outcome::Failed(format!("apt cannot install the packages: {}", output.last_words()))
-    }
-}
-
-fn cgroups(settings: &Settings, target: Version) -> Result<Outcome, Failed> {
+fn cgroups(settings: &Settings) -> Result<Cgroups, Failed> {
     let path = settings.on_host("/sys/fs/cgroup");
     // As kubelet finds it out itself.
     let unified = statfs(&path).doing(|| format!("look at {}", path.display()))?.filesystem_type()
         == CGROUP2_SUPER_MAGIC;
     let config = settings.kubelet_dir().join("config.yaml");
     let config = fs::read_to_string(&config).unwrap_or_default();
-    Ok(judge_cgroups(unified, target, &config))
+    Ok(Cgroups { unified, v1_allowed: allows_cgroup_v1(&config) })
 }
 
-fn judge_cgroups(unified: bool, target: Version, kubelet_config: &str) -> Outcome {
-    let allowed = kubelet_config
+fn allows_cgroup_v1(kubelet_config: &str) -> bool {
+    kubelet_config
         .lines()
         .filter_map(|line| line.strip_prefix("failCgroupV1:"))
-        .any(|value| value.trim() == "false");
-    if unified {
-        Outcome::Passed("cgroup v2".to_owned())
-    } else if target.minor < CGROUP_V2_MINOR {
-        Outcome::Passed(format!("cgroup v1, which kubelet refuses from v1.{CGROUP_V2_MINOR} on"))
-    } else if allowed {
-        Outcome::Passed("cgroup v1, which failCgroupV1: false in kubelet's configuration allows".to_owned())
-    } else {
-        Outcome::Failed(format!(
-            "this host uses cgroup v1, which the kubelet of {target} refuses: boot with cgroup v2, or set \
-             failCgroupV1: false in the ConfigMap kube-system/kubelet-config and in kubelet's config.yaml"
-        ))
-    }
+        .any(|value| value.trim() == "false")
 }
 
 #[cfg(test)]

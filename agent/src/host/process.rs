@@ -8,6 +8,8 @@ use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
+use upgrade_core::judge::checks::Output;
+
 use super::fault::{Doing, Failed};
 
 /// The whole environment of every tool, so that nothing depends on how the agent was started. dpkg insists on a
@@ -18,30 +20,6 @@ pub(super) const ENVIRONMENT: [(&str, &str); 4] = [
     ("LC_ALL", "C.UTF-8"),
     ("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
 ];
-
-/// What a child said before it ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Output {
-    /// Its exit status; a signal counts as 128 and its number.
-    pub(super) status: i32,
-    /// Its standard output.
-    pub(super) stdout: String,
-    /// Its standard error.
-    pub(super) stderr: String,
-}
-
-impl Output {
-    /// Whether it exited with 0.
-    pub(super) fn succeeded(&self) -> bool {
-        self.status == 0
-    }
-
-    /// The end of what it said, for messages: standard error, or standard output where that is empty.
-    pub(super) fn last_words(&self) -> String {
-        let said = if self.stderr.trim().is_empty() { &self.stdout } else { &self.stderr };
-        last_lines(said, 6).join(" / ")
-    }
-}
 
 /// Runs a program to its end with closed input and captured output; it is killed at the deadline, or when this
 /// future is dropped.
@@ -93,14 +71,6 @@ pub(super) async fn run_with<A: AsRef<OsStr>>(
 
 fn status(status: ExitStatus) -> i32 {
     status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or_default())
-}
-
-/// The last `count` lines that are not blank, trimmed.
-pub(super) fn last_lines(text: &str, count: usize) -> Vec<&str> {
-    let mut lines: Vec<&str> =
-        text.lines().rev().map(str::trim).filter(|line| !line.is_empty()).take(count).collect();
-    lines.reverse();
-    lines
 }
 
 /// A program and its arguments, as a person would type them.

@@ -1,4 +1,4 @@
-//! Room for packages, images and the copy of etcd that kubeadm makes.
+//! How much room there is where an upgrade needs some.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -7,75 +7,44 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use nix::sys::statvfs::statvfs;
-use upgrade_core::preflight::Outcome;
+use upgrade_core::judge::checks::space::{FileSystem, Need, Place, needs};
 
 use super::Settings;
 use super::fault::{Doing, Failed};
 
-const MIB: u64 = 1024 * 1024;
-/// The three programs unpacked, the old ones still there: 2 × ≈ 190 MB as of 1.36.
-const PROGRAMS: u64 = 400 * MIB;
-/// Downloads of the old and the new packages, and the new ones unpacked aside.
-const DOWNLOADS: u64 = 400 * MIB;
-/// kube-proxy and pause.
-const WORKER_IMAGES: u64 = 256 * MIB;
-/// API server, controller manager, scheduler, etcd and `CoreDNS` besides.
-const CONTROL_PLANE_IMAGES: u64 = 1024 * MIB;
+/// A need and the path it has on this host.
+type Placed = (PathBuf, Need);
 
-/// What is needed below a path.
-struct Need {
-    path: PathBuf,
-    bytes: u64,
-    what: &'static str,
-}
-
-/// Judges free space; needs on one file system add up.
-pub(super) fn judge(settings: &Settings, control_plane: bool) -> Result<Outcome, Failed> {
-    let images = if control_plane { CONTROL_PLANE_IMAGES } else { WORKER_IMAGES };
-    let mut needs = vec![
-        Need { path: settings.on_host("/usr"), bytes: PROGRAMS, what: "programs" },
-        Need { path: settings.state.clone(), bytes: DOWNLOADS, what: "downloads" },
-        Need { path: settings.on_host("/var/lib/containerd"), bytes: images, what: "images" },
-    ];
+/// The file systems that an upgrade needs room on.
+pub(super) fn look(settings: &Settings, control_plane: bool) -> Result<Vec<FileSystem>, Failed> {
     let etcd = settings.on_host("/var/lib/etcd");
-    if control_plane && etcd.is_dir() {
-        let bytes = size(&etcd).doing(|| format!("measure {}", etcd.display()))?;
-        // kubeadm copies it to /etc/kubernetes/tmp before it touches etcd.
-        needs.push(Need { path: settings.on_host("/etc/kubernetes"), bytes, what: "kubeadm's copy of etcd" });
-    }
-    sum(needs)
+    let copied = if control_plane && etcd.is_dir() {
+        Some(size(&etcd).doing(|| format!("measure {}", etcd.display()))?)
+    } else {
+        None
+    };
+    let path = |place| match place {
+        Place::Programs => settings.on_host("/usr"),
+        Place::State => settings.state.clone(),
+        Place::Images => settings.on_host("/var/lib/containerd"),
+        Place::Kubernetes => settings.on_host("/etc/kubernetes"),
+    };
+    file_systems(needs(control_plane, copied).into_iter().map(|need| (path(need.place), need)))
 }
 
-fn sum(needs: Vec<Need>) -> Result<Outcome, Failed> {
-    let mut systems: BTreeMap<u64, Vec<Need>> = BTreeMap::new();
-    for mut need in needs {
-        let doing = || format!("find the file system of {}", need.path.display());
-        let place = existing(&need.path);
-        let device = fs::metadata(&place).doing(doing)?.dev();
-        need.path = place;
-        systems.entry(device).or_default().push(need);
+fn file_systems(needs: impl Iterator<Item = Placed>) -> Result<Vec<FileSystem>, Failed> {
+    let mut systems: BTreeMap<u64, (PathBuf, Vec<Need>)> = BTreeMap::new();
+    for (path, need) in needs {
+        let place = existing(&path);
+        let device =
+            fs::metadata(&place).doing(|| format!("find the file system of {}", path.display()))?.dev();
+        systems.entry(device).or_insert_with(|| (place, Vec::new())).1.push(need);
     }
-    let mut short = Vec::new();
-    for needs in systems.values() {
-        let Some(first) = needs.first() else { continue };
-        let free = free(&first.path).doing(|| format!("ask for free space on {}", first.path.display()))?;
-        let wanted: u64 = needs.iter().map(|need| need.bytes).sum();
-        if free < wanted {
-            let uses: Vec<_> = needs.iter().map(|need| need.what).collect();
-            short.push(format!(
-                "the file system of {} has {} MiB free, {} MiB are needed for {}",
-                first.path.display(),
-                free / MIB,
-                wanted.div_ceil(MIB),
-                uses.join(", ")
-            ));
-        }
-    }
-    Ok(if short.is_empty() {
-        Outcome::Passed("there is room for packages and images".to_owned())
-    } else {
-        Outcome::Failed(short.join("; "))
-    })
+    let seen = |(path, needs): (PathBuf, Vec<Need>)| {
+        let free = free(&path).doing(|| format!("ask for free space on {}", path.display()))?;
+        Ok(FileSystem { path: path.display().to_string(), free, needs })
+    };
+    systems.into_values().map(seen).collect()
 }
 
 /// The path, or the nearest directory above it that exists.
@@ -104,19 +73,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn needs_on_one_file_system_add_up() {
+    fn needs_on_one_file_system_are_seen_together_with_what_is_free() {
         let temp = tempfile::tempdir().unwrap();
-        let free = free(temp.path()).unwrap();
-        let need = |name: &str, bytes| Need { path: temp.path().join(name), bytes, what: "test" };
-        let fits = sum(vec![need("a", free / 4), need("b", free / 4)]).unwrap();
-        assert!(matches!(fits, Outcome::Passed(_)));
-        let both = sum(vec![need("a", free / 3 * 2), need("b", free / 3 * 2)]).unwrap();
-        let Outcome::Failed(text) = both else { panic!("passed") };
-        assert!(text.contains("test, test"), "{text}");
+        let need = |what| Need { place: Place::State, bytes: 1, what };
+        let places = ["a", "b/c"].map(|name| (temp.path().join(name), need(name)));
+        let seen = file_systems(places.into_iter()).unwrap();
+        let [FileSystem { path, free, needs }] = &seen[..] else { panic!("{seen:?}") };
+        assert_eq!(path, &temp.path().display().to_string());
+        assert!(*free > 0);
+        assert_eq!(needs[..], ["a", "b/c"].map(need));
     }
 
     #[test]
-    fn a_control_plane_needs_room_for_a_copy_of_etcd() {
+    fn the_size_of_etcds_data_is_found_below_its_directory() {
         let temp = tempfile::tempdir().unwrap();
         let etcd = temp.path().join("var/lib/etcd/member");
         fs::create_dir_all(&etcd).unwrap();

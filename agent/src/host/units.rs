@@ -9,9 +9,9 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
 use upgrade_core::act::{Ended, Tool, UNIT_PREFIX};
 use upgrade_core::seen::ToolState;
+use upgrade_core::text::last_lines;
 
 use super::fault::{Doing, Failed};
-use super::process::last_lines;
 use super::systemd::NotStarted;
 use super::tools::{CommandLine, command_line};
 use super::{Host, backup, dpkg};

@@ -1,10 +1,15 @@
 //! Captured output of apt 2.6, and the real apt on a repository of our own.
 
 use proptest::prelude::*;
+use upgrade_core::judge::checks::packages::resolve;
 
 use super::*;
 use crate::fuzz::{hostile, mangled};
-use crate::host::resolve::resolve;
+use crate::host::resolve::listed;
+
+fn said(stdout: &str) -> Output {
+    Output { stdout: stdout.to_owned(), ..Output::default() }
+}
 
 #[test]
 fn a_simulation_is_read_with_what_goes_and_what_comes() {
@@ -16,7 +21,7 @@ Inst kubeadm [1.36.2-1.1] (1.36.3-1.2 localhost [amd64]) []
 Inst conntrack:amd64 (1:1.4.7-1 Debian:12/stable [amd64])
 Conf kubeadm (1.36.3-1.2 localhost [amd64])
 ";
-    let read = simulation(text);
+    let read = simulation(&said(text));
     let installs: Vec<_> = read.installs.iter().map(|(name, version)| format!("{name} {version}")).collect();
     assert_eq!(installs, ["cri-tools 1.36.0-1.1", "kubeadm 1.36.3-1.2", "conntrack 1:1.4.7-1"]);
     assert_eq!(read.removals, ["kubernetes-cni"]);
@@ -81,7 +86,7 @@ fn packages_of_a_repository_on_this_host_are_copied_like_any_other() {
 proptest! {
     #[test]
     fn what_apt_says_in_any_form_is_read(text in prop_oneof![hostile(), mangled(SIMULATED)]) {
-        let read = simulation(&text);
+        let read = simulation(&said(&text));
         prop_assert!(read.installs.len() + read.removals.len() <= text.lines().count());
         prop_assert_eq!(fetched(&text).replace("copy:/", "file:/"), text.replace("copy:/", "file:/"));
     }
@@ -90,7 +95,7 @@ proptest! {
     fn whatever_a_repository_lists_no_argument_of_apt_is_an_option_or_a_path(
         madison in prop_oneof![hostile(), mangled(MADISON)], back: bool,
     ) {
-        let resolved = resolve(&madison, "1.36.3".parse().unwrap(), true);
+        let resolved = resolve(&listed(&madison), "1.36.3".parse().unwrap(), true);
         let Ok(packages) = resolved else { return Ok(()) };
         let settings = Settings::default();
         for args in [install(&settings, &all(&packages), back), simulate(&settings, &kubelet(&packages))] {

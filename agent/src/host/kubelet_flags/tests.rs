@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
+use upgrade_core::judge::checks::kubelet_flags;
+use upgrade_core::preflight::Outcome;
 
 use super::*;
 use crate::fuzz::{hostile, mangled};
@@ -37,7 +39,8 @@ async fn outcome(kubeadm: &str, extra: &str, running: &str, target: &str) -> Out
     machine.write(EXTRA_FLAGS, &format!("# extra\nKUBELET_EXTRA_ARGS={extra}\n"));
     machine.write("/proc/7/cmdline", &format!("/usr/bin/kubelet\0{}", running.replace(' ', "\0")));
     let flags = read(&machine.settings, Some(7)).unwrap();
-    try_out(&kubelet(&machine), &flags, target.parse().unwrap()).await
+    let trial = try_out(&kubelet(&machine), &flags).await;
+    kubelet_flags(&flags, &trial, target.parse().unwrap())
 }
 
 fn failure(outcome: Outcome) -> String {

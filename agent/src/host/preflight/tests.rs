@@ -1,4 +1,4 @@
-//! Judgements on captured output, and one whole run with the real apt on a repository of our own.
+//! Output in any form, and whole runs with the real apt on a repository of our own.
 
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
@@ -15,49 +15,10 @@ fn output(status: i32, stdout: &str, stderr: &str) -> Output {
 }
 
 #[test]
-fn a_repository_that_does_not_answer_is_a_fault_and_one_that_cannot_be_trusted_a_finding() {
-    let away = "E: Failed to fetch http://127.0.0.1:9/InRelease  Could not connect to 127.0.0.1:9 (127.0.0.1). - \
-                connect (111: Connection refused)\nE: Some index files failed to download. They have been ignored, \
-                or old ones used instead.\n";
-    assert!(matches!(judge_fetch(&output(100, "", away), "x"), Err(Stop::Fault(_))));
-    assert!(matches!(judge_fetch(&output(0, "", &away.replace("E:", "W:")), "x"), Err(Stop::Fault(_))));
-    let unsigned = "E: The repository 'http://127.0.0.1/ ./ Release' is not signed.\n";
-    assert!(matches!(judge_fetch(&output(100, "", unsigned), "x"), Err(Stop::Finding(_))));
-    assert!(judge_fetch(&output(0, "", "W: a warning\n"), "x").is_ok());
-}
-
-#[test]
-fn apt_may_change_our_packages_alone_and_remove_nothing() {
-    let ours = "Inst kubelet [1] (2 x [amd64])\nInst kubernetes-cni [1] (2 x [amd64])\n";
-    assert!(matches!(judge_simulation(&output(0, ours, "")), Outcome::Passed(_)));
-    for (stdout, status, told) in [
-        ("Inst containerd [1] (2 x [amd64])\n", 0, "also change containerd"),
-        ("Remv kubectl [1]\n", 0, "remove kubectl"),
-        ("", 100, "status text"),
-    ] {
-        let Outcome::Failed(text) = judge_simulation(&output(status, stdout, "status text")) else {
-            panic!("passed: {stdout}")
-        };
-        assert!(text.contains(told), "{text}");
-    }
-}
-
-#[test]
-fn cgroup_v1_is_refused_where_the_new_kubelet_refuses_it() {
-    let v = |text: &str| text.parse::<Version>().unwrap();
-    assert!(matches!(judge_cgroups(true, v("1.36.3"), ""), Outcome::Passed(_)));
-    assert!(matches!(judge_cgroups(false, v("1.34.9"), ""), Outcome::Passed(_)));
-    assert!(matches!(judge_cgroups(false, v("1.35.0"), "kind: x\n"), Outcome::Failed(_)));
-    assert!(matches!(judge_cgroups(false, v("1.35.0"), "failCgroupV1: false\n"), Outcome::Passed(_)));
-    assert!(matches!(judge_cgroups(false, v("1.35.0"), "failCgroupV1: true\n"), Outcome::Failed(_)));
-}
-
-#[test]
-fn an_interrupted_dpkg_is_repaired_later_and_a_broken_package_is_for_people() {
-    let interrupted = Dpkg { interrupted: true, ..Dpkg::default() };
-    assert!(matches!(judge_dpkg(&interrupted), Outcome::Passed(_)));
-    let broken = Dpkg { broken: vec!["kubelet".to_owned()], ..interrupted };
-    assert!(matches!(judge_dpkg(&broken), Outcome::Failed(_)));
+fn cgroup_v1_is_allowed_by_kubelets_configuration_alone() {
+    assert!(allows_cgroup_v1("kind: x\nfailCgroupV1: false\n"));
+    assert!(!allows_cgroup_v1("failCgroupV1: true\n"));
+    assert!(!allows_cgroup_v1("kind: x\n"));
 }
 
 /// Packages shaped like the community's, with programs that say what kubelet and kubeadm would.
@@ -152,9 +113,9 @@ proptest! {
         stdout in hostile(), stderr in prop_oneof![hostile(), mangled(FAILED)], status in -1..260_i32,
     ) {
         let said = output(status, &stdout, &stderr);
-        let _ = judge_simulation(&said);
-        prop_assert!(judge_fetch(&said, "fetch").is_err() || said.succeeded());
-        prop_assert_eq!(matches!(kubeadm::judge("dry run", &said), Outcome::Passed(_)), said.succeeded());
+        let _ = checks::simulation(&apt::simulation(&said));
+        prop_assert!(fetched(&said, "fetch").is_err() || said.succeeded());
+        prop_assert_eq!(matches!(checks::kubeadm("dry run", &said), Outcome::Passed(_)), said.succeeded());
         prop_assert!(said.last_words().len() <= stdout.len().max(stderr.len()) + 6 * 3);
     }
 }
