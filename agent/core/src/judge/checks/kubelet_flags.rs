@@ -86,7 +86,7 @@ pub fn kubelet_flags(flags: &Flags, trial: &Trial, target: Version) -> Outcome {
     match &trial.ending {
         Ending::Accepted => {}
         Ending::Failed { status, words } => {
-            complaints.push(format!("it ended with status {status}: {words}"))
+            complaints.push(format!("it ended with status {status}: {words}"));
         }
         Ending::NotRun(why) => {
             return Outcome::Failed(format!("the kubelet of {target} was to tell its version: {why}"));
