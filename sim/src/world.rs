@@ -1,69 +1,65 @@
-//! The simulator: a few nodes in memory, in virtual time, driven by the production rules.
+//! A run: a few nodes in memory, in virtual time, driven by the production rules.
 //!
 //! One event queue, ordered maps, seeded numbers: the same setup and the same schedule give the same history, to the
-//! byte. The world interprets the acts of [`upgrade_core::act`] as the adapters do, and writes down what could be
-//! seen from outside, for the oracle in [`upgrade_core::oracle`].
+//! byte. The world carries out the acts of [`upgrade_core::act`] as the adapters do, request by request, and writes down
+//! what could be seen from outside, for the oracle.
+//!
+//! - `api`, `watch`: the objects, and who learns of their changes; `backup`: etcd put back as it was.
+//! - `host`, `clock`, `static_pods`, `kubelet`, `tools`, `kubeadm`: one machine and what runs on it.
+//! - `process`: the lives of an agent; `strike`: where faults are placed in them.
+//! - `ports`: what each act comes to.
+//! - `faults`, `people`, `by_hand`: what goes wrong and what people do.
+//! - `settled`: whether anything is left to do.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use upgrade_core::act::{Act, Ended};
 use upgrade_core::agent::ActId;
 use upgrade_core::decide::Settings;
 use upgrade_core::drain::DrainOptions;
 use upgrade_core::job::Memory;
-use upgrade_core::oracle::{Event, What, Who};
-use upgrade_core::seen::{Fact, NodeSeen, Ready};
-use upgrade_core::time::Unix;
-use upgrade_core::version::{PackageVersion, Version};
+use upgrade_core::oracle::{Event, FLEET, What, Who};
+use upgrade_core::seen::Fact;
+use upgrade_core::version::PackageVersion;
 
-mod acts;
 mod api;
-mod draining;
-mod explore;
+mod backup;
+mod by_hand;
+mod clock;
+mod faults;
 mod host;
-mod judge;
+mod kubeadm;
 mod kubelet;
-mod machine;
 mod people;
-mod preflight;
-mod schedule;
-mod shrink;
+mod ports;
+mod process;
+mod settled;
+mod static_pods;
+mod strike;
 mod tools;
+mod watch;
 
+use crate::fault::Fault;
 use crate::rng::Rng;
+use crate::schedule::{Planned, Point, Schedule, When};
+use crate::setup::Setup;
 use api::Api;
-pub use explore::{Cuts, every_cut, random_schedule, random_setup, second_cut};
 use host::Host;
-pub use judge::{Verdict, judge};
-use machine::Machine;
-pub use schedule::{Fault, Planned, Point, Schedule, When};
-pub use shrink::shrink;
+use ports::{Caller, Write};
+use process::Machine;
 
 /// What the hosts' clocks show when a run begins, in seconds since 1970.
 const EPOCH: u64 = 1_800_000_000;
 /// When everybody is given a target.
-const ASKED: u64 = 5_000;
-/// So long after the last fault every node must have come to an end.
+pub const ASKED: u64 = 5_000;
+/// So long after the last fault every node must have come to an end: longer than every time-out of the product in a row.
 const PATIENCE: u64 = 3 * 3_600_000;
-/// A world in which nothing is left to do is watched for so long.
+/// A world in which nothing is left to do is watched for so long, to see that nothing begins anew.
 const QUIET: u64 = 90_000;
-
-/// The cluster a run begins with.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Setup {
-    /// How many control-plane nodes: `cp1`, `cp2`, ….
-    pub control_planes: usize,
-    /// How many workers: `w1`, `w2`, ….
-    pub workers: usize,
-    /// What runs.
-    pub from: Version,
-    /// What everybody is asked to run.
-    pub target: Version,
-    /// Whether the kubelet package's scripts restart kubelet.
-    pub package_restarts: bool,
-    /// Seeds what is left to chance, such as where pods go.
-    pub seed: u64,
-}
+/// How long no API server answers while etcd is put back from a backup.
+pub(crate) const RESTORE: u64 = 20_000;
+/// How often requests are counted.
+const MINUTE: u64 = 60_000;
 
 /// What happens next in the world.
 #[derive(Debug)]
@@ -77,7 +73,13 @@ enum Happening {
     /// The journal is durable.
     Stored { node: String, life: u64, step: usize },
     /// A request of an act comes to where it has its effect, also if who sent it is dead by then.
-    Effect { node: String, life: u64, id: ActId, act: Box<Act>, sent: u64 },
+    Effect { caller: Caller, act: Box<Act>, sent: u64 },
+    /// The agent has read what it is going to write, if it still lives.
+    Writes { caller: Caller, write: Box<Write> },
+    /// A write comes to the API server.
+    Written { caller: Caller, write: Box<Write> },
+    /// What took its time has ended, and is told.
+    Replies { caller: Caller, ended: Box<Ended> },
     /// The answer to an act.
     Answer { node: String, life: u64, id: ActId, ended: Box<Ended> },
     /// The once-a-minute renewal.
@@ -92,14 +94,22 @@ enum Happening {
     Lists { node: String, life: u64, id: ActId },
     /// The grace period of a pod is over.
     PodGone { pod: String },
+    /// A pod that was bound becomes Ready.
+    PodReady { pod: String },
     /// Pods that wait are bound.
     Schedules,
     /// A tool does its next piece of work.
     Works { node: String, boot: u64, unit: String },
     /// A kubelet writes its status.
     Kubelet { node: String, starts: u64 },
+    /// A kubelet that cannot run ends, or systemd starts it once more.
+    KubeletEnds { node: String, starts: u64 },
+    /// A kubelet probes the DaemonSet pods here once more.
+    Probes { node: String, starts: u64 },
+    /// A kubelet of a new minor finds its static pods changed.
+    RestartsStaticPods { node: String, starts: u64 },
     /// A static pod begins to run.
-    PodRuns { node: String, boot: u64, component: &'static str, version: Version },
+    PodRuns { node: String, boot: u64, component: &'static str },
     /// The node controller looks at a node.
     Controller { node: String },
     /// Power is back.
@@ -110,6 +120,8 @@ enum Happening {
     Strikes(Box<Fault>),
     /// A fault that lasted is over.
     Over(Box<Fault>),
+    /// Requests are counted.
+    Minute,
 }
 
 /// One step of a node: something its agent wanted carried out.
@@ -121,6 +133,8 @@ pub struct Step {
     pub number: usize,
     /// The act's word, or `store`.
     pub word: &'static str,
+    /// How many of this word this node had before.
+    pub nth: usize,
     /// When, in milliseconds.
     pub at: u64,
 }
@@ -134,12 +148,16 @@ pub struct World {
     rng: Rng,
     api: Api,
     machines: BTreeMap<String, Machine>,
-    cuts: Vec<Planned>,
+    placed: Vec<Planned>,
     calm_from: u64,
     /// What could be seen from outside.
     pub history: Vec<Event>,
     /// What the agents wanted carried out.
     pub steps: Vec<Step>,
+    /// Observations by node, each with its number: where faults can be placed beside acts.
+    pub seen: Vec<(String, &'static str, usize)>,
+    /// Where placed faults struck: act or observation, fault, point.
+    pub struck: BTreeSet<(&'static str, &'static str, Point)>,
 }
 
 impl World {
@@ -162,6 +180,11 @@ impl World {
         world
     }
 
+    /// Until when it was watched, in milliseconds.
+    pub fn until(&self) -> u64 {
+        self.now
+    }
+
     fn new(setup: &Setup, schedule: &Schedule) -> Self {
         let mut world = Self {
             setup: setup.clone(),
@@ -169,62 +192,63 @@ impl World {
             sequence: 0,
             queue: BTreeMap::new(),
             rng: Rng::new(setup.seed),
-            api: Api::new(setup.from),
+            api: Api::new(setup),
             machines: BTreeMap::new(),
-            cuts: Vec::new(),
+            placed: Vec::new(),
             calm_from: ASKED,
             history: Vec::new(),
             steps: Vec::new(),
+            seen: Vec::new(),
+            struck: BTreeSet::new(),
         };
-        for number in 1..=setup.control_planes {
-            world.add_node(&format!("cp{number}"), true);
+        world.record(FLEET, What::KubeadmConfig { version: setup.from });
+        world.record(FLEET, What::PolicySet { paused: false });
+        for name in setup.nodes() {
+            world.add_node(&name, name.starts_with("cp"));
         }
-        for number in 1..=setup.workers {
-            world.add_node(&format!("w{number}"), false);
-        }
-        for name in world.names() {
-            let target = Some(setup.target);
-            world.later(ASKED, Happening::Strikes(Box::new(Fault::Target { node: name, target })));
+        world.api.back_up();
+        if !setup.unasked {
+            for node in setup.nodes() {
+                let target = Some(setup.target);
+                world.later(ASKED, Happening::Strikes(Box::new(Fault::Target { node, target })));
+            }
         }
         for planned in schedule {
             match planned.when {
                 When::At(at) => world.plan(at, &planned.faults),
-                When::Cut { .. } => world.cuts.push(planned.clone()),
+                When::Step { .. } | When::Act { .. } | When::Seen { .. } => {
+                    world.placed.push(planned.clone());
+                }
             }
         }
+        world.later(MINUTE, Happening::Minute);
         world
     }
 
     fn add_node(&mut self, name: &str, control_plane: bool) {
         let version = self.setup.from;
-        let host = Host::new(version, control_plane, self.setup.package_restarts);
+        let host = Host::new(&self.setup, control_plane);
         let packages: Vec<(String, PackageVersion)> =
             host.packages.iter().map(|(name, seen)| (name.clone(), seen.version.clone())).collect();
+        let components: Vec<_> =
+            host.pods.iter().map(|(component, version)| (*component, *version)).collect();
         self.machines.insert(name.to_owned(), Machine::new(host));
-        self.api.nodes.insert(
-            name.to_owned(),
-            NodeSeen {
-                name: name.to_owned(),
-                uid: format!("{name}-uid-0"),
-                ready: Ready::True,
-                heartbeat: Unix(EPOCH),
-                kubelet: Some(version),
-                control_plane,
-                ..NodeSeen::default()
-            },
-        );
+        self.api.add_node(name, control_plane, version);
         self.record(name, What::Joined { control_plane, uid: format!("{name}-uid-0") });
         self.record(name, What::Ready { ready: true, kubelet: version });
+        self.record(name, What::KubeletFiles { version });
         for (package, version) in packages {
             self.record(name, What::PackageInstalled { package, version, by: Who::Person });
         }
-        if control_plane {
-            self.record(name, What::StaticPod { component: "kube-apiserver", version: Some(version) });
+        for (component, version) in components {
+            self.record_static_pod(name, component, version);
         }
+        self.record(name, What::DaemonPod { daemon_set: api::DAEMON_SET.to_owned(), ready: Some(true) });
         self.bind_pod(name);
         self.bind_pod(name);
         self.later(1_000, Happening::AgentStarts { node: name.to_owned(), boot: 0, lives: 0 });
         self.later(5_000, Happening::Kubelet { node: name.to_owned(), starts: 0 });
+        self.later(10_000, Happening::Controller { node: name.to_owned() });
     }
 
     /// The rules' settings of one node: short enough to see their ends.
@@ -259,7 +283,10 @@ impl World {
             Happening::Tick { node, life, at } => self.tick(&node, life, at),
             Happening::Renamed { node, life, step, memory } => self.renamed(&node, life, step, &memory),
             Happening::Stored { node, life, step } => self.stored(&node, life, step),
-            Happening::Effect { node, life, id, act, sent } => self.effect(&node, life, id, *act, sent),
+            Happening::Effect { caller, act, sent } => self.effect(&caller, *act, sent),
+            Happening::Writes { caller, write } => self.writes(caller, write),
+            Happening::Written { caller, write } => self.written(&caller, *write),
+            Happening::Replies { caller, ended } => self.reply(&caller, *ended),
             Happening::Answer { node, life, id, ended } => self.answer(&node, life, id, *ended),
             Happening::Heartbeat { node, life } => self.heartbeat(&node, life),
             Happening::Told { node, life } => self.told(&node, life),
@@ -267,17 +294,33 @@ impl World {
             Happening::Evicts { node, life, id, pod } => self.evicts(&node, life, id, &pod),
             Happening::Lists { node, life, id } => self.lists(&node, life, id),
             Happening::PodGone { pod } => self.pod_gone(&pod),
+            Happening::PodReady { pod } => self.pod_ready(&pod),
             Happening::Schedules => self.schedule_pods(),
             Happening::Works { node, boot, unit } => self.works(&node, boot, &unit),
             Happening::Kubelet { node, starts } => self.kubelet(&node, starts),
-            Happening::PodRuns { node, boot, component, version } => {
-                self.pod_runs(&node, boot, component, version);
-            }
+            Happening::KubeletEnds { node, starts } => self.kubelet_ends(&node, starts),
+            Happening::Probes { node, starts } => self.probes(&node, starts),
+            Happening::RestartsStaticPods { node, starts } => self.restarts_static_pods(&node, starts),
+            Happening::PodRuns { node, boot, component } => self.pod_runs(&node, boot, component),
             Happening::Controller { node } => self.controller(&node),
             Happening::Boots { node, boot } => self.boots(&node, boot),
             Happening::AgentStarts { node, boot, lives } => self.agent_starts(&node, boot, lives),
             Happening::Strikes(fault) => self.strikes(&fault),
             Happening::Over(fault) => self.over(&fault),
+            Happening::Minute => self.minute(),
         }
+    }
+
+    /// Tells how many requests each agent sent within the last minute.
+    fn minute(&mut self) {
+        let counted: Vec<(String, u32)> = self
+            .machines
+            .iter_mut()
+            .map(|(name, machine)| (name.clone(), std::mem::take(&mut machine.requests)))
+            .collect();
+        for (node, requests) in counted.into_iter().filter(|(_, requests)| *requests > 0) {
+            self.record(&node, What::Requested { requests });
+        }
+        self.later(self.now + MINUTE, Happening::Minute);
     }
 }

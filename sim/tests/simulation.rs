@@ -8,21 +8,18 @@ use std::collections::BTreeMap;
 
 use upgrade_core::oracle::{End, What};
 use upgrade_core::version::Version;
-use upgrade_sim::world::{
-    Fault, Planned, Schedule, Setup, Verdict, When, World, every_cut, judge, random_schedule, random_setup,
-    second_cut, shrink,
-};
+use upgrade_sim::cuts::{every_cut, second_cut};
+use upgrade_sim::fault::{ByHand, Fault};
+use upgrade_sim::random::{random_schedule, random_setup};
+use upgrade_sim::schedule::{Planned, Schedule, When};
+use upgrade_sim::setup::Setup;
+use upgrade_sim::shrink::shrink;
+use upgrade_sim::verdict::{Verdict, judge};
+use upgrade_sim::world::World;
 
 /// One control-plane node and one worker, a patch ahead.
 fn small() -> Setup {
-    Setup {
-        control_planes: 1,
-        workers: 1,
-        from: Version::new(1, 36, 2),
-        target: Version::new(1, 36, 3),
-        package_restarts: false,
-        seed: 1,
-    }
+    Setup::small()
 }
 
 /// All of these in a long run, every so many-th in a short one.
@@ -162,8 +159,10 @@ fn the_world_changed_while_the_agent_was_dead_breaks_no_rule() {
                 2 => Fault::LeaseFreed { node: node.clone() },
                 3 => Fault::Target { node: node.clone(), target: None },
                 4 => Fault::Target { node: node.clone(), target: Some(next) },
-                5 => Fault::ByHand { node: node.clone(), version: setup.target },
-                6 => Fault::ByHand { node: node.clone(), version: next },
+                5 => {
+                    Fault::UpgradedByHand { node: node.clone(), version: setup.target, how: ByHand::Packages }
+                }
+                6 => Fault::UpgradedByHand { node: node.clone(), version: next, how: ByHand::Packages },
                 7 => Fault::NodeDeleted { node: node.clone(), back: 10_000 },
                 8 => Fault::JournalLost { node: node.clone() },
                 _ => Fault::KubeletSick { node: node.clone(), lasts: 400_000 },
@@ -200,7 +199,7 @@ fn once_wrong() -> Vec<(&'static str, Setup, Schedule)> {
         (
             "a newer version installed by hand during the drain was downgraded",
             small(),
-            one(When::At(5_751), Fault::ByHand { node: cp1(), version: next }),
+            one(When::At(5_751), Fault::UpgradedByHand { node: cp1(), version: next, how: ByHand::Packages }),
         ),
         (
             "the journal lost before the cordon: degraded in service",

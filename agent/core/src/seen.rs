@@ -72,6 +72,25 @@ pub enum Fact {
     Access(Access),
 }
 
+impl Fact {
+    /// A fixed word, for logs and schedules.
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::Node(_) => "saw-node",
+            Self::Host(_) => "saw-host",
+            Self::Pods(_) => "saw-pods",
+            Self::Lease(_) => "saw-lease",
+            Self::Fleet(_) => "saw-fleet",
+            Self::Turn(_) => "saw-turn",
+            Self::Preflight(_) => "saw-preflight",
+            Self::Drain(_) => "saw-drain",
+            Self::Local(_) => "saw-control-plane",
+            Self::Policy(_) => "saw-policy",
+            Self::Access(_) => "saw-access",
+        }
+    }
+}
+
 impl Seen {
     /// Takes a fact in that was told at `at`.
     pub fn take(&mut self, fact: Fact, at: Mono) {

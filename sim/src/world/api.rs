@@ -1,95 +1,163 @@
-//! The objects of the API server, and who learns of their changes.
+//! The objects of the API server, each change with a resourceVersion of its own.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use upgrade_core::cordon::CordonPatch;
+use upgrade_core::drain::budget::Budget;
 use upgrade_core::job::{Holder, LeaseName};
+use upgrade_core::judge::lease::LeaseState;
 use upgrade_core::oracle::{What, Who};
-use upgrade_core::policy::Policy;
-use upgrade_core::request::{CURRENT, FOUND_CORDONED, IGNORE, PHASE, TARGET, is_on};
-use upgrade_core::seen::{
-    ContainerSeen, ControlPlanePod, Fact, FleetLease, FleetNode, FleetSeen, NodeSeen, Owner, PodSeen,
-    PodsSeen, Ready, TurnSeen,
-};
-use upgrade_core::time::{Mono, Unix};
+use upgrade_core::request::FOUND_CORDONED;
+use upgrade_core::seen::{ContainerSeen, NodeSeen, Owner, PodSeen, Ready};
+use upgrade_core::time::Unix;
 use upgrade_core::version::Version;
 
-use super::{Happening, World};
+use super::{EPOCH, Happening, World};
+use crate::setup::Setup;
+
+/// The one DaemonSet, as `namespace/name`.
+pub(super) const DAEMON_SET: &str = "kube-system/proxy";
+/// The one driver of volumes.
+pub(super) const CSI_DRIVER: &str = "csi.example";
+/// A container takes so long to be Ready.
+const POD_STARTS: u64 = 4_000;
 
 /// A Lease of ours.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Lease {
-    pub(super) holder: Option<String>,
-    pub(super) degraded: Option<String>,
+    pub(super) version: u64,
+    pub(super) state: LeaseState,
 }
 
 /// A pod that a controller keeps, and where it runs.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Pod {
     pub(super) node: String,
     pub(super) seen: PodSeen,
 }
 
-/// What is stored.
+/// What etcd keeps.
 #[derive(Debug, Clone)]
-pub(super) struct Api {
+pub(super) struct Stored {
     pub(super) revision: u64,
     pub(super) nodes: BTreeMap<String, NodeSeen>,
     pub(super) leases: BTreeMap<LeaseName, Lease>,
     pub(super) pods: BTreeMap<String, Pod>,
+    /// The ConfigMap `policy`; none where there is none.
+    pub(super) policy: Option<BTreeMap<String, String>>,
+    pub(super) kubeadm_config: Version,
+    /// Of which version `CoreDNS` and kube-proxy are.
+    pub(super) addons: Version,
+    /// Whether the DaemonSet exists.
+    pub(super) daemon_set: bool,
+    /// Nodes whose annotation names the container runtime's socket.
+    pub(super) sockets: BTreeSet<String>,
+}
+
+/// The API as its servers have it together.
+#[derive(Debug, Clone)]
+pub(super) struct Api {
+    pub(super) stored: Stored,
+    backup: Option<Box<Stored>>,
+    /// Members of etcd, by node.
+    pub(super) members: BTreeSet<String>,
     /// Pods that found no node yet.
     pub(super) pending: u64,
-    pub(super) made: u64,
-    pub(super) policy: Policy,
-    pub(super) kubeadm_config: Version,
+    made: u64,
+    /// Whether there is a budget over the pods that drains move.
+    budget: bool,
     pub(super) down_until: u64,
     pub(super) blocked_until: u64,
+    pub(super) denied_until: u64,
+    /// When the node controller last heard of each kubelet.
+    pub(super) heard: BTreeMap<String, u64>,
+    /// Versions that the package repository offers.
+    pub(super) offered: BTreeSet<Version>,
 }
 
 impl Api {
-    pub(super) fn new(version: Version) -> Self {
-        Self {
+    pub(super) fn new(setup: &Setup) -> Self {
+        let stored = Stored {
             revision: 0,
             nodes: BTreeMap::new(),
             leases: BTreeMap::new(),
             pods: BTreeMap::new(),
+            policy: Some(BTreeMap::new()),
+            kubeadm_config: setup.from,
+            addons: setup.from,
+            daemon_set: true,
+            sockets: BTreeSet::new(),
+        };
+        Self {
+            stored,
+            backup: None,
+            members: BTreeSet::new(),
             pending: 0,
             made: 0,
-            policy: Policy::default(),
-            kubeadm_config: version,
+            budget: setup.budget,
             down_until: 0,
             blocked_until: 0,
+            denied_until: 0,
+            heard: BTreeMap::new(),
+            offered: BTreeSet::from([setup.from, setup.target, setup.next()]),
         }
     }
 
-    fn fleet_leases(&self) -> Vec<FleetLease> {
-        let one = |(name, lease): (&LeaseName, &Lease)| FleetLease {
-            name: *name,
-            holder: lease.holder.clone(),
-            degraded: lease.degraded.clone(),
+    pub(super) fn add_node(&mut self, name: &str, control_plane: bool, kubelet: Version) {
+        let node = NodeSeen {
+            name: name.to_owned(),
+            uid: format!("{name}-uid-0"),
+            resource_version: self.next_revision().to_string(),
+            ready: Ready::True,
+            heartbeat: Unix(EPOCH),
+            kubelet: Some(kubelet),
+            control_plane,
+            ..NodeSeen::default()
         };
-        self.leases.iter().map(one).collect()
+        self.stored.nodes.insert(name.to_owned(), node);
+        self.stored.sockets.insert(name.to_owned());
+        self.heard.insert(name.to_owned(), 0);
+        if control_plane {
+            self.members.insert(name.to_owned());
+        }
     }
 
-    fn fleet_nodes(&self) -> impl Iterator<Item = FleetNode> {
-        self.nodes.values().map(|node| FleetNode {
-            name: node.name.clone(),
-            uid: node.uid.clone(),
-            ready: node.ready == Ready::True,
-            unschedulable: node.unschedulable,
-            control_plane: node.control_plane,
-            ignored: is_on(&node.annotations, IGNORE),
-            in_hand: node.annotations.contains_key(FOUND_CORDONED),
-            degraded: node.annotations.get(PHASE).is_some_and(|phase| phase == "degraded"),
-            target: node.annotations.get(TARGET).and_then(|text| text.parse().ok()),
-            current: node.annotations.get(CURRENT).and_then(|text| text.parse().ok()),
-            kubelet: node.kubelet,
+    pub(super) fn next_revision(&mut self) -> u64 {
+        self.stored.revision += 1;
+        self.stored.revision
+    }
+
+    pub(super) fn back_up(&mut self) {
+        self.backup = Some(Box::new(self.stored.clone()));
+    }
+
+    /// Takes what was copied aside, and gives what stood until now.
+    pub(super) fn restore(&mut self) -> Option<Stored> {
+        let backup = self.backup.as_deref()?.clone();
+        Some(std::mem::replace(&mut self.stored, backup))
+    }
+
+    /// The disruption budget over the pods that drains move, as its controller last counted; it wants all but one.
+    pub(super) fn budget(&self, now: u64) -> Option<Budget> {
+        let blocks = self.blocked_until > now;
+        if !self.budget && !blocks {
+            return None;
+        }
+        let count = |count: usize| i32::try_from(count).unwrap_or(i32::MAX);
+        let running = self.stored.pods.len();
+        let expected = count(running + usize::try_from(self.pending).unwrap_or_default());
+        let healthy = |pod: &&Pod| pod.seen.ready && pod.seen.deletion.is_none();
+        let has = count(self.stored.pods.values().filter(healthy).count());
+        let needs = if blocks { expected } else { expected - 1 };
+        Some(Budget {
+            namespace: "default".to_owned(),
+            name: "web".to_owned(),
+            allowed: (has - needs).max(0),
+            needs,
+            has,
+            expected,
+            lets_unready_go: false,
+            failing: None,
         })
-    }
-
-    pub(super) fn turn(&self, at: Mono) -> TurnSeen {
-        let control_planes = self.fleet_nodes().filter(|node| node.control_plane).collect();
-        TurnSeen { at, leases: self.fleet_leases(), control_planes }
     }
 }
 
@@ -106,225 +174,184 @@ fn web_pod(number: u64) -> PodSeen {
     }
 }
 
-fn daemon_pod(node: &str) -> PodSeen {
+/// The DaemonSet's pod on a node.
+pub(super) fn daemon_pod(node: &str, ready: bool) -> PodSeen {
     let kind = "DaemonSet".to_owned();
     PodSeen {
         namespace: "kube-system".to_owned(),
         name: format!("proxy-{node}"),
         uid: format!("proxy-{node}"),
         controller: Some(Owner { api_version: "apps/v1".to_owned(), kind, name: "proxy".to_owned() }),
-        ready: true,
+        ready,
         ..PodSeen::default()
     }
 }
 
-fn static_pod(node: &str, component: &str, version: Version) -> PodSeen {
-    let container = ContainerSeen {
-        name: component.to_owned(),
-        image: format!("registry.example/{component}:{version}"),
-        ready: true,
-    };
+/// The mirror of a static pod. While its container does not run, its status names no image.
+pub(super) fn static_pod(node: &str, component: &str, version: Option<Version>) -> PodSeen {
+    let image = version.map(|version| format!("registry.example/{component}:{version}")).unwrap_or_default();
+    let container = ContainerSeen { name: component.to_owned(), image, ready: version.is_some() };
     PodSeen {
         namespace: "kube-system".to_owned(),
         name: format!("{component}-{node}"),
-        uid: format!("{component}-{node}-{version}"),
+        uid: format!("{component}-{node}"),
         labels: BTreeMap::from([("component".to_owned(), component.to_owned())]),
         mirror: true,
-        ready: true,
+        ready: version.is_some(),
         containers: vec![container],
         ..PodSeen::default()
     }
 }
 
 impl World {
-    /// Whether this host's requests reach an API server now.
-    pub(super) fn reaches_api(&self, node: &str) -> bool {
-        let cut_off = self.machines.get(node).is_some_and(|machine| machine.cut_off_until > self.now);
-        !cut_off && self.serves_api()
-    }
-
-    pub(super) fn serves_api(&self) -> bool {
-        self.api.down_until <= self.now && self.machines.values().any(|machine| machine.host.serves_api())
-    }
-
     /// Changes a Node, and tells whoever watches it.
     pub(super) fn change_node(&mut self, name: &str, change: impl FnOnce(&mut NodeSeen)) {
-        let Some(node) = self.api.nodes.get_mut(name) else { return };
+        let Some(node) = self.api.stored.nodes.get_mut(name) else { return };
         let before = node.clone();
         change(node);
         if *node == before {
             return;
         }
-        self.api.revision += 1;
-        node.resource_version = self.api.revision.to_string();
+        self.api.stored.revision += 1;
+        node.resource_version = self.api.stored.revision.to_string();
         self.tell_node(name);
         if before.control_plane {
             self.tell_turn();
         }
     }
 
-    /// The watch of the own Node: its events keep their order.
-    pub(super) fn tell_node(&mut self, name: &str) {
-        let fact = Fact::Node(self.api.nodes.get(name).cloned());
-        self.watched(name, fact);
-    }
-
-    pub(super) fn tell_policy(&mut self) {
-        for name in self.names() {
-            self.watched(&name, Fact::Policy(self.api.policy.clone()));
-        }
-    }
-
-    fn watched(&mut self, name: &str, fact: Fact) {
-        let Some(machine) = self.machines.get_mut(name) else { return };
-        let Some(life) = &mut machine.life else { return };
-        let lag = if machine.lag_until > self.now { machine.lag } else { 40 };
-        let reached = self.now.max(machine.cut_off_until).max(self.api.down_until);
-        life.told_at = life.told_at.max(reached + lag);
-        let (at, life) = (life.told_at, life.number);
-        self.later(at, Happening::Saw { node: name.to_owned(), life, fact: Box::new(fact) });
-    }
-
-    /// The watches of agents that await their turn.
-    pub(super) fn tell_turn(&mut self) {
-        for name in self.names() {
-            let awaits = self.machines.get(&name).and_then(|machine| machine.life.as_ref());
-            if let Some(life) = awaits.filter(|life| life.awaits_turn.is_some()) {
-                let turn = self.api.turn(life.mono(self.now));
-                self.watched(&name, Fact::Turn(turn));
-            }
-        }
-    }
-
     /// `spec.unschedulable` as somebody writes it; only changes are history.
     pub(super) fn set_unschedulable(&mut self, name: &str, unschedulable: bool, by: Who) {
-        let Some(node) = self.api.nodes.get(name) else { return };
+        let Some(node) = self.api.stored.nodes.get(name) else { return };
         if node.unschedulable != unschedulable {
             self.record(name, if unschedulable { What::Cordoned { by } } else { What::Uncordoned { by } });
         }
         self.change_node(name, |node| node.unschedulable = unschedulable);
+        if !unschedulable {
+            self.schedule_pods();
+        }
     }
 
-    /// The agent's fenced patch.
-    pub(super) fn patch_cordon(&mut self, name: &str, patch: CordonPatch) {
-        self.set_unschedulable(name, patch.unschedulable, Who::Agent(name.to_owned()));
-        self.change_node(name, |node| match patch.found_cordoned {
-            Some(found) => {
-                node.annotations.insert(FOUND_CORDONED.to_owned(), found.to_string());
+    pub(super) fn annotate(&mut self, name: &str, key: &str, value: Option<String>) {
+        self.change_node(name, |node| match value {
+            Some(value) => {
+                node.annotations.insert(key.to_owned(), value);
             }
             None => {
-                node.annotations.remove(FOUND_CORDONED);
+                node.annotations.remove(key);
             }
         });
     }
 
-    pub(super) fn set_ready(&mut self, name: &str, ready: Ready, kubelet: Version) {
-        let Some(node) = self.api.nodes.get(name) else { return };
-        let changed = (node.ready == Ready::True) != (ready == Ready::True) || node.kubelet != Some(kubelet);
-        let restarted = self.machines.get(name).is_some_and(|machine| machine.unreported);
-        if changed || restarted {
-            self.record(name, What::Ready { ready: ready == Ready::True, kubelet });
+    pub(super) fn annotation(&self, name: &str, key: &str) -> Option<&String> {
+        self.api.stored.nodes.get(name)?.annotations.get(key)
+    }
+
+    /// Both halves of the agent's fenced patch, which is one write.
+    pub(super) fn patch_cordon(&mut self, name: &str, unschedulable: bool, found_cordoned: Option<bool>) {
+        let Some(node) = self.api.stored.nodes.get(name) else { return };
+        let was = node.unschedulable;
+        if was != unschedulable {
+            let by = Who::Agent(name.to_owned());
+            self.record(name, if unschedulable { What::Cordoned { by } } else { What::Uncordoned { by } });
         }
-        if let Some(machine) = self.machines.get_mut(name) {
-            machine.unreported = false;
-        }
-        let heartbeat = self.unix();
         self.change_node(name, |node| {
-            node.ready = ready;
-            node.kubelet = Some(kubelet);
-            node.heartbeat = heartbeat;
+            node.unschedulable = unschedulable;
+            match found_cordoned {
+                Some(found) => node.annotations.insert(FOUND_CORDONED.to_owned(), found.to_string()),
+                None => node.annotations.remove(FOUND_CORDONED),
+            };
         });
+        if was && !unschedulable {
+            self.schedule_pods();
+        }
     }
 
-    /// Clears or sets a Lease's holder, and tells who waits.
-    pub(super) fn set_lease(&mut self, name: LeaseName, lease: &Lease, by: &Who) {
-        let before = self.api.leases.insert(name, lease.clone()).unwrap_or_default();
-        let holder_of = |holder: &Option<String>| holder.as_deref().and_then(Holder::parse);
-        let node_of = |holder: &Option<String>| holder_of(holder).map(|h| h.node);
-        if before.holder != lease.holder {
-            if let Some(node) = node_of(&before.holder) {
-                self.record(&node, What::LeaseReleased { lease: name, by: by.clone() });
-            }
-            if let Some(Holder { node, uid, job }) = holder_of(&lease.holder) {
-                self.record(&node, What::LeaseTaken { lease: name, uid, turn: job.0 });
-            }
-        }
-        if let Some(node) = node_of(&lease.holder)
-            && (before.degraded.is_some() != lease.degraded.is_some())
-        {
-            self.record(&node, What::LeaseMarked { lease: name, degraded: lease.degraded.is_some() });
-        }
+    /// Writes a Lease, and tells who waits.
+    pub(super) fn set_lease(&mut self, name: LeaseName, state: &LeaseState, by: &Who) {
+        let version = self.api.next_revision();
+        let before = self.api.stored.leases.insert(name, Lease { version, state: state.clone() });
+        self.record_lease(name, &before.unwrap_or_default().state, state, by);
         self.tell_turn();
     }
 
-    /// Binds a pod that waits to a node that takes it, as long as there is one.
-    pub(super) fn schedule_pods(&mut self) {
-        while self.api.pending > 0 && self.serves_api() {
-            let takes = |node: &&NodeSeen| node.ready == Ready::True && !node.unschedulable;
-            let fits: Vec<String> = self.api.nodes.values().filter(takes).map(|n| n.name.clone()).collect();
-            let Some(node) = self.rng.pick(&fits).cloned() else { break };
-            self.api.pending -= 1;
-            self.bind_pod(&node);
+    /// What a change of a Lease looks like from outside.
+    pub(super) fn record_lease(
+        &mut self,
+        name: LeaseName,
+        before: &LeaseState,
+        after: &LeaseState,
+        by: &Who,
+    ) {
+        let holder_of = |state: &LeaseState| state.holder.as_deref().and_then(Holder::parse);
+        let (was, is) = (holder_of(before), holder_of(after));
+        if was != is {
+            if let Some(Holder { node, .. }) = &was {
+                self.record(node, What::LeaseReleased { lease: name, by: by.clone() });
+            }
+            if let Some(Holder { node, uid, job }) = is.clone() {
+                self.record(&node, What::LeaseTaken { lease: name, uid, turn: job.0 });
+            }
+        }
+        let marked = |state: &LeaseState| state.degraded.is_some();
+        let begins_anew = was != is;
+        if let Some(Holder { node, .. }) = is
+            && (marked(before) != marked(after) || (begins_anew && marked(after)))
+        {
+            self.record(&node, What::LeaseMarked { lease: name, degraded: marked(after) });
         }
     }
 
-    pub(super) fn bind_pod(&mut self, node: &str) {
+    /// Binds pods that wait to nodes that take them, as long as there is one.
+    pub(super) fn schedule_pods(&mut self) {
+        while self.api.pending > 0 && self.serves_api() {
+            let takes = |node: &&NodeSeen| {
+                let tainted = node.control_plane || self.setup.tainted_workers;
+                let only_planes = self.setup.workers == 0;
+                node.ready == Ready::True
+                    && !node.unschedulable
+                    && (!tainted || only_planes || !self.has_untainted())
+            };
+            let nodes = self.api.stored.nodes.values();
+            let fits: Vec<String> = nodes.filter(takes).map(|node| node.name.clone()).collect();
+            let Some(node) = self.rng.pick(&fits).cloned() else { break };
+            self.api.pending -= 1;
+            let pod = self.bind_pod(&node);
+            if let Some(pod) = self.api.stored.pods.get_mut(&pod) {
+                pod.seen.ready = false;
+            }
+            self.later(self.now + POD_STARTS, Happening::PodReady { pod });
+        }
+    }
+
+    /// Whether a worker without a taint could take pods; otherwise what waits tolerates all.
+    fn has_untainted(&self) -> bool {
+        let fits = |node: &&NodeSeen| !node.control_plane && node.ready == Ready::True && !node.unschedulable;
+        !self.setup.tainted_workers && self.api.stored.nodes.values().any(|node| fits(&node))
+    }
+
+    pub(super) fn bind_pod(&mut self, node: &str) -> String {
         self.api.made += 1;
         let seen = web_pod(self.api.made);
-        self.record(node, What::PodBound { pod: seen.uid.clone() });
-        self.api.pods.insert(seen.uid.clone(), Pod { node: node.to_owned(), seen });
+        let uid = seen.uid.clone();
+        self.record(node, What::PodBound { pod: uid.clone() });
+        self.api.stored.pods.insert(uid.clone(), Pod { node: node.to_owned(), seen });
+        uid
+    }
+
+    pub(super) fn pod_ready(&mut self, uid: &str) {
+        if let Some(pod) = self.api.stored.pods.get_mut(uid) {
+            pod.seen.ready = true;
+        }
     }
 
     /// A pod is gone; its controller makes another.
     pub(super) fn pod_gone(&mut self, uid: &str) {
-        if let Some(pod) = self.api.pods.remove(uid) {
+        if let Some(pod) = self.api.stored.pods.remove(uid) {
             self.record(&pod.node, What::PodGone { pod: uid.to_owned() });
             self.api.pending += 1;
             self.schedule_pods();
             self.tell_drain(&pod.node);
         }
-    }
-
-    /// The pods bound to a node, as a list answers.
-    pub(super) fn pods_of(&self, name: &str, at: Mono) -> PodsSeen {
-        let own = self.api.pods.values().filter(|pod| pod.node == name).map(|pod| pod.seen.clone());
-        let mut pods: Vec<PodSeen> = own.chain([daemon_pod(name)]).collect();
-        if let Some(machine) = self.machines.get(name) {
-            let runs = machine.host.pods.iter();
-            pods.extend(runs.filter_map(|(c, v)| v.map(|version| static_pod(name, c, version))));
-        }
-        PodsSeen { at, pods, csi_drivers: BTreeSet::new() }
-    }
-
-    /// Everything on one consistent read.
-    pub(super) fn fleet(&self, at: Mono) -> FleetSeen {
-        let pods = self.machines.iter().flat_map(|(node, machine)| {
-            machine.host.pods.iter().map(|(component, version)| ControlPlanePod {
-                node: node.clone(),
-                component: (*component).to_owned(),
-                version: *version,
-                ready: version.is_some(),
-            })
-        });
-        let etcd = self.machines.iter().filter(|(_, machine)| machine.host.control_plane);
-        let etcd = etcd.map(|(node, machine)| ControlPlanePod {
-            node: node.clone(),
-            component: "etcd".to_owned(),
-            version: None,
-            ready: machine.host.powered,
-        });
-        let nodes = self.api.fleet_nodes().collect();
-        FleetSeen {
-            at,
-            nodes,
-            leases: self.api.fleet_leases(),
-            pods: pods.chain(etcd).collect(),
-            kubeadm_config: Some(self.api.kubeadm_config),
-        }
-    }
-
-    /// The host's clock.
-    pub(super) fn unix(&self) -> Unix {
-        Unix(super::EPOCH + self.now / 1000)
     }
 }

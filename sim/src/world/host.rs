@@ -2,45 +2,43 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use upgrade_core::act::Tool;
-use upgrade_core::job::{JobId, Verb};
+use upgrade_core::job::JobId;
 use upgrade_core::seen::{HostSeen, PackageSeen, ToolState, UnitSeen};
 use upgrade_core::time::{Mono, Unix};
 use upgrade_core::verify::STATIC_PODS;
 use upgrade_core::version::{PackageVersion, Version};
+
+use super::clock::Clock;
+use super::tools::Unit;
+use crate::fault::Failure;
+use crate::setup::{Endpoint, Setup};
+
+/// The static pod of etcd.
+pub(super) const ETCD: &str = "etcd";
+/// The static pod of the API server.
+pub(super) const API_SERVER: &str = "kube-apiserver";
 
 /// The package of a version in the simulated repository.
 pub(super) fn package(version: Version) -> Option<PackageVersion> {
     format!("{}.{}.{}-1.1", version.major, version.minor, version.patch).parse().ok()
 }
 
-/// What a tool does next.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Work {
-    /// dpkg unpacks: from here until it is configured a power cut leaves dpkg interrupted.
-    Unpack(String, PackageVersion),
-    /// dpkg configures what was unpacked.
-    Configure,
-    /// kubeadm takes the old manifest out.
-    ManifestOut(&'static str),
-    /// kubeadm puts the new manifest in, and the kubelet starts it.
-    ManifestIn(&'static str, Version),
-    /// kubeadm uploads its configuration.
-    Upload(Version),
-    /// kubeadm writes the kubelet's configuration.
-    KubeletConfig,
-    /// apt-mark.
-    Hold(BTreeSet<String>),
-    /// It ends with this status.
-    End(i32),
+/// The etcd that kubeadm of this version installs, named by the first release of its minor.
+pub(super) const fn etcd_of(version: Version) -> Version {
+    Version { patch: 0, ..version }
 }
 
-/// A transient unit.
+/// What a version's static pods are.
+pub(super) fn manifests_of(version: Version) -> impl Iterator<Item = (&'static str, Version)> {
+    STATIC_PODS.into_iter().map(move |name| (name, version)).chain([(ETCD, etcd_of(version))])
+}
+
+/// A copy of what kubeadm will change, in the name of one job.
 #[derive(Debug, Clone)]
-pub(super) struct Unit {
-    pub(super) word: &'static str,
-    pub(super) state: ToolState,
-    pub(super) work: Vec<(u64, Work)>,
+pub(super) struct Copy {
+    pub(super) job: JobId,
+    pub(super) manifests: BTreeMap<&'static str, Version>,
+    pub(super) kubelet_files: Version,
 }
 
 /// One host. What a power cut takes away is cleared by [`Host::cut`].
@@ -50,49 +48,81 @@ pub(super) struct Host {
     pub(super) powered: bool,
     /// Counts boots: what was under way in an earlier one is over.
     pub(super) boot: u64,
+    pub(super) clock: Clock,
     pub(super) packages: BTreeMap<String, PackageSeen>,
     pub(super) dpkg_interrupted: bool,
+    /// Another package than ours is half configured, for good.
+    pub(super) foreign_broken: bool,
+    pub(super) disk_full_until: u64,
+    pub(super) repository_down_until: u64,
     pub(super) kubelet: UnitSeen,
     /// What the running kubelet was started from.
     pub(super) kubelet_runs: Version,
+    /// Of which version's kubeadm config.yaml and kubeadm-flags.env are.
+    pub(super) kubelet_files: Version,
+    /// Whether instance-config.yaml names the runtime's socket; kubeadm writes it together with kubelet's configuration.
+    pub(super) instance_config: bool,
+    /// Which API server kubelet.conf names.
+    pub(super) kubelet_conf: Endpoint,
     pub(super) starts: u64,
+    /// Whether the running kubelet is of another minor than the one before.
+    pub(super) new_minor: bool,
     pub(super) sick_until: u64,
+    /// kubelets of this version, or of any, end soon after their start.
+    pub(super) crash_loops: (Option<Version>, u64),
     pub(super) control_plane: bool,
     /// Static pods by component: the version of the manifest in place.
     pub(super) manifests: BTreeMap<&'static str, Version>,
     /// Static pods by component: the version that runs; none while it does not.
     pub(super) pods: BTreeMap<&'static str, Option<Version>>,
-    pub(super) backup: Option<(JobId, BTreeMap<&'static str, Version>)>,
-    pub(super) kubelet_config_changed: bool,
+    pub(super) pods_sick_until: BTreeMap<&'static str, u64>,
+    pub(super) copy: Option<Copy>,
     pub(super) units: BTreeMap<String, Unit>,
-    /// Failures that tools still have in store: how many, and whether at their end.
-    pub(super) failures: BTreeMap<&'static str, (u32, bool)>,
+    /// Failures that tools still have in store.
+    pub(super) failures: BTreeMap<&'static str, (u32, Failure)>,
+    pub(super) daemon_pods_sick_until: u64,
+    /// What the kubelet says of the DaemonSet's pod here: it carries Ready over a restart until it has probed anew.
+    pub(super) daemon_pod_told: bool,
+    pub(super) csi_driver: bool,
     /// Whether the kubelet package's scripts restart kubelet.
     pub(super) package_restarts: bool,
 }
 
 impl Host {
-    pub(super) fn new(version: Version, control_plane: bool, package_restarts: bool) -> Self {
+    pub(super) fn new(setup: &Setup, control_plane: bool) -> Self {
+        let version = setup.from;
         let installed = |version| PackageSeen { version, configured: true, held: true };
         let names = ["kubeadm", "kubelet", "kubectl"].into_iter();
-        let components = || STATIC_PODS.into_iter().filter(|_| control_plane);
+        let static_pods = || manifests_of(version).filter(|_| control_plane);
         Self {
             powered: true,
             boot: 0,
+            clock: Clock::default(),
             packages: names.filter_map(|n| Some((n.to_owned(), installed(package(version)?)))).collect(),
             dpkg_interrupted: false,
+            foreign_broken: false,
+            disk_full_until: 0,
+            repository_down_until: 0,
             kubelet: UnitSeen { active: true, invocation: "0".to_owned(), since: Unix(0) },
             kubelet_runs: version,
+            kubelet_files: version,
+            instance_config: false,
+            kubelet_conf: if control_plane { setup.endpoint } else { Endpoint::Shared },
             starts: 0,
+            new_minor: false,
             sick_until: 0,
+            crash_loops: (None, 0),
             control_plane,
-            manifests: components().map(|name| (name, version)).collect(),
-            pods: components().map(|name| (name, Some(version))).collect(),
-            backup: None,
-            kubelet_config_changed: false,
+            manifests: static_pods().collect(),
+            pods: static_pods().map(|(name, version)| (name, Some(version))).collect(),
+            pods_sick_until: BTreeMap::new(),
+            copy: None,
             units: BTreeMap::new(),
             failures: BTreeMap::new(),
-            package_restarts,
+            daemon_pods_sick_until: 0,
+            daemon_pod_told: true,
+            csi_driver: true,
+            package_restarts: setup.package_restarts,
         }
     }
 
@@ -101,29 +131,44 @@ impl Host {
         self.packages.get(name).and_then(|package| package.version.kubernetes())
     }
 
-    /// Whether this host's API server answers.
-    pub(super) fn serves_api(&self) -> bool {
-        self.powered && self.pods.get("kube-apiserver").is_some_and(Option::is_some)
+    /// Whether a static pod runs here and is well.
+    pub(super) fn runs(&self, component: &str, now: u64) -> bool {
+        let sick = self.pods_sick_until.get(component).is_some_and(|until| *until > now);
+        self.powered && !sick && self.pods.get(component).is_some_and(Option::is_some)
+    }
+
+    /// Whether the API shows a mirror of this static pod: the kubelet takes it away with its manifest.
+    pub(super) fn mirrors(&self, component: &str) -> bool {
+        self.manifests.contains_key(component)
+    }
+
+    /// Whether the kubelet that would be started now ends soon after.
+    pub(super) fn kubelet_crashes(&self, now: u64) -> bool {
+        let (version, until) = self.crash_loops;
+        until > now && version.is_none_or(|version| version == self.kubelet_runs)
     }
 
     /// What the adapter would say of this host.
     pub(super) fn seen(&self, at: Mono, job: Option<&JobId>) -> HostSeen {
-        let backup = self.backup.as_ref().filter(|(of, _)| Some(of) == job);
-        let missing = |manifests: &BTreeMap<&'static str, Version>| -> BTreeSet<String> {
-            let gone = manifests.keys().filter(|name| !self.manifests.contains_key(*name));
+        let copy = self.copy.as_ref().filter(|copy| job.is_none_or(|job| *job == copy.job));
+        let missing = |copy: &Copy| -> BTreeSet<String> {
+            let gone = copy.manifests.keys().filter(|name| !self.manifests.contains_key(*name));
             gone.map(|name| (*name).to_owned()).collect()
         };
+        let failed = |unit: &&Unit| !matches!(unit.state, ToolState::Running | ToolState::Ended(0));
+        let words = self.units.iter().filter(|(_, unit)| failed(unit));
         HostSeen {
             at,
             packages: self.packages.clone(),
-            dpkg_interrupted: self.dpkg_interrupted,
+            dpkg_interrupted: self.dpkg_interrupted || self.foreign_broken,
             kubelet: self.kubelet.clone(),
-            control_plane: self.control_plane,
-            missing_manifests: backup.map(|(_, manifests)| missing(manifests)).unwrap_or_default(),
-            backup: backup.map(|(of, _)| of.clone()),
-            kubelet_config_changed: backup.is_some() && self.kubelet_config_changed,
+            control_plane: self.manifests.contains_key(API_SERVER)
+                || copy.is_some_and(|copy| copy.manifests.contains_key(API_SERVER)),
+            missing_manifests: copy.map(missing).unwrap_or_default(),
+            backup: copy.map(|copy| copy.job.clone()),
+            kubelet_config_changed: copy.is_some_and(|copy| copy.kubelet_files != self.kubelet_files),
             tools: self.units.iter().map(|(name, unit)| (name.clone(), unit.state)).collect(),
-            last_words: BTreeMap::new(),
+            last_words: words.map(|(name, unit)| (name.clone(), unit.words.to_owned())).collect(),
         }
     }
 
@@ -133,72 +178,5 @@ impl Host {
         self.boot += 1;
         self.kubelet.active = false;
         self.units.clear();
-        self.pods.values_mut().for_each(|pod| *pod = None);
-    }
-
-    /// What a tool will do, with the milliseconds before each piece of work.
-    pub(super) fn plan(&mut self, tool: &Tool, kubeadm_config: Version) -> Vec<(u64, Work)> {
-        let fails = self.failures.get_mut(tool.word()).filter(|(times, _)| *times > 0);
-        let fails = fails.map(|(times, late)| {
-            *times -= 1;
-            *late
-        });
-        if fails == Some(false) || self.refuses(tool, kubeadm_config) {
-            return vec![(1_500, Work::End(1))];
-        }
-        let mut work = work(tool);
-        if fails == Some(true) {
-            work.truncate(work.len().saturating_sub(1));
-            work.push((500, Work::End(1)));
-        } else {
-            work.push((500, Work::End(0)));
-        }
-        work
-    }
-
-    fn is_past(&self, name: &str, version: &PackageVersion) -> bool {
-        self.version(name).zip(version.kubernetes()).is_some_and(|(installed, wanted)| installed > wanted)
-    }
-
-    /// What the real tools refuse.
-    fn refuses(&self, tool: &Tool, kubeadm_config: Version) -> bool {
-        match tool {
-            Tool::InstallKubeadm { packages, back } => {
-                self.dpkg_interrupted || (!back && self.is_past("kubeadm", &packages.kubeadm))
-            }
-            Tool::InstallKubelet { packages } => {
-                self.dpkg_interrupted || self.is_past("kubelet", &packages.kubelet)
-            }
-            Tool::Kubeadm { verb, target } => {
-                let upload_missing = *verb == Verb::NodeControlPlane && kubeadm_config != *target;
-                self.version("kubeadm") < Some(*target) || upload_missing
-            }
-            Tool::RepairDpkg | Tool::Hold { .. } => false,
-        }
-    }
-}
-
-/// The pieces of work of a tool that does not fail, except its end.
-fn work(tool: &Tool) -> Vec<(u64, Work)> {
-    let unpack =
-        |name: &str, version: &PackageVersion| (1_500, Work::Unpack(name.to_owned(), version.clone()));
-    match tool {
-        Tool::InstallKubeadm { packages, .. } => {
-            vec![unpack("kubeadm", &packages.kubeadm), (2_000, Work::Configure)]
-        }
-        Tool::InstallKubelet { packages } => {
-            let kubectl = packages.kubectl.iter().map(|version| unpack("kubectl", version));
-            kubectl.chain([unpack("kubelet", &packages.kubelet), (2_000, Work::Configure)]).collect()
-        }
-        Tool::Kubeadm { verb: Verb::NodeWorker, .. } => vec![(2_000, Work::KubeletConfig)],
-        Tool::Kubeadm { verb, target } => {
-            let upload = (*verb == Verb::Apply).then_some((1_000, Work::Upload(*target)));
-            let swaps = STATIC_PODS.into_iter().flat_map(|component| {
-                [(2_000, Work::ManifestOut(component)), (1_000, Work::ManifestIn(component, *target))]
-            });
-            upload.into_iter().chain(swaps).chain([(3_000, Work::KubeletConfig)]).collect()
-        }
-        Tool::RepairDpkg => vec![(1_500, Work::Configure)],
-        Tool::Hold { packages } => vec![(1_500, Work::Hold(packages.clone()))],
     }
 }

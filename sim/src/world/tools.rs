@@ -1,25 +1,76 @@
 //! Tools at work: transient units that outlive the agent and take their time.
 
+use std::collections::{BTreeSet, VecDeque};
+
 use upgrade_core::act::Tool;
+use upgrade_core::job::{Packages, Verb};
 use upgrade_core::oracle::{What, Who};
 use upgrade_core::seen::{PackageSeen, ToolState};
+use upgrade_core::version::{PackageVersion, Version};
 
-use super::host::{Unit, Work};
-use super::{Happening, Point, World};
+use super::host::Host;
+use super::kubeadm::Phase;
+use super::{Happening, World};
+use crate::fault::Failure;
+use crate::schedule::Point;
 
-/// How long a static pod takes to run after its manifest is in place.
-const POD_STARTS: u64 = 1_500;
+/// What a tool does next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Work {
+    /// dpkg unpacks: from here until it is configured a power cut leaves dpkg interrupted.
+    Unpack(String, PackageVersion),
+    /// dpkg configures what was unpacked.
+    Configure,
+    /// kubeadm goes through a phase, or a part of one.
+    Kubeadm(Phase),
+    /// apt-mark.
+    Hold(BTreeSet<String>),
+    /// It ends with this status.
+    End(i32),
+}
+
+/// A transient unit.
+#[derive(Debug, Clone)]
+pub(super) struct Unit {
+    pub(super) word: &'static str,
+    pub(super) state: ToolState,
+    /// What is still to do, each piece with the milliseconds before it.
+    pub(super) work: VecDeque<(u64, Work)>,
+    /// The last words it wrote.
+    pub(super) words: &'static str,
+}
+
+impl Host {
+    fn is_past(&self, name: &str, version: &PackageVersion) -> bool {
+        self.version(name).zip(version.kubernetes()).is_some_and(|(installed, wanted)| installed > wanted)
+    }
+
+    /// What apt refuses.
+    fn apt_refuses(&self, tool: &Tool) -> bool {
+        let broken = self.dpkg_interrupted || self.foreign_broken;
+        match tool {
+            Tool::InstallKubeadm { packages, back } => {
+                broken || (!back && self.is_past("kubeadm", &packages.kubeadm))
+            }
+            Tool::InstallKubelet { packages } => broken || self.is_past("kubelet", &packages.kubelet),
+            Tool::RepairDpkg => self.foreign_broken,
+            Tool::Kubeadm { .. } | Tool::Hold { .. } => false,
+        }
+    }
+
+    /// The failure that is in store for this tool.
+    fn failure(&mut self, tool: &Tool) -> Option<Failure> {
+        let (times, how) = self.failures.get_mut(tool.word()).filter(|(times, _)| *times > 0)?;
+        *times -= 1;
+        Some(*how)
+    }
+}
 
 impl World {
     pub(super) fn start_tool(&mut self, node: &str, name: &str, tool: &Tool) {
-        let uploaded = self.api.kubeadm_config;
-        let needs_api = matches!(tool, Tool::Kubeadm { .. }) && !self.reaches_api(node);
+        let work = self.work(node, tool);
         let Some(machine) = self.machines.get_mut(node) else { return };
-        let mut work = machine.host.plan(tool, uploaded);
-        if needs_api {
-            work = vec![(1_500, Work::End(1))];
-        }
-        let unit = Unit { word: tool.word(), state: ToolState::Running, work };
+        let unit = Unit { word: tool.word(), state: ToolState::Running, work, words: "" };
         machine.host.units.insert(name.to_owned(), unit);
         let kubeadm = match tool {
             Tool::Kubeadm { verb, target } => Some((*verb, *target)),
@@ -29,10 +80,40 @@ impl World {
         self.next_work(node, name);
     }
 
-    fn next_work(&mut self, node: &str, name: &str) {
+    /// What a tool will do, with the milliseconds before each piece of work.
+    fn work(&mut self, node: &str, tool: &Tool) -> VecDeque<(u64, Work)> {
+        let now = self.now;
+        let mut work = match tool {
+            Tool::Kubeadm { verb, target } => self.kubeadm(node, *verb, *target),
+            other => packages(other),
+        };
+        let Some(machine) = self.machines.get_mut(node) else { return work };
+        if machine.host.apt_refuses(tool) || machine.host.disk_full_until > now {
+            return VecDeque::from([(1_500, Work::End(100))]);
+        }
+        match machine.host.failure(tool) {
+            None => work.push_back((500, Work::End(0))),
+            Some(Failure::AtOnce) => work = VecDeque::from([(1_500, Work::End(1))]),
+            Some(Failure::Late) => {
+                work.pop_back();
+                work.push_back((500, Work::End(1)));
+            }
+            Some(Failure::Killed(pieces)) => {
+                work.truncate(pieces);
+                work.push_back((500, Work::End(137)));
+            }
+            Some(Failure::RolledBack(component)) => {
+                super::kubeadm::roll_back_at(&mut work, component);
+                work.push_back((500, Work::End(0)));
+            }
+        }
+        work
+    }
+
+    pub(super) fn next_work(&mut self, node: &str, name: &str) {
         let Some(machine) = self.machines.get(node) else { return };
         let boot = machine.host.boot;
-        let Some((after, _)) = machine.host.units.get(name).and_then(|unit| unit.work.first()) else {
+        let Some((after, _)) = machine.host.units.get(name).and_then(|unit| unit.work.front()) else {
             return;
         };
         let at = self.now + after;
@@ -43,18 +124,16 @@ impl World {
         let Some(machine) = self.machines.get_mut(node).filter(|machine| machine.host.boot == boot) else {
             return;
         };
-        let Some(unit) = machine.host.units.get_mut(name).filter(|unit| !unit.work.is_empty()) else {
+        let Some(next) = machine.host.units.get_mut(name).and_then(|unit| unit.work.pop_front()) else {
             return;
         };
-        let (_, next) = unit.work.remove(0);
-        let word = unit.word;
-        self.carry_on(node, name, word, next);
-        self.cut_in_tool(node, name);
+        self.carry_on(node, name, next.1);
+        self.strike_in_tool(node, name);
         self.next_work(node, name);
     }
 
     /// `Done` of a tool is the moment in which it has begun its work and not ended it.
-    fn cut_in_tool(&mut self, node: &str, name: &str) {
+    fn strike_in_tool(&mut self, node: &str, name: &str) {
         let Some(machine) = self.machines.get(node) else { return };
         if machine.host.units.get(name).is_none_or(|unit| unit.state != ToolState::Running) {
             return;
@@ -62,49 +141,42 @@ impl World {
         let Some(life) = &machine.life else { return };
         let awaits = life.awaited.iter().find(|(_, unit)| *unit == name);
         if let Some(step) = awaits.and_then(|(id, _)| life.acts.get(id)).copied() {
-            self.cut(node, step, Point::Done);
+            self.strike_at(node, step, Point::Done);
         }
     }
 
-    fn carry_on(&mut self, node: &str, name: &str, tool: &'static str, work: Work) {
+    fn carry_on(&mut self, node: &str, name: &str, work: Work) {
         match work {
-            Work::Unpack(package, version) => {
-                let Some(machine) = self.machines.get_mut(node) else { return };
-                machine.host.dpkg_interrupted = true;
-                let held = false;
-                let seen = PackageSeen { version: version.clone(), configured: false, held };
-                machine.host.packages.insert(package.clone(), seen);
-                let by = Who::Agent(node.to_owned());
-                self.record(node, What::PackageInstalled { package, version, by });
-            }
+            Work::Unpack(package, version) => self.unpack(node, package, version),
             Work::Configure => self.configure(node),
-            Work::ManifestOut(component) => {
-                if let Some(machine) = self.machines.get_mut(node) {
-                    machine.host.manifests.remove(component);
-                    machine.host.pods.insert(component, None);
-                }
-            }
-            Work::ManifestIn(component, version) => self.put_manifest(node, component, version),
-            Work::Upload(version) => self.api.kubeadm_config = version,
-            Work::KubeletConfig => {
-                if let Some(machine) = self.machines.get_mut(node) {
-                    machine.host.kubelet_config_changed = true;
-                }
-            }
+            Work::Kubeadm(phase) => self.kubeadm_phase(node, name, phase),
             Work::Hold(packages) => {
                 let Some(machine) = self.machines.get_mut(node) else { return };
                 let known = machine.host.packages.iter_mut().filter(|(name, _)| packages.contains(*name));
                 known.for_each(|(_, package)| package.held = true);
             }
-            Work::End(status) => {
-                let Some(machine) = self.machines.get_mut(node) else { return };
-                if let Some(unit) = machine.host.units.get_mut(name) {
-                    unit.state = ToolState::Ended(status);
-                }
-                self.record(node, What::ToolEnded { tool, ok: status == 0 });
-                self.tool_may_have_ended(node, name);
-            }
+            Work::End(status) => self.tool_ends(node, name, status),
         }
+    }
+
+    pub(super) fn tool_ends(&mut self, node: &str, name: &str, status: i32) {
+        let Some(machine) = self.machines.get_mut(node) else { return };
+        let Some(unit) = machine.host.units.get_mut(name) else { return };
+        unit.state = ToolState::Ended(status);
+        unit.work.clear();
+        let tool = unit.word;
+        self.record(node, What::ToolEnded { tool, ok: status == 0 });
+        self.tool_may_have_ended(node, name);
+    }
+
+    fn unpack(&mut self, node: &str, package: String, version: PackageVersion) {
+        let Some(machine) = self.machines.get_mut(node) else { return };
+        machine.host.dpkg_interrupted = true;
+        let held = false;
+        let seen = PackageSeen { version: version.clone(), configured: false, held };
+        machine.host.packages.insert(package.clone(), seen);
+        let by = Who::Agent(node.to_owned());
+        self.record(node, What::PackageInstalled { package, version, by });
     }
 
     fn configure(&mut self, node: &str) {
@@ -118,17 +190,31 @@ impl World {
         }
     }
 
-    /// A manifest comes to its place; the kubelet starts what it says.
-    pub(super) fn put_manifest(
-        &mut self,
-        node: &str,
-        component: &'static str,
-        version: upgrade_core::version::Version,
-    ) {
-        let Some(machine) = self.machines.get_mut(node) else { return };
-        machine.host.manifests.insert(component, version);
-        let boot = machine.host.boot;
-        let node = node.to_owned();
-        self.later(self.now + POD_STARTS, Happening::PodRuns { node, boot, component, version });
+    pub(super) fn kubeadm(&self, node: &str, verb: Verb, target: Version) -> VecDeque<(u64, Work)> {
+        let Some(machine) = self.machines.get(node) else { return VecDeque::new() };
+        // `kubeadm upgrade node` takes the version that kubeadm-config names.
+        let to = if verb == Verb::Apply { target } else { self.api.stored.kubeadm_config };
+        super::kubeadm::phases(&machine.host, verb, to)
+            .map(|(after, phase)| (after, Work::Kubeadm(phase)))
+            .collect()
+    }
+}
+
+/// The pieces of work of apt, dpkg and apt-mark, except the end.
+fn packages(tool: &Tool) -> VecDeque<(u64, Work)> {
+    let unpack =
+        |name: &str, version: &PackageVersion| (1_500, Work::Unpack(name.to_owned(), version.clone()));
+    let configure = (2_000, Work::Configure);
+    match tool {
+        Tool::InstallKubeadm { packages, .. } => {
+            VecDeque::from([unpack("kubeadm", &packages.kubeadm), configure])
+        }
+        Tool::InstallKubelet { packages: Packages { kubelet, kubectl, .. } } => {
+            let kubectl = kubectl.iter().map(|version| unpack("kubectl", version));
+            kubectl.chain([unpack("kubelet", kubelet), configure]).collect()
+        }
+        Tool::RepairDpkg => VecDeque::from([(1_500, Work::Configure)]),
+        Tool::Hold { packages } => VecDeque::from([(1_500, Work::Hold(packages.clone()))]),
+        Tool::Kubeadm { .. } => VecDeque::new(),
     }
 }

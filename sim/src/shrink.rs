@@ -1,8 +1,10 @@
 //! Makes a failing schedule small: what is left is what matters.
 
-use super::{Planned, Schedule, Setup, When, judge};
+use crate::schedule::{Planned, Schedule, When};
+use crate::setup::Setup;
+use crate::verdict::judge;
 
-/// The smallest schedule found that still fails in this way: see [`super::Verdict::kinds`].
+/// The smallest schedule found that still fails in this way: see [`crate::verdict::Verdict::kinds`].
 pub fn shrink(setup: &Setup, schedule: &Schedule, kind: &str) -> Schedule {
     let fails = |candidate: &Schedule| judge(setup, candidate).kinds().contains(kind);
     let mut best = schedule.clone();

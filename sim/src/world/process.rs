@@ -7,16 +7,26 @@ use upgrade_core::agent::{ActId, Agent, Input, Output};
 use upgrade_core::drain::Engine;
 use upgrade_core::job::Memory;
 use upgrade_core::oracle::What;
+use upgrade_core::policy::Policy;
 use upgrade_core::report::{Phase, Report};
 use upgrade_core::request::{PHASE, STATUS};
 use upgrade_core::seen::Fact;
-use upgrade_core::time::{Mono, Now};
+use upgrade_core::time::{Mono, Now, Unix};
 
 use super::host::Host;
-use super::{Fault, Happening, Point, Step, When, World};
+use super::ports::Caller;
+use super::{Happening, Step, World};
+use crate::fault::Identity;
+use crate::schedule::Point;
 
 /// A minute passes between two renewals.
 const HEARTBEAT: u64 = 60_000;
+/// A request takes so long to come to where it has its effect, and so long back.
+pub(super) const TRAVEL: u64 = 20;
+/// After so long without an answer an adapter gives up.
+const DEADLINE: u64 = 10_000;
+/// A report that was not taken is written again so much later.
+const REPORT_AGAIN: u64 = 5_000;
 
 /// A host, what is on its disk, and its agent while that lives.
 pub(super) struct Machine {
@@ -25,14 +35,28 @@ pub(super) struct Machine {
     pub(super) journal: Option<String>,
     pub(super) life: Option<Life>,
     pub(super) lives: u64,
-    pub(super) steps: usize,
+    /// Steps of each word so far, and what each step was.
+    pub(super) words: BTreeMap<&'static str, usize>,
+    pub(super) steps: Vec<(&'static str, usize)>,
     pub(super) lag: u64,
     pub(super) lag_until: u64,
+    pub(super) silent_until: u64,
     pub(super) mute_until: u64,
     pub(super) cut_off_until: u64,
-    /// Whether its kubelet has yet to write its status since it was started.
+    pub(super) heartbeats_fail_until: u64,
+    /// Until when each credential is refused.
+    pub(super) refused_until: BTreeMap<Identity, u64>,
+    /// Requests since they were last told.
+    pub(super) requests: u32,
+    /// Whether its kubelet has something to say that it has not said yet.
     pub(super) unreported: bool,
+    /// Whether its kubelet makes a Node where there is none: it does so at its start.
+    pub(super) registers: bool,
     pub(super) recreated: u64,
+    /// Whether the agent's package was removed.
+    pub(super) purged: bool,
+    /// Since when a run of kubeadm, by its unit, waits for an API server.
+    pub(super) kubeadm_waits: BTreeMap<String, u64>,
 }
 
 impl Machine {
@@ -42,13 +66,21 @@ impl Machine {
             journal: None,
             life: None,
             lives: 0,
-            steps: 0,
+            words: BTreeMap::new(),
+            steps: Vec::new(),
             lag: 0,
             lag_until: 0,
+            silent_until: 0,
             mute_until: 0,
             cut_off_until: 0,
+            heartbeats_fail_until: 0,
+            refused_until: BTreeMap::new(),
+            requests: 0,
             unreported: false,
+            registers: true,
             recreated: 0,
+            purged: false,
+            kubeadm_waits: BTreeMap::new(),
         }
     }
 }
@@ -56,26 +88,35 @@ impl Machine {
 /// One process.
 pub(super) struct Life {
     pub(super) number: u64,
-    pub(super) began: u64,
+    began: u64,
     pub(super) agent: Agent,
     /// Steps of acts under way.
     pub(super) acts: BTreeMap<ActId, usize>,
     /// The last moment asked for.
-    pub(super) wake: Option<u64>,
+    wake: Option<u64>,
     /// When the last event of its watches reaches it.
     pub(super) told_at: u64,
     pub(super) awaits_turn: Option<ActId>,
     pub(super) drain: Option<(ActId, Engine, u64)>,
     /// A report that the API server has yet to take.
-    pub(super) report: Option<Box<Report>>,
+    report: Option<Box<Report>>,
     /// Which unit an act awaits.
     pub(super) awaited: BTreeMap<ActId, String>,
+    /// The policy it last read.
+    pub(super) policy: Policy,
+    /// The resourceVersion its last write of the Node made: older ones that a watch tells are dropped.
+    pub(super) wrote: u64,
 }
 
 impl Life {
     /// This process's own clock.
     pub(super) fn mono(&self, now: u64) -> Mono {
         Mono(now.saturating_sub(self.began) + 1_000)
+    }
+
+    /// When this process's own clock shows a moment.
+    pub(super) fn when(&self, moment: Mono) -> u64 {
+        self.began + moment.0.saturating_sub(1_000)
     }
 }
 
@@ -90,19 +131,27 @@ impl World {
         self.machines.get_mut(node)?.life.as_mut().filter(|life| life.number == number)
     }
 
-    pub(super) fn clock(&self, node: &str) -> Now {
+    pub(super) fn lives(&self, node: &str, number: u64) -> bool {
         let life = self.machines.get(node).and_then(|machine| machine.life.as_ref());
-        Now { mono: life.map_or(Mono(0), |life| life.mono(self.now)), unix: self.unix() }
+        life.is_some_and(|life| life.number == number)
+    }
+
+    pub(super) fn clock(&self, node: &str) -> Now {
+        let Some(machine) = self.machines.get(node) else { return Now::default() };
+        let mono = machine.life.as_ref().map_or(Mono(0), |life| life.mono(self.now));
+        Now { mono, unix: self.unix(node) }
+    }
+
+    /// What a host's wall clock shows.
+    pub(super) fn unix(&self, node: &str) -> Unix {
+        self.machines.get(node).map(|machine| machine.host.clock.shows(self.now)).unwrap_or_default()
     }
 
     pub(super) fn agent_starts(&mut self, node: &str, boot: u64, lives: u64) {
         let now = self.now;
         let Some(machine) = self.machines.get_mut(node) else { return };
-        if !machine.host.powered
-            || machine.host.boot != boot
-            || machine.lives != lives
-            || machine.life.is_some()
-        {
+        let stands = machine.host.powered && machine.host.boot == boot && machine.lives == lives;
+        if !stands || machine.life.is_some() || machine.purged {
             return;
         }
         machine.lives += 1;
@@ -120,12 +169,21 @@ impl World {
             drain: None,
             report: None,
             awaited: BTreeMap::new(),
+            policy: Policy::default(),
+            wrote: 0,
         });
         self.record(node, What::AgentStarted);
+        self.requests(node, 2);
         self.tell_node(node);
-        self.tell_policy();
         self.later(now + HEARTBEAT, Happening::Heartbeat { node: node.to_owned(), life: number });
         self.input(node, number, Input::Tick);
+    }
+
+    /// So many requests are sent to the API server.
+    pub(super) fn requests(&mut self, node: &str, count: u32) {
+        if let Some(machine) = self.machines.get_mut(node) {
+            machine.requests += count;
+        }
     }
 
     /// The process is gone; what it asked of others goes on.
@@ -140,7 +198,7 @@ impl World {
     }
 
     /// Feeds an input in and carries out what follows.
-    pub(super) fn input(&mut self, node: &str, number: u64, input: Input) {
+    fn input(&mut self, node: &str, number: u64, input: Input) {
         let outputs = self.ask(node, number, input);
         self.carry_out(node, number, outputs);
     }
@@ -150,9 +208,9 @@ impl World {
         self.life(node, number).map(|life| life.agent.on(clock, input)).unwrap_or_default()
     }
 
-    pub(super) fn carry_out(&mut self, node: &str, life: u64, outputs: Vec<Output>) {
+    fn carry_out(&mut self, node: &str, life: u64, outputs: Vec<Output>) {
         for output in outputs {
-            if self.life(node, life).is_none() {
+            if !self.lives(node, life) {
                 return;
             }
             match output {
@@ -167,7 +225,7 @@ impl World {
 
     fn wake_at(&mut self, node: &str, number: u64, moment: Mono) {
         let Some(life) = self.life(node, number) else { return };
-        let at = life.began + moment.0.saturating_sub(1_000);
+        let at = life.when(moment);
         life.wake = Some(at);
         self.later(at, Happening::Tick { node: node.to_owned(), life: number, at });
     }
@@ -178,71 +236,79 @@ impl World {
         }
     }
 
+    /// A watch that shows the Node as it was before the agent's own last write is out of date.
     pub(super) fn saw(&mut self, node: &str, number: u64, fact: Fact) {
-        self.input(node, number, Input::Saw(fact));
+        let Some(life) = self.life(node, number) else { return };
+        if let Fact::Node(Some(seen)) = &fact
+            && seen.resource_version.parse::<u64>().is_ok_and(|version| version < life.wrote)
+        {
+            return;
+        }
+        let word = fact.word();
+        let nth = self.observed(node, word);
+        self.strike_seen(node, word, nth, Point::Before);
+        let outputs = self.ask(node, number, Input::Saw(fact));
+        self.strike_seen(node, word, nth, Point::Answered);
+        self.carry_out(node, number, outputs);
     }
 
     /// Counts a step; none if the agent did not live to take it.
-    fn step(&mut self, node: &str, word: &'static str) -> Option<usize> {
+    fn step(&mut self, node: &str, life: u64, word: &'static str) -> Option<usize> {
         let machine = self.machines.get_mut(node)?;
-        let number = machine.steps;
-        machine.steps += 1;
-        self.steps.push(Step { node: node.to_owned(), number, word, at: self.now });
-        (!self.cut(node, number, Point::Before)).then_some(number)
-    }
-
-    /// Strikes where a schedule cuts this point; says whether it did.
-    pub(super) fn cut(&mut self, node: &str, step: usize, point: Point) -> bool {
-        let here = When::Cut { node: node.to_owned(), step, point };
-        let Some(index) = self.cuts.iter().position(|planned| planned.when == here) else { return false };
-        let planned = self.cuts.remove(index);
-        for (delay, fault) in &planned.faults {
-            self.calm_from = self.calm_from.max(self.now + delay + fault.lasts());
-            let dies = matches!(fault, Fault::Kill { node: of, .. } | Fault::PowerCut { node: of, .. } if of == node);
-            if *delay == 0 && dies {
-                self.strikes(fault);
-            } else {
-                self.later(self.now + delay, Happening::Strikes(Box::new(fault.clone())));
-            }
-        }
-        true
+        let number = machine.steps.len();
+        let count = machine.words.entry(word).or_default();
+        let nth = *count;
+        *count += 1;
+        machine.steps.push((word, nth));
+        self.steps.push(Step { node: node.to_owned(), number, word, nth, at: self.now });
+        self.strike_at(node, number, Point::Before);
+        self.lives(node, life).then_some(number)
     }
 
     fn store(&mut self, node: &str, life: u64, memory: Box<Memory>) {
-        let Some(step) = self.step(node, "store") else { return };
+        let full = self.machines.get(node).is_some_and(|machine| machine.host.disk_full_until > self.now);
+        if full {
+            // Nothing is done that is not remembered: the daemon ends, and systemd starts it again.
+            return self.kill(node, REPORT_AGAIN);
+        }
+        let Some(step) = self.step(node, life, "store") else { return };
         let node = node.to_owned();
         self.later(self.now + 5, Happening::Renamed { node: node.clone(), life, step, memory });
-        self.cut(&node, step, Point::Sent);
+        self.strike_at(&node, step, Point::Sent);
     }
 
     pub(super) fn renamed(&mut self, node: &str, life: u64, step: usize, memory: &Memory) {
-        if self.life(node, life).is_none() {
+        if !self.lives(node, life) {
             return;
         }
         if let Some(machine) = self.machines.get_mut(node) {
             machine.journal = serde_json::to_string(memory).ok();
         }
         self.later(self.now + 5, Happening::Stored { node: node.to_owned(), life, step });
-        self.cut(node, step, Point::Done);
+        self.strike_at(node, step, Point::Done);
     }
 
     pub(super) fn stored(&mut self, node: &str, life: u64, step: usize) {
         let outputs = self.ask(node, life, Input::Stored);
-        if !outputs.is_empty() && self.cut(node, step, Point::Answered) {
-            return;
+        if !outputs.is_empty() {
+            self.strike_at(node, step, Point::Answered);
         }
         self.carry_out(node, life, outputs);
     }
 
     fn start(&mut self, node: &str, number: u64, id: ActId, act: Act) {
-        let Some(step) = self.step(node, act.word()) else { return };
+        let word = match &act {
+            Act::Run { tool, .. } => tool.word(),
+            other => other.word(),
+        };
+        let Some(step) = self.step(node, number, word) else { return };
         let sent = self.clock(node).mono.0;
         if let Some(life) = self.life(node, number) {
             life.acts.insert(id, step);
         }
-        let (node, act) = (node.to_owned(), Box::new(act));
-        self.later(self.now + 20, Happening::Effect { node: node.clone(), life: number, id, act, sent });
-        self.cut(&node, step, Point::Sent);
+        let caller = Caller { node: node.to_owned(), life: number, id: Some(id) };
+        self.later(self.now + TRAVEL, Happening::Effect { caller, act: Box::new(act), sent });
+        self.strike_at(node, step, Point::Sent);
     }
 
     fn stop(&mut self, node: &str, number: u64, id: ActId) {
@@ -250,49 +316,51 @@ impl World {
         life.awaits_turn.take_if(|awaits| *awaits == id);
         life.drain.take_if(|(drain, ..)| *drain == id);
         let message = "stopped because something else is wanted".to_owned();
-        let ended = Ended::badly(ActFault { class: FaultClass::Stopped, message });
-        self.later(
-            self.now + 10,
-            Happening::Answer { node: node.to_owned(), life: number, id, ended: Box::new(ended) },
-        );
+        let ended = Box::new(Ended::badly(ActFault { class: FaultClass::Stopped, message }));
+        self.later(self.now + 10, Happening::Answer { node: node.to_owned(), life: number, id, ended });
     }
 
-    /// Sends the answer to an act on its way; lost answers end in a deadline.
-    pub(super) fn reply(&mut self, node: &str, life: u64, id: ActId, ended: Ended) {
-        let step = self.life(node, life).and_then(|life| life.acts.get(&id).copied());
+    /// Sends an answer on its way; lost ones end in a deadline. What a renewal beside the acts brings is an observation.
+    pub(super) fn reply(&mut self, caller: &Caller, ended: Ended) {
+        let Caller { node, life, id } = caller;
         let mute = self.machines.get(node).is_some_and(|machine| machine.mute_until > self.now);
-        let (after, ended) =
-            if mute { (10_000, transient("the request was sent and not answered")) } else { (20, ended) };
+        let Some(id) = *id else {
+            for fact in ended.facts.into_iter().filter(|_| !mute) {
+                let fact = Box::new(fact);
+                self.later(self.now + TRAVEL, Happening::Saw { node: node.clone(), life: *life, fact });
+            }
+            return;
+        };
+        let (after, ended) = if mute {
+            (DEADLINE, transient("the request was sent and not answered"))
+        } else {
+            (TRAVEL, ended)
+        };
+        let step = self.life(node, *life).and_then(|life| life.acts.get(&id).copied());
         let ended = Box::new(ended);
-        self.later(self.now + after, Happening::Answer { node: node.to_owned(), life, id, ended });
+        self.later(self.now + after, Happening::Answer { node: node.clone(), life: *life, id, ended });
         if let Some(step) = step {
-            self.cut(node, step, Point::Done);
+            self.strike_at(node, step, Point::Done);
         }
     }
 
     pub(super) fn answer(&mut self, node: &str, number: u64, id: ActId, ended: Ended) {
         let Some(step) = self.life(node, number).and_then(|life| life.acts.remove(&id)) else { return };
         let outputs = self.ask(node, number, Input::Ended(id, ended));
-        if !self.cut(node, step, Point::Answered) {
-            self.carry_out(node, number, outputs);
-        }
+        self.strike_at(node, step, Point::Answered);
+        self.carry_out(node, number, outputs);
     }
 
-    /// The renewal beside the acts: a request like any other, whose answer is a fact.
+    /// The renewal beside the acts: requests like any other, whose answer is a fact.
     pub(super) fn heartbeat(&mut self, node: &str, number: u64) {
         let Some(life) = self.life(node, number) else { return };
         let act = life.agent.heartbeat();
-        let name = node.to_owned();
-        self.later(self.now + HEARTBEAT, Happening::Heartbeat { node: name.clone(), life: number });
-        let Some(act) = act.filter(|_| self.reaches_api(node)) else { return };
-        let at = self.clock(node).mono;
-        let facts = self.lease_act(node, &act, at).map(|ended| ended.facts).unwrap_or_default();
-        for fact in facts {
-            self.later(
-                self.now + 40,
-                Happening::Saw { node: name.clone(), life: number, fact: Box::new(fact) },
-            );
-        }
+        self.later(self.now + HEARTBEAT, Happening::Heartbeat { node: node.to_owned(), life: number });
+        let fails = self.machines.get(node).is_some_and(|machine| machine.heartbeats_fail_until > self.now);
+        let Some(act) = act.filter(|_| !fails) else { return };
+        let sent = self.clock(node).mono.0;
+        let caller = Caller { node: node.to_owned(), life: number, id: None };
+        self.later(self.now + TRAVEL, Happening::Effect { caller, act: Box::new(act), sent });
     }
 
     fn report(&mut self, node: &str, number: u64, report: Box<Report>) {
@@ -302,27 +370,28 @@ impl World {
     }
 
     pub(super) fn told(&mut self, node: &str, number: u64) {
-        if !self.reaches_api(node) {
-            self.later(self.now + 5_000, Happening::Told { node: node.to_owned(), life: number });
+        if self.life(node, number).is_none_or(|life| life.report.is_none()) {
+            return;
+        }
+        self.requests(node, 1);
+        if !self.reaches(node, Identity::Kubelet) {
+            self.later(self.now + REPORT_AGAIN, Happening::Told { node: node.to_owned(), life: number });
             return;
         }
         let Some(report) = self.life(node, number).and_then(|life| life.report.take()) else { return };
-        let before = self.phase_of(node);
-        if before.as_deref() != Some(report.phase.word()) {
-            self.record(node, What::Reported { phase: report.phase, reason: report.reason });
+        let before = self.annotation(node, STATUS).and_then(|text| serde_json::from_str::<Report>(text).ok());
+        let (phase, reason) = (report.phase, report.reason);
+        if before.is_none_or(|before| (before.phase, before.reason) != (phase, reason)) {
+            self.record(node, What::Reported { phase, reason });
         }
         let status = serde_json::to_string(&report).unwrap_or_default();
         self.change_node(node, |seen| {
-            seen.annotations.insert(PHASE.to_owned(), report.phase.word().to_owned());
+            seen.annotations.insert(PHASE.to_owned(), phase.word().to_owned());
             seen.annotations.insert(STATUS.to_owned(), status);
         });
     }
 
-    pub(super) fn phase_of(&self, node: &str) -> Option<String> {
-        self.api.nodes.get(node)?.annotations.get(PHASE).cloned()
-    }
-
-    pub(super) fn is_in_phase(&self, node: &str, phase: Phase) -> bool {
-        self.phase_of(node).as_deref() == Some(phase.word())
+    pub(crate) fn is_in_phase(&self, node: &str, phase: Phase) -> bool {
+        self.annotation(node, PHASE).map(String::as_str) == Some(phase.word())
     }
 }

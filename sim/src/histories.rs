@@ -1,0 +1,119 @@
+//! Histories: what once went wrong, or would. Each is a schedule with the number and the sentence that people know it by, and
+//! says how it stands on the present core: it holds, it fails as expected, it waits for what is not built yet, or
+//! another test shows it. `docs/internals/histories.md` lists them.
+
+mod defects;
+mod survives;
+
+use std::collections::BTreeSet;
+
+use upgrade_core::oracle::{End, What};
+
+use crate::schedule::Schedule;
+use crate::setup::Setup;
+use crate::verdict::Verdict;
+use crate::world::World;
+
+/// One history.
+#[derive(Debug, Clone)]
+pub struct History {
+    /// `A1`: its number in the list of defects, or `E1` in that of histories that must be survived.
+    pub number: &'static str,
+    /// What is right, in one sentence.
+    pub sentence: &'static str,
+    /// How it stands.
+    pub standing: Standing,
+    /// How it goes; none where no run shows it.
+    pub runs: Vec<Run>,
+}
+
+/// A run and what is wanted of it, besides that no rule is broken and every node comes to an end.
+#[derive(Debug, Clone)]
+pub struct Run {
+    /// The cluster.
+    pub setup: Setup,
+    /// What goes wrong and what people do.
+    pub schedule: Schedule,
+    /// What else has to come of it.
+    pub wants: Vec<Want>,
+}
+
+/// How a history stands on the present core.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Standing {
+    /// It comes out right.
+    Holds,
+    /// It goes wrong in these ways, in one of its runs at least: [`failures`] names them.
+    Red(&'static [&'static str]),
+    /// It cannot be told yet: what it is about is not built.
+    Waits(&'static str),
+    /// Another test shows it.
+    Shown {
+        /// The file, from the top of the repository.
+        file: &'static str,
+        /// The test's name. On a core that goes wrong it is marked `should_panic`.
+        test: &'static str,
+        /// Whether it goes wrong today.
+        red: bool,
+    },
+}
+
+/// Something that must come of a run.
+#[derive(Debug, Clone)]
+pub enum Want {
+    /// The node ends like this.
+    End(&'static str, End),
+    /// Such an event happens to the node.
+    Happens(&'static str, &'static str, fn(&What) -> bool),
+    /// Such an event never happens to it after this millisecond.
+    NeverAfter(u64, &'static str, &'static str, fn(&What) -> bool),
+    /// Such events happen to it so many times at the most.
+    AtMost(usize, &'static str, &'static str, fn(&What) -> bool),
+}
+
+impl Want {
+    /// What is missing, in words that name it.
+    fn failure(&self, world: &World, verdict: &Verdict) -> Option<String> {
+        let events = |node: &'static str| world.history.iter().filter(move |event| event.node == node);
+        match self {
+            Self::End(node, end) => (verdict.end(node) != Some(end)).then(|| format!("{node} ends {end:?}")),
+            Self::Happens(node, words, is) => {
+                let happens = events(node).any(|event| is(&event.what));
+                (!happens).then(|| format!("{node} {words}"))
+            }
+            Self::NeverAfter(from, node, words, is) => {
+                let happens = events(node).any(|event| event.at > *from && is(&event.what));
+                happens.then(|| format!("{node} never {words}"))
+            }
+            Self::AtMost(most, node, words, is) => {
+                let count = events(node).filter(|event| is(&event.what)).count();
+                (count > *most).then(|| format!("{node} {words} at most {most} times"))
+            }
+        }
+    }
+}
+
+/// In which ways a run goes wrong: the rules it breaks, `Unfinished`, and the wants that do not come about.
+pub fn failures(run: &Run) -> BTreeSet<String> {
+    let world = World::run(&run.setup, &run.schedule);
+    let verdict = world.verdict();
+    let missing = run.wants.iter().filter_map(|want| want.failure(&world, &verdict));
+    verdict.kinds().into_iter().chain(missing).collect()
+}
+
+/// All of them, in the order of their numbers.
+pub fn all() -> Vec<History> {
+    defects::all().into_iter().chain(survives::all()).collect()
+}
+
+/// A run of this setup with this schedule, of which nothing else is wanted.
+fn run(setup: Setup, schedule: Schedule) -> Run {
+    Run { setup, schedule, wants: Vec::new() }
+}
+
+impl Run {
+    fn wants(mut self, want: Want) -> Self {
+        self.wants.push(want);
+        self
+    }
+}

@@ -1,0 +1,86 @@
+//! etcd put back as it was: objects with smaller resourceVersions, and everything forgotten that was written since.
+
+use upgrade_core::oracle::{FLEET, What, Who};
+use upgrade_core::request::{CURRENT, IGNORE, TARGET, is_on};
+use upgrade_core::seen::{NodeSeen, Ready};
+
+use super::api::{Lease, Stored};
+use super::{Happening, World};
+
+impl World {
+    /// The API is back after the restore; the difference is what others see.
+    pub(super) fn restored(&mut self) {
+        let Some(before) = self.api.restore() else { return };
+        self.record(FLEET, What::WentWrong { what: "etcd restored from a backup" });
+        self.record_difference(&before);
+        for name in self.names() {
+            self.tell_node(&name);
+            self.api.heard.insert(name.clone(), self.now);
+            self.kubelet_changed(&name);
+        }
+        self.tell_turn();
+        self.later(self.now, Happening::Schedules);
+    }
+
+    fn record_difference(&mut self, before: &Stored) {
+        let after = self.api.stored.clone();
+        for (name, node) in &after.nodes {
+            self.record_node(name, before.nodes.get(name), node);
+        }
+        for name in before.nodes.keys().filter(|name| !after.nodes.contains_key(*name)) {
+            self.record(name, What::Deleted);
+        }
+        for (uid, pod) in &before.pods {
+            if after.pods.get(uid).is_none_or(|other| other.node != pod.node) {
+                self.record(&pod.node, What::PodGone { pod: uid.clone() });
+            }
+        }
+        for (uid, pod) in &after.pods {
+            if before.pods.get(uid).is_none_or(|other| other.node != pod.node) {
+                self.record(&pod.node, What::PodBound { pod: uid.clone() });
+            }
+        }
+        let names = before.leases.keys().chain(after.leases.keys());
+        let names: std::collections::BTreeSet<_> = names.copied().collect();
+        for name in names {
+            let state = |leases: &std::collections::BTreeMap<_, Lease>| {
+                leases.get(&name).map(|lease: &Lease| lease.state.clone()).unwrap_or_default()
+            };
+            self.record_lease(name, &state(&before.leases), &state(&after.leases), &Who::Person);
+        }
+        if before.kubeadm_config != after.kubeadm_config {
+            self.record(FLEET, What::KubeadmConfig { version: after.kubeadm_config });
+        }
+        self.record_policy();
+    }
+
+    fn record_node(&mut self, name: &str, before: Option<&NodeSeen>, after: &NodeSeen) {
+        let nothing = NodeSeen::default();
+        if before.is_none_or(|before| before.uid != after.uid) {
+            let (control_plane, uid) = (after.control_plane, after.uid.clone());
+            self.record(name, What::Joined { control_plane, uid });
+        }
+        let before = before.unwrap_or(&nothing);
+        let version =
+            |node: &NodeSeen, key: &str| node.annotations.get(key).and_then(|text| text.parse().ok());
+        if version(before, TARGET) != version(after, TARGET) {
+            self.record(name, What::TargetSet(version(after, TARGET)));
+        }
+        if is_on(&before.annotations, IGNORE) != is_on(&after.annotations, IGNORE) {
+            self.record(name, What::Ignored(is_on(&after.annotations, IGNORE)));
+        }
+        if let Some(version) = version(after, CURRENT).filter(|now| version(before, CURRENT) != Some(*now)) {
+            self.record(name, What::CurrentWritten { version });
+        }
+        if before.unschedulable != after.unschedulable {
+            let by = Who::Person;
+            let what = if after.unschedulable { What::Cordoned { by } } else { What::Uncordoned { by } };
+            self.record(name, what);
+        }
+        if let Some(kubelet) = after.kubelet
+            && (before.ready == Ready::True, before.kubelet) != (after.ready == Ready::True, after.kubelet)
+        {
+            self.record(name, What::Ready { ready: after.ready == Ready::True, kubelet });
+        }
+    }
+}

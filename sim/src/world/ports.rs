@@ -1,0 +1,149 @@
+//! What each act comes to, request by request, as the adapters carry it out.
+
+mod drain;
+mod host;
+mod lease;
+mod node;
+mod preflight;
+
+use upgrade_core::act::{Act, Ended};
+use upgrade_core::agent::ActId;
+use upgrade_core::policy::in_force;
+use upgrade_core::seen::{EtcdSeen, Fact, LocalControlPlane};
+use upgrade_core::time::Mono;
+
+use super::host::ETCD;
+use super::process::{TRAVEL, transient};
+use super::{Happening, World};
+use crate::fault::Identity;
+
+/// Who carries something out: one life of one agent, for one of its acts or for a renewal beside them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Caller {
+    pub(super) node: String,
+    pub(super) life: u64,
+    pub(super) id: Option<ActId>,
+}
+
+/// What was decided from a read and is to be written: it fails if the object is another one by then.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Write {
+    /// A Lease.
+    Lease(lease::Swap),
+    /// The own Node.
+    Node(node::Patch),
+}
+
+impl World {
+    /// A request comes to where it has its effect. Who sent it may be dead: what is on its way comes about.
+    pub(super) fn effect(&mut self, caller: &Caller, act: Act, sent: u64) {
+        let (node, at) = (caller.node.as_str(), Mono(sent));
+        match act {
+            Act::LookAtHost { .. }
+            | Act::Run { .. }
+            | Act::Await { .. }
+            | Act::BackUp { .. }
+            | Act::RestoreManifests { .. }
+            | Act::RestoreKubeletConfig { .. }
+            | Act::RestartKubelet
+            | Act::Tidy => {
+                if self.machines.get(node).is_some_and(|machine| machine.host.powered) {
+                    self.host_act(caller, act, at);
+                }
+            }
+            Act::Claim { .. } | Act::Renew { .. } | Act::Release { .. } => self.lease_act(caller, &act, at),
+            Act::Cordon | Act::Uncordon | Act::Disown => self.node_act(caller, &act),
+            Act::Drain { options, until } => self.begin_drain(caller, &options, until),
+            Act::AwaitTurn => self.await_turn(caller, at),
+            Act::Preflight { target } => self.preflight(caller, target),
+            Act::LookAtControlPlane => {
+                self.requests(node, 1);
+                let ended = self.local(node, at).map_or_else(
+                    || transient("this host carries no control plane"),
+                    |local| Ended::well(vec![Fact::Local(local)]),
+                );
+                self.reply(caller, ended);
+            }
+            Act::LookAtFleet => {
+                let ended = self.look_at_fleet(caller, at);
+                self.reply(caller, ended);
+            }
+            Act::LookAtNode | Act::LookAtPods | Act::Announce { .. } => self.kubelets_act(caller, &act, at),
+        }
+    }
+
+    /// One request with the kubelet's own credential.
+    fn kubelets_act(&mut self, caller: &Caller, act: &Act, at: Mono) {
+        let node = caller.node.as_str();
+        self.requests(node, if *act == Act::LookAtPods { 2 } else { 1 });
+        let ended = if self.reaches(node, Identity::Kubelet) {
+            match act {
+                Act::LookAtPods => Ended::well(vec![Fact::Pods(self.pods_of(node, at))]),
+                Act::Announce { current } => self.announce(caller, *current),
+                _ => Ended::well(vec![self.read_node(caller)]),
+            }
+        } else {
+            transient("the API server does not answer")
+        };
+        self.reply(caller, ended);
+    }
+
+    fn await_turn(&mut self, caller: &Caller, at: Mono) {
+        let Caller { node, life: number, id: Some(id) } = caller else { return };
+        self.requests(node, 4);
+        if !self.reaches(node, Identity::Coordination) {
+            return self.reply(caller, transient("the API server does not answer"));
+        }
+        let turn = Fact::Turn(self.turn(at));
+        let Some(life) = self.life(node, *number).filter(|life| life.acts.contains_key(id)) else { return };
+        life.awaits_turn = Some(*id);
+        let at = self.now + TRAVEL;
+        self.later(at, Happening::Saw { node: node.clone(), life: *number, fact: Box::new(turn) });
+    }
+
+    /// Leases, Nodes and pods with the one credential, kubeadm-config with the other; the policy travels with them.
+    fn look_at_fleet(&mut self, caller: &Caller, at: Mono) -> Ended {
+        self.requests(&caller.node, 4);
+        let reads = |identity| self.reaches(&caller.node, identity);
+        if !(reads(Identity::Coordination) && reads(Identity::Kubelet)) {
+            return transient("the API server does not answer");
+        }
+        let ended = Ended::well(vec![Fact::Fleet(self.fleet(at))]);
+        self.with_policy(caller, ended)
+    }
+
+    fn with_policy(&mut self, caller: &Caller, ended: Ended) -> Ended {
+        self.requests(&caller.node, 1);
+        let data = self.api.stored.policy.clone();
+        let Some(life) = self.life(&caller.node, caller.life) else { return ended };
+        let read = in_force(&life.policy, data.as_ref());
+        life.policy = read.policy.clone();
+        Ended { facts: ended.facts.into_iter().chain([Fact::Policy(read.policy)]).collect(), ..ended }
+    }
+
+    /// Asked directly, with the host's own certificates: no balancer, no credential of the API. A member that does not
+    /// answer says nothing.
+    fn local(&self, node: &str, at: Mono) -> Option<LocalControlPlane> {
+        let machine = self.machines.get(node).filter(|machine| machine.host.control_plane)?;
+        let answers = machine.host.runs(ETCD, self.now) && self.has_quorum();
+        let (members, healthy) = (self.api.members.len(), self.healthy_members());
+        let etcd =
+            if answers { EtcdSeen { members, healthy, ..EtcdSeen::default() } } else { EtcdSeen::default() };
+        Some(LocalControlPlane { at, api_server_ready: self.api_server_is_ready(node), etcd: Some(etcd) })
+    }
+
+    /// Whoever has read what it writes sends it, if it still lives.
+    pub(super) fn writes(&mut self, caller: Caller, write: Box<Write>) {
+        if self.lives(&caller.node, caller.life) {
+            self.requests(&caller.node, 1);
+            self.later(self.now + TRAVEL, Happening::Written { caller, write });
+        }
+    }
+
+    pub(super) fn written(&mut self, caller: &Caller, write: Write) {
+        match write {
+            Write::Lease(swap) => self.swap_written(caller, swap),
+            Write::Node(patch) => self.patch_written(caller, &patch),
+        }
+    }
+}

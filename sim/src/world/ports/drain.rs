@@ -1,0 +1,152 @@
+//! A drain under way: the production engine, with the simulated API server under it.
+
+use upgrade_core::act::Ended;
+use upgrade_core::agent::ActId;
+use upgrade_core::drain::{Answer, DrainOptions, DrainState, Engine};
+use upgrade_core::oracle::{What, Who};
+use upgrade_core::seen::Fact;
+use upgrade_core::time::Unix;
+
+use super::Caller;
+use crate::fault::Identity;
+use crate::schedule::Point;
+use crate::world::process::TRAVEL;
+use crate::world::{Happening, World};
+
+/// How long a pod takes to end.
+const GRACE: u64 = 3_000;
+
+impl World {
+    pub(super) fn begin_drain(&mut self, caller: &Caller, options: &DrainOptions, until: Unix) {
+        let Caller { node, life: number, id: Some(id) } = caller else { return };
+        if !self.reaches(node, Identity::Kubelet) {
+            return self.reply(caller, super::transient("the API server does not answer"));
+        }
+        self.requests(node, 2);
+        let now = self.clock(node);
+        let options = DrainOptions { timeout: until.since(now.unix), ..options.clone() };
+        let Some(life) = self.life(node, *number).filter(|life| life.acts.contains_key(id)) else { return };
+        life.drain = Some((*id, Engine::new(options, now), 0));
+        self.drains(node, *number, *id);
+    }
+
+    /// Asks the engine what to do, and does it.
+    pub(in crate::world) fn drains(&mut self, node: &str, number: u64, id: ActId) {
+        let clock = self.clock(node);
+        let Some(life) = self.life(node, number) else { return };
+        let Some((_, engine, wake)) = life.drain.as_mut().filter(|(of, ..)| *of == id) else { return };
+        let next = engine.next(clock);
+        let progress = engine.progress(clock);
+        let known = *wake;
+        let due = next.wake.map(|at| life.when(at));
+        if let Some((_, _, wake)) = &mut life.drain {
+            *wake = due.unwrap_or_default();
+        }
+        let (name, now) = (node.to_owned(), self.now);
+        if progress.state != DrainState::Draining {
+            if let Some(life) = self.life(node, number) {
+                life.drain = None;
+            }
+            let caller = Caller { node: name, life: number, id: Some(id) };
+            return self.reply(&caller, Ended::well(vec![Fact::Drain(progress)]));
+        }
+        for order in next.evict {
+            self.later(
+                now + TRAVEL,
+                Happening::Evicts { node: name.clone(), life: number, id, pod: order.uid },
+            );
+        }
+        if next.list {
+            self.later(now + TRAVEL, Happening::Lists { node: name.clone(), life: number, id });
+        }
+        if let Some(at) = due.filter(|due| *due != known) {
+            self.later(at, Happening::Drains { node: name.clone(), life: number, id });
+        }
+        self.later(now, Happening::Saw { node: name, life: number, fact: Box::new(Fact::Drain(progress)) });
+    }
+
+    fn drain_of(&mut self, node: &str, number: u64, id: ActId) -> Option<&mut (ActId, Engine, u64)> {
+        self.life(node, number)?.drain.as_mut().filter(|(of, ..)| *of == id)
+    }
+
+    /// An eviction on its way comes about even if its drain was stopped or its agent died.
+    pub(in crate::world) fn evicts(&mut self, node: &str, number: u64, id: ActId, pod: &str) {
+        self.requests(node, 1);
+        let clock = self.clock(node);
+        let answer = if self.reaches(node, Identity::Kubelet) {
+            self.evict(node, pod)
+        } else {
+            Answer::Failed("the API server does not answer".to_owned())
+        };
+        let mute = self.machines.get(node).is_some_and(|machine| machine.mute_until > self.now);
+        let Some((_, engine, _)) = self.drain_of(node, number, id) else { return };
+        let answer = if mute { Answer::Failed("not answered".to_owned()) } else { answer };
+        engine.answer(clock, pod, answer);
+        if let Some(step) = self.life(node, number).and_then(|life| life.acts.get(&id).copied()) {
+            self.strike_at(node, step, Point::Done);
+        }
+        self.drains(node, number, id);
+    }
+
+    /// The eviction API: budgets first, then whatever webhooks say.
+    fn evict(&mut self, node: &str, uid: &str) -> Answer {
+        let now = self.now;
+        let Some(pod) = self.api.stored.pods.get(uid) else { return Answer::Gone };
+        if pod.node != node {
+            return Answer::Forbidden(
+                "pods is forbidden: no relationship found between node and pod".to_owned(),
+            );
+        }
+        if pod.seen.deletion.is_some() {
+            return Answer::Accepted;
+        }
+        let budget = self.api.budget(now).filter(|budget| budget.allowed <= 0);
+        if budget.is_some() || self.api.denied_until > now {
+            self.record(node, What::EvictionRefused { pod: uid.to_owned() });
+        }
+        if let Some(budget) = budget {
+            let message = "Cannot evict pod as it would violate the pod's disruption budget.".to_owned();
+            return Answer::Blocked { budget: Some(budget.name), message, retry_after: None };
+        }
+        if self.api.denied_until > now {
+            return Answer::Failed("admission webhook denied the request".to_owned());
+        }
+        let ends = Unix(self.unix(node).0 + GRACE / 1_000);
+        if let Some(pod) = self.api.stored.pods.get_mut(uid) {
+            pod.seen.deletion = Some(ends);
+            pod.seen.ready = false;
+        }
+        self.record(node, What::Evicted { pod: uid.to_owned(), by: Who::Agent(node.to_owned()) });
+        self.later(now + GRACE, Happening::PodGone { pod: uid.to_owned() });
+        Answer::Accepted
+    }
+
+    /// The drain's watch of its pods shows a change.
+    pub(in crate::world) fn tell_drain(&mut self, node: &str) {
+        let reaches = self.reaches(node, Identity::Kubelet);
+        let clock = self.clock(node);
+        let pods = self.pods_of(node, clock.mono).pods;
+        let silent = self.machines.get(node).is_some_and(|machine| machine.silent_until > self.now);
+        let life = self.machines.get_mut(node).and_then(|machine| machine.life.as_mut());
+        let Some(life) = life.filter(|_| reaches && !silent) else { return };
+        let number = life.number;
+        if let Some((id, engine, _)) = &mut life.drain {
+            let id = *id;
+            engine.list(clock, &pods);
+            self.later(self.now + 40, Happening::Drains { node: node.to_owned(), life: number, id });
+        }
+    }
+
+    pub(in crate::world) fn lists(&mut self, node: &str, number: u64, id: ActId) {
+        self.requests(node, 1);
+        if !self.reaches(node, Identity::Kubelet) {
+            return;
+        }
+        let clock = self.clock(node);
+        let pods = self.pods_of(node, clock.mono).pods;
+        if let Some((_, engine, _)) = self.drain_of(node, number, id) {
+            engine.confirmed(clock, &pods);
+            self.drains(node, number, id);
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! What acts do on the host itself.
+
+use upgrade_core::act::{Act, Ended, Tool};
+use upgrade_core::agent::ActId;
+use upgrade_core::job::JobId;
+use upgrade_core::seen::{Fact, ToolState};
+use upgrade_core::time::Mono;
+
+use super::Caller;
+use crate::world::World;
+use crate::world::host::Copy;
+
+impl World {
+    pub(super) fn host_act(&mut self, caller: &Caller, act: Act, at: Mono) {
+        let node = caller.node.as_str();
+        let job = match act {
+            Act::Run { unit, tool } => return self.run_tool(caller, &unit, &tool),
+            Act::Await { unit } => return self.await_tool(caller, &unit),
+            Act::LookAtHost { job } => job,
+            other => {
+                let job = self.job_of(node, caller.life);
+                self.change_host(node, &other);
+                job
+            }
+        };
+        let Some(machine) = self.machines.get(node) else { return };
+        let ended = Ended::well(vec![Fact::Host(machine.host.seen(at, job.as_ref()))]);
+        self.reply(caller, ended);
+    }
+
+    /// The job in whose name the adapter looks at the copies.
+    fn job_of(&mut self, node: &str, life: u64) -> Option<JobId> {
+        let memory = self.life(node, life)?.agent.memory();
+        memory.job.as_ref().map(|job| job.holder.job.clone())
+    }
+
+    fn change_host(&mut self, node: &str, act: &Act) {
+        let mut restored = Vec::new();
+        let mut files = None;
+        let Some(machine) = self.machines.get_mut(node) else { return };
+        let host = &mut machine.host;
+        match act {
+            // A finished copy of this job is kept as it is.
+            Act::BackUp { job } if host.copy.as_ref().is_none_or(|copy| copy.job != *job) => {
+                let (manifests, kubelet_files) = (host.manifests.clone(), host.kubelet_files);
+                host.copy = Some(Copy { job: job.clone(), manifests, kubelet_files });
+            }
+            Act::RestoreManifests { job } => {
+                let copy = host.copy.iter().filter(|copy| copy.job == *job).flat_map(|copy| &copy.manifests);
+                let missing = copy.filter(|(component, _)| !host.manifests.contains_key(*component));
+                restored.extend(missing.map(|(component, version)| (*component, *version)));
+            }
+            Act::RestoreKubeletConfig { job } => {
+                files = host.copy.as_ref().filter(|copy| copy.job == *job).map(|copy| copy.kubelet_files);
+            }
+            Act::Tidy => {
+                host.copy = None;
+                host.units.retain(|_, unit| unit.state == ToolState::Running);
+            }
+            _ => {}
+        }
+        if *act == Act::RestartKubelet {
+            self.restart_kubelet(node);
+        }
+        for (component, version) in restored {
+            self.manifest_in(node, component, version);
+        }
+        if let Some(version) = files {
+            self.set_kubelet_files(node, version);
+        }
+    }
+
+    fn run_tool(&mut self, caller: &Caller, unit: &str, tool: &Tool) {
+        let node = caller.node.as_str();
+        let known = self.machines.get(node).is_some_and(|machine| machine.host.units.contains_key(unit));
+        if !known {
+            self.start_tool(node, unit, tool);
+        }
+        self.await_tool(caller, unit);
+    }
+
+    fn await_tool(&mut self, caller: &Caller, unit: &str) {
+        if let Some((life, id)) = self.life(&caller.node, caller.life).zip(caller.id) {
+            life.awaited.insert(id, unit.to_owned());
+        }
+        self.tool_may_have_ended(&caller.node, unit);
+    }
+
+    /// Tells whoever awaits this unit, if it has ended or is gone.
+    pub(in crate::world) fn tool_may_have_ended(&mut self, node: &str, unit: &str) {
+        let Some(machine) = self.machines.get_mut(node) else { return };
+        let runs = machine.host.units.get(unit).is_some_and(|unit| unit.state == ToolState::Running);
+        let Some(life) = machine.life.as_mut().filter(|_| !runs) else { return };
+        let number = life.number;
+        let ids: Vec<ActId> = life.awaited.iter().filter(|(_, of)| *of == unit).map(|(id, _)| *id).collect();
+        for id in ids {
+            if let Some(life) = self.life(node, number) {
+                life.awaited.remove(&id);
+            }
+            let (job, at) = (self.job_of(node, number), self.clock(node).mono);
+            let Some(machine) = self.machines.get(node) else { return };
+            let ended = Ended::well(vec![Fact::Host(machine.host.seen(at, job.as_ref()))]);
+            self.reply(&Caller { node: node.to_owned(), life: number, id: Some(id) }, ended);
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! The own Node: read, and patched with the resourceVersion of the Node a patch was decided from.
+
+use upgrade_core::act::{Act, Ended};
+use upgrade_core::cordon::{self, CordonPatch};
+use upgrade_core::oracle::What;
+use upgrade_core::request::CURRENT;
+use upgrade_core::seen::{Fact, NodeSeen};
+use upgrade_core::version::Version;
+
+use super::{Caller, Write};
+use crate::fault::Identity;
+use crate::world::process::{TRAVEL, transient};
+use crate::world::{Happening, World};
+
+/// Once more after a lost race, as the adapter does.
+const TRIES: u32 = 3;
+
+/// A fenced patch on its way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::world) struct Patch {
+    act: Act,
+    uid: String,
+    version: String,
+    change: CordonPatch,
+    tries: u32,
+}
+
+fn decide(act: &Act, node: &NodeSeen) -> Option<CordonPatch> {
+    match act {
+        Act::Cordon => cordon::cordon(node),
+        Act::Disown => cordon::disown(node),
+        _ => cordon::uncordon(node),
+    }
+}
+
+impl World {
+    pub(super) fn node_act(&mut self, caller: &Caller, act: &Act) {
+        self.decide_patch(caller, act, TRIES);
+    }
+
+    fn decide_patch(&mut self, caller: &Caller, act: &Act, tries: u32) {
+        self.requests(&caller.node, 1);
+        if !self.reaches(&caller.node, Identity::Kubelet) {
+            return self.reply(caller, transient("the API server does not answer"));
+        }
+        let Some(seen) = self.api.stored.nodes.get(&caller.node).cloned() else {
+            return self.reply(caller, transient("the Node does not exist"));
+        };
+        let Some(patch) = decide(act, &seen) else {
+            let fact = self.read_node(caller);
+            return self.reply(caller, Ended::well(vec![fact]));
+        };
+        let (uid, version) = (seen.uid, seen.resource_version);
+        let patch = Patch { act: act.clone(), uid, version, change: patch, tries };
+        let (caller, write) = (caller.clone(), Box::new(Write::Node(patch)));
+        self.later(self.now + TRAVEL, Happening::Writes { caller, write });
+    }
+
+    pub(super) fn patch_written(&mut self, caller: &Caller, patch: &Patch) {
+        if !self.reaches(&caller.node, Identity::Kubelet) {
+            return self.reply(caller, transient("the API server does not answer"));
+        }
+        let Some(seen) = self.api.stored.nodes.get(&caller.node) else {
+            return self.reply(caller, transient("the Node does not exist"));
+        };
+        if seen.uid == patch.uid && seen.resource_version == patch.version {
+            let CordonPatch { unschedulable, found_cordoned } = patch.change;
+            self.patch_cordon(&caller.node, unschedulable, found_cordoned);
+            self.own_write(caller);
+            let node = self.api.stored.nodes.get(&caller.node).cloned();
+            self.reply(caller, Ended::well(vec![Fact::Node(node)]));
+        } else if patch.tries > 1 {
+            self.decide_patch(caller, &patch.act, patch.tries - 1);
+        } else {
+            self.reply(caller, transient("somebody else writes the Node again and again"));
+        }
+    }
+
+    /// A direct read tells what is, also where an API server was put back to an older state.
+    pub(super) fn read_node(&mut self, caller: &Caller) -> Fact {
+        self.own_write(caller);
+        Fact::Node(self.api.stored.nodes.get(&caller.node).cloned())
+    }
+
+    /// From now on what a watch tells of an older Node is out of date.
+    fn own_write(&mut self, caller: &Caller) {
+        let version =
+            self.api.stored.nodes.get(&caller.node).and_then(|node| node.resource_version.parse().ok());
+        if let Some(life) = self.life(&caller.node, caller.life) {
+            life.wrote = version.unwrap_or_default();
+        }
+    }
+
+    pub(super) fn announce(&mut self, caller: &Caller, current: Version) -> Ended {
+        let node = caller.node.as_str();
+        if !self.api.stored.nodes.contains_key(node) {
+            return transient("the Node does not exist");
+        }
+        let current_text = current.to_string();
+        if self.annotation(node, CURRENT) != Some(&current_text) {
+            self.record(node, What::CurrentWritten { version: current });
+        }
+        self.annotate(node, CURRENT, Some(current_text));
+        Ended::well(vec![self.read_node(caller)])
+    }
+}

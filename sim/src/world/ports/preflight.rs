@@ -1,0 +1,181 @@
+//! Preflight: what the cluster and the host show, judged by the core.
+
+use std::collections::BTreeMap;
+
+use upgrade_core::act::Ended;
+use upgrade_core::drain::budget::{Budget, forecast};
+use upgrade_core::drain::{Answer, DrainOptions};
+use upgrade_core::job::Verb;
+use upgrade_core::judge::checks::Output;
+use upgrade_core::judge::checks::cluster::OtherTools;
+use upgrade_core::judge::checks::host::{Cgroups, KubeletUnit, cgroups, dpkg, kubelet_unit};
+use upgrade_core::judge::checks::kubeadm::kubeadm;
+use upgrade_core::judge::checks::packages::{
+    Fetch, Simulation, downloaded, fetch, installed, resolve, simulation,
+};
+use upgrade_core::judge::checks::pods::{Tried, pods, to_try};
+use upgrade_core::judge::checks::space::{FileSystem, disk_space, needs};
+use upgrade_core::judge::preflight::{
+    ClusterPreflight, ClusterSeen, HostPreflight, asks_host, cluster_findings, findings, verb,
+};
+use upgrade_core::preflight::{Check, Finding, Outcome};
+use upgrade_core::seen::{Fact, PodSeen};
+use upgrade_core::time::Mono;
+use upgrade_core::verify::daemon_sets;
+use upgrade_core::version::Version;
+
+use super::Caller;
+use crate::fault::Identity;
+use crate::world::host::{Host, package};
+use crate::world::process::transient;
+use crate::world::{Happening, World};
+
+/// What a webhook says that denies evictions.
+const DENIED: &str = "admission webhook denied the request";
+/// Package lists, downloads, kubeadm's own preflight phase and its dry run.
+const TAKES: u64 = 6_000;
+
+impl World {
+    /// Everything that can be known before anything is touched: read now, told when the slowest part has ended.
+    pub(super) fn preflight(&mut self, caller: &Caller, target: Version) {
+        self.requests(&caller.node, 9);
+        let reads = |identity| self.reaches(&caller.node, identity);
+        let ended = if reads(Identity::Coordination) && reads(Identity::Kubelet) {
+            let found = self.find_out(&caller.node, target);
+            self.with_policy(caller, found)
+        } else {
+            transient("the API server does not answer")
+        };
+        let (caller, ended) = (caller.clone(), Box::new(ended));
+        self.later(self.now + TAKES, Happening::Replies { caller, ended });
+    }
+
+    fn find_out(&self, node: &str, target: Version) -> Ended {
+        let (Some(machine), Some(seen)) = (self.machines.get(node), self.api.stored.nodes.get(node)) else {
+            return transient("the Node does not exist");
+        };
+        // When it will be told, on this process's own clock.
+        let at = Mono(self.clock(node).mono.0 + TAKES);
+        let options = Self::settings(node).drain;
+        let here = self.pods_of(node, at);
+        let control_plane = machine.host.seen(at, None).control_plane;
+        let cluster = ClusterSeen {
+            node: seen,
+            fleet: &self.fleet(at),
+            tools: OtherTools::default(),
+            pods: self.drainable(node, &here.pods, &options),
+            control_plane,
+            etcd: self.local(node, at).and_then(|local| local.etcd),
+        };
+        let found = ClusterPreflight {
+            findings: cluster_findings(&cluster, target, &options),
+            daemon_sets: daemon_sets(&here.pods),
+            csi_drivers: here.csi_drivers,
+        };
+        let verb = verb(control_plane);
+        let host = match asks_host(&found.findings)
+            .then(|| self.host_preflight(node, &machine.host, target, verb))
+        {
+            Some(Err(words)) => return transient(&words),
+            Some(Ok(host)) => Some(host),
+            None => None,
+        };
+        Ended::well(vec![Fact::Preflight(findings(target, verb, at, found, host))])
+    }
+
+    /// The budgets' figures and dry runs of evictions.
+    fn drainable(&self, node: &str, own: &[PodSeen], options: &DrainOptions) -> Outcome {
+        let budgets: Vec<Budget> = self.api.budget(self.now).into_iter().collect();
+        let covers = |pod: &PodSeen, budget: &Budget| pod.namespace == budget.namespace;
+        let now = self.unix(node);
+        let forecast = forecast(own, &budgets, covers, options, now);
+        let mut tried = Tried::default();
+        for pod in to_try(own, options, now) {
+            let denied = self.api.denied_until > self.now;
+            tried.take(pod, if denied { Answer::Failed(DENIED.to_owned()) } else { Answer::Accepted });
+        }
+        pods(options, &forecast, &tried)
+    }
+
+    /// What this host can tell.
+    ///
+    /// # Errors
+    /// Words for a fault: something did not answer.
+    fn host_preflight(
+        &self,
+        node: &str,
+        host: &Host,
+        target: Version,
+        verb: Verb,
+    ) -> Result<HostPreflight, String> {
+        let mut seen = HostPreflight { findings: Vec::new(), from: None, to: None, way_back: false };
+        let unit = KubeletUnit {
+            active: host.kubelet.active,
+            state: "activating".to_owned(),
+            sub_state: "auto-restart".to_owned(),
+        };
+        let cgroup = Cgroups { unified: true, v1_allowed: false };
+        let room = disk_space(&self.file_systems(host));
+        let roomy = !matches!(room, Outcome::Failed(_));
+        let mut add = |check, outcome| seen.findings.push(Finding { check, outcome });
+        add(Check::Dpkg, dpkg(host.dpkg_interrupted || host.foreign_broken, &[]));
+        add(Check::KubeletUnit, kubelet_unit(&unit));
+        add(Check::Cgroups, cgroups(cgroup, target));
+        add(Check::DiskSpace, room);
+        let from = match installed(&host.packages) {
+            Ok(from) => from,
+            Err(outcome) => {
+                add(Check::Packages, outcome);
+                return Ok(seen);
+            }
+        };
+        match fetch(&self.apt_update(host), "fetch the package lists") {
+            Fetch::Fetched => {}
+            Fetch::Finding(outcome) => add(Check::Packages, outcome),
+            Fetch::Fault(words) => return Err(words),
+        }
+        let to = match resolve(&self.offered(), target, from.kubectl.is_some()) {
+            Ok(to) => to,
+            Err(outcome) => {
+                add(Check::Packages, outcome);
+                seen.from = Some(from);
+                return Ok(seen);
+            }
+        };
+        add(Check::Simulation, simulation(&Simulation::default()));
+        let way_back = host.version("kubelet").is_some_and(|version| self.api.offered.contains(&version));
+        if roomy {
+            add(Check::Packages, downloaded(&to, way_back));
+            add(Check::Kubeadm, kubeadm("preflight", &self.kubeadm_says(node, verb, target)));
+        }
+        Ok(HostPreflight { from: Some(from), to: Some(to), way_back, ..seen })
+    }
+
+    fn file_systems(&self, host: &Host) -> Vec<FileSystem> {
+        let free = if host.disk_full_until > self.now { 0 } else { u64::MAX };
+        vec![FileSystem { path: "/".to_owned(), free, needs: needs(host.control_plane, None) }]
+    }
+
+    fn apt_update(&self, host: &Host) -> Output {
+        if host.repository_down_until > self.now {
+            let stderr = "E: Failed to fetch the lists  Could not connect to the repository".to_owned();
+            return Output { status: 100, stderr, ..Output::default() };
+        }
+        Output::default()
+    }
+
+    /// What the repository lists, newest first.
+    fn offered(&self) -> BTreeMap<String, Vec<upgrade_core::version::PackageVersion>> {
+        let versions: Vec<_> =
+            self.api.offered.iter().rev().filter_map(|version| package(*version)).collect();
+        ["kubeadm", "kubelet", "kubectl"].map(|name| (name.to_owned(), versions.clone())).into()
+    }
+
+    /// The new kubeadm's own preflight phase, tried from beside.
+    fn kubeadm_says(&self, node: &str, verb: Verb, target: Version) -> Output {
+        match self.kubeadm_refuses(node, verb, target, target) {
+            None => Output::default(),
+            Some(words) => Output { status: 1, stderr: words.to_owned(), ..Output::default() },
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! Who learns of changes, and when; and which host reaches which API server.
+
+use std::collections::BTreeSet;
+
+use upgrade_core::request::{CURRENT, FOUND_CORDONED, IGNORE, PHASE, TARGET, is_on};
+use upgrade_core::seen::{
+    ControlPlanePod, Fact, FleetLease, FleetNode, FleetSeen, NodeSeen, PodSeen, PodsSeen, Ready, TurnSeen,
+};
+use upgrade_core::time::Mono;
+use upgrade_core::verify::STATIC_PODS;
+
+use super::api::{CSI_DRIVER, daemon_pod, static_pod};
+use super::host::ETCD;
+use super::{Happening, World};
+use crate::fault::Identity;
+use crate::setup::Endpoint;
+
+/// How long a change takes to reach who watches it.
+const LATENCY: u64 = 40;
+
+impl World {
+    /// Whether requests of this host with this credential reach an API server that takes them now.
+    pub(super) fn reaches(&self, node: &str, identity: Identity) -> bool {
+        let Some(machine) = self.machines.get(node) else { return false };
+        let refused = machine.refused_until.get(&identity).is_some_and(|until| *until > self.now);
+        !refused && self.connects(node)
+    }
+
+    /// The same for whoever comes with a credential that is taken.
+    pub(super) fn connects(&self, node: &str) -> bool {
+        let Some(machine) = self.machines.get(node) else { return false };
+        let local = machine.host.control_plane && machine.host.kubelet_conf == Endpoint::Local;
+        let answered = if local { self.api_server_is_ready(node) } else { self.any_api_server_is_ready() };
+        machine.cut_off_until <= self.now && self.api.down_until <= self.now && answered
+    }
+
+    /// Whether anybody is served.
+    pub(super) fn serves_api(&self) -> bool {
+        self.api.down_until <= self.now && self.any_api_server_is_ready()
+    }
+
+    fn any_api_server_is_ready(&self) -> bool {
+        self.machines.keys().any(|node| self.api_server_is_ready(node))
+    }
+
+    /// An API server answers while it runs, its own member of etcd answers, and etcd has its quorum.
+    pub(super) fn api_server_is_ready(&self, node: &str) -> bool {
+        let runs = |machine: &super::Machine| machine.host.runs("kube-apiserver", self.now);
+        self.machines.get(node).is_some_and(runs) && self.member_is_healthy(node) && self.has_quorum()
+    }
+
+    pub(super) fn member_is_healthy(&self, node: &str) -> bool {
+        self.api.members.contains(node)
+            && self.machines.get(node).is_some_and(|machine| machine.host.runs(ETCD, self.now))
+    }
+
+    pub(super) fn healthy_members(&self) -> usize {
+        self.api.members.iter().filter(|node| self.member_is_healthy(node)).count()
+    }
+
+    pub(super) fn has_quorum(&self) -> bool {
+        self.healthy_members() * 2 > self.api.members.len()
+    }
+
+    /// The watch of the own Node: its events keep their order.
+    pub(super) fn tell_node(&mut self, name: &str) {
+        let fact = Fact::Node(self.api.stored.nodes.get(name).cloned());
+        self.watched(name, Identity::Kubelet, fact);
+    }
+
+    /// The watches of agents that await their turn.
+    pub(super) fn tell_turn(&mut self) {
+        for name in self.names() {
+            let awaits = self.machines.get(&name).and_then(|machine| machine.life.as_ref());
+            if let Some(life) = awaits.filter(|life| life.awaits_turn.is_some()) {
+                let turn = self.turn(life.mono(self.now));
+                self.watched(&name, Identity::Coordination, Fact::Turn(turn));
+            }
+        }
+    }
+
+    /// What a watch tells arrives in its order; a silent one tells nothing, and whoever watches learns of it by asking.
+    fn watched(&mut self, name: &str, identity: Identity, fact: Fact) {
+        let (now, down_until) = (self.now, self.api.down_until);
+        let Some(machine) = self.machines.get_mut(name) else { return };
+        let refused_until = machine.refused_until.get(&identity).copied().unwrap_or_default();
+        let silent = machine.silent_until > now;
+        let cut_off_until = machine.cut_off_until.max(refused_until);
+        let lag = if machine.lag_until > now { machine.lag } else { LATENCY };
+        let Some(life) = machine.life.as_mut().filter(|_| !silent) else { return };
+        life.told_at = life.told_at.max(now.max(cut_off_until).max(down_until) + lag);
+        let (at, life) = (life.told_at, life.number);
+        self.later(at, Happening::Saw { node: name.to_owned(), life, fact: Box::new(fact) });
+    }
+
+    fn fleet_leases(&self) -> Vec<FleetLease> {
+        let leases = self.api.stored.leases.iter();
+        let one = leases.map(|(name, lease)| FleetLease {
+            name: *name,
+            holder: lease.state.holder.clone(),
+            degraded: lease.state.degraded.clone(),
+        });
+        one.collect()
+    }
+
+    pub(super) fn turn(&self, at: Mono) -> TurnSeen {
+        let control_planes =
+            self.api.stored.nodes.values().filter(|node| node.control_plane).map(small).collect();
+        TurnSeen { at, leases: self.fleet_leases(), control_planes }
+    }
+
+    /// Everything on one consistent read.
+    pub(super) fn fleet(&self, at: Mono) -> FleetSeen {
+        let exists = |node: &&String| self.api.stored.nodes.contains_key(*node);
+        let planes =
+            self.machines.iter().filter(|(node, machine)| machine.host.control_plane && exists(node));
+        let pods = planes.flat_map(|(node, machine)| {
+            let components = STATIC_PODS.into_iter().chain([ETCD]);
+            components.filter(|component| machine.host.mirrors(component)).map(|component| {
+                let runs = machine.host.runs(component, self.now);
+                let version = machine.host.pods.get(component).copied().flatten();
+                ControlPlanePod {
+                    node: node.clone(),
+                    component: component.to_owned(),
+                    version: version.filter(|_| component != ETCD),
+                    ready: runs,
+                }
+            })
+        });
+        FleetSeen {
+            at,
+            pods: pods.collect(),
+            nodes: self.api.stored.nodes.values().map(small).collect(),
+            leases: self.fleet_leases(),
+            kubeadm_config: Some(self.api.stored.kubeadm_config),
+        }
+    }
+
+    /// The pods bound to a node, as a list answers.
+    pub(super) fn pods_of(&self, name: &str, at: Mono) -> PodsSeen {
+        let own = self.api.stored.pods.values().filter(|pod| pod.node == name).map(|pod| pod.seen.clone());
+        let mut pods: Vec<PodSeen> = own.collect();
+        let mut csi_drivers = BTreeSet::new();
+        if let Some(machine) = self.machines.get(name) {
+            let host = &machine.host;
+            pods.extend(self.api.stored.daemon_set.then(|| daemon_pod(name, host.daemon_pod_told)));
+            let mirrored = host.pods.keys().filter(|component| host.mirrors(component));
+            pods.extend(mirrored.map(|component| {
+                let version = host.pods.get(component).copied().flatten();
+                static_pod(name, component, version.filter(|_| host.runs(component, self.now)))
+            }));
+            csi_drivers.extend(host.csi_driver.then(|| CSI_DRIVER.to_owned()));
+        }
+        PodsSeen { at, pods, csi_drivers }
+    }
+}
+
+/// A Node as whoever reads the fleet sees it.
+fn small(node: &NodeSeen) -> FleetNode {
+    FleetNode {
+        name: node.name.clone(),
+        uid: node.uid.clone(),
+        ready: node.ready == Ready::True,
+        unschedulable: node.unschedulable,
+        control_plane: node.control_plane,
+        ignored: is_on(&node.annotations, IGNORE),
+        in_hand: node.annotations.contains_key(FOUND_CORDONED),
+        degraded: node.annotations.get(PHASE).is_some_and(|phase| phase == "degraded"),
+        target: node.annotations.get(TARGET).and_then(|text| text.parse().ok()),
+        current: node.annotations.get(CURRENT).and_then(|text| text.parse().ok()),
+        kubelet: node.kubelet,
+    }
+}
