@@ -1,0 +1,77 @@
+//! Random schedules, as many seeds as asked for, on all processors.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+
+use upgrade_sim::coverage::{Coverage, places};
+use upgrade_sim::random::{random_schedule, random_setup};
+use upgrade_sim::world::World;
+
+use crate::failures::{Failures, history};
+use crate::number;
+
+/// So many seeds without being asked.
+const FEW: u64 = 150;
+/// From so many on, everything that is known has to arise, and every rule has to have something to judge.
+const MANY: u64 = 1_000;
+/// From so many on, every place has to be visited.
+const ALL: u64 = 10_000;
+
+#[test]
+fn random_schedules_keep_every_rule_and_come_to_an_end() {
+    if let Some(seed) = number("SIM_SEED") {
+        replay(seed);
+    }
+    let seeds = number("SIM_SEEDS").unwrap_or(FEW);
+    let (failures, coverage) = judge_all(seeds);
+    println!("{}", failures.premises());
+    println!("{seeds} seeds: {} of {} places of faults visited", coverage.visited(), places().len());
+    if seeds >= MANY {
+        let (quiet, idle) = (failures.no_longer(), failures.idle_rules());
+        assert!(quiet.is_empty(), "known, and not seen any more: {quiet:?}");
+        assert!(idle.is_empty(), "these rules had nothing to judge: {idle:?}");
+    }
+    if seeds >= ALL {
+        let (never, stale) = (coverage.never(), coverage.stale());
+        assert!(never.is_empty(), "{} places never visited, without a reason: {never:?}", never.len());
+        assert!(stale.is_empty(), "these reasons excuse nothing: {stale:?}");
+    }
+    failures.none_but_known();
+}
+
+/// Prints one seed's whole history, and fails.
+fn replay(seed: u64) {
+    let setup = random_setup(seed);
+    let schedule = random_schedule(&setup, seed);
+    let world = World::run(&setup, &schedule);
+    panic!("{setup:?}\n{schedule:#?}\n{}\n{}", history(&world), world.verdict());
+}
+
+fn judge_all(seeds: u64) -> (Failures, Coverage) {
+    let found = Mutex::new((Failures::default(), Coverage::default()));
+    let next = AtomicU64::new(0);
+    let workers = thread::available_parallelism().map_or(1, usize::from);
+    thread::scope(|scope| {
+        for _ in 0..workers {
+            scope.spawn(|| {
+                let (mut failures, mut coverage) = (Failures::default(), Coverage::default());
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= seeds {
+                        break;
+                    }
+                    let setup = random_setup(seed);
+                    let schedule = random_schedule(&setup, seed);
+                    let world = World::run(&setup, &schedule);
+                    coverage.add(&world);
+                    failures.take(&world.verdict(), seed, &format!("SIM_SEED={seed}"), &setup, &schedule);
+                }
+                let mut found = found.lock().unwrap();
+                found.0.join(failures);
+                found.1.join(&coverage);
+            });
+        }
+    });
+    found.into_inner().unwrap()
+}
