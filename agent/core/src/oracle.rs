@@ -2,102 +2,79 @@
 //!
 //! Nothing here knows how the agent decides. A history comes from the simulator, or from a real run: the API
 //! server's audit log gives targets, cordons, Leases, evictions and reports; the nodes' journals give tools,
-//! packages and restarts. [`check`] finds what must never happen, [`ends`] says how each node ended.
+//! packages and restarts. [`examine`] finds what must never happen, [`ends`] says how each node ended.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::version::PackageVersion;
 
-mod coordination;
+mod begin;
+mod bounds;
+mod causes;
+mod control_plane;
 mod ends;
 mod event;
 mod fleet;
 mod host;
+mod lease;
 mod node;
+mod record;
+mod rule;
+mod turn;
+mod verified;
 
+pub use causes::MEMORY_LOST;
 pub use ends::{End, ends};
 pub use event::{Event, FLEET, What, Who};
 use fleet::Fleet;
+use record::Node;
+pub use rule::Rule;
 
-/// What the checker must know that a history does not say.
+/// What the checker must know that a history does not say. Times are milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Expectations {
     /// How many nodes may be out of service at once.
     pub slots: usize,
+    /// How many nodes degraded at a version halt that version.
+    pub halt_after: usize,
     /// Whether nodes are drained before they are changed.
     pub drain: bool,
-    /// Milliseconds within which an agent cannot be expected to have seen what others did to its Node.
+    /// Time within which an agent cannot be expected to have seen what others did: a watch that lags, and the age of the
+    /// consistent read that a cordon rests on.
     pub notice: u64,
-    /// Milliseconds within which an agent cannot be expected to have seen that others took its Lease away.
+    /// Time within which an agent that has a way back cannot be expected to have seen that others took its Lease away: the
+    /// heartbeat's minute and an attempt that failed. What has no way back wants a proof just before.
     pub renewal: u64,
+    /// How long kubelet must have run without another restart.
+    pub soak: u64,
+    /// How long a node that does not serve is waited for before it is degraded.
+    pub verify: u64,
+    /// How long a node may stay cordoned by its agent while nothing goes on: a drain without progress is given up after a
+    /// quarter of an hour, verification after ten minutes, and one may follow the other in an outage of some minutes.
+    pub cordoned_idle: u64,
+    /// How long it may stay cordoned in all, without a person's word: the drain's hour, three tries of each tool, the
+    /// verification, and as much again for what goes wrong meanwhile.
+    pub cordoned: u64,
+    /// Requests to the API server that an agent may send within an hour in which it has nothing to do or cannot go: a look
+    /// of a dozen every five minutes, three watches begun again as often, and as many again while the intervals still grow.
+    pub requests_an_hour: u32,
 }
 
 impl Default for Expectations {
     fn default() -> Self {
-        Self { slots: 1, drain: true, notice: 10_000, renewal: 75_000 }
-    }
-}
-
-/// A safety rule that can be seen to be broken. The numbers are those of the list of safety rules.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Rule {
-    /// 1: no more nodes out of service than slots, the down ones counted.
-    Budget,
-    /// 2: while a control-plane node is worked on, no other node is.
-    ControlPlaneAlone,
-    /// 2: workers wait for control-plane nodes with an unmet target.
-    ControlPlaneFirst,
-    /// 2: no kubelet is newer than any API server.
-    KubeletNotNewer,
-    /// 3: the verb fits the node and does not change before it succeeded.
-    Verb,
-    /// 4: a control plane goes up by one minor, a worker by at most three.
-    Hops,
-    /// 5: nothing is installed that is older than what people have, except our own way back.
-    NoDowngrade,
-    /// 6: a refusal costs no downtime.
-    RefusedUntouched,
-    /// 7: pods are evicted only from a cordoned node that holds its Lease; the host is changed after the drain.
-    Drain,
-    /// 8: the Lease is given back after the node is back in service.
-    ReleaseLast,
-    /// 9: a node goes back into service only when Ready at a version that was chosen.
-    ReadyBeforeService,
-    /// 9: the host is changed only while the node is out of service.
-    ChangedInService,
-    /// 10: one tool at a time on one node.
-    OneTool,
-    /// 11: other people's cordons stay.
-    OthersCordons,
-    /// 12: a Lease is not taken while somebody holds it.
-    LeaseStolen,
-    /// 12: nothing disturbing is begun without the Lease.
-    LeaseHeld,
-    /// 13: an agent changes its own node alone.
-    OwnNode,
-    /// The contract: `current` is written last, and is true.
-    CurrentLast,
-}
-
-impl Rule {
-    /// The number in the list of safety rules; 0 for what the contract with users says outside that list.
-    pub const fn number(self) -> u8 {
-        match self {
-            Self::Budget => 1,
-            Self::ControlPlaneAlone | Self::ControlPlaneFirst | Self::KubeletNotNewer => 2,
-            Self::Verb => 3,
-            Self::Hops => 4,
-            Self::NoDowngrade => 5,
-            Self::RefusedUntouched => 6,
-            Self::Drain => 7,
-            Self::ReleaseLast => 8,
-            Self::ReadyBeforeService | Self::ChangedInService => 9,
-            Self::OneTool => 10,
-            Self::OthersCordons => 11,
-            Self::LeaseStolen | Self::LeaseHeld => 12,
-            Self::OwnNode => 13,
-            Self::CurrentLast => 0,
+        Self {
+            slots: 1,
+            halt_after: 1,
+            drain: true,
+            notice: 10_000,
+            renewal: 75_000,
+            soak: 3_000,
+            verify: 600_000,
+            cordoned_idle: 1_800_000,
+            cordoned: 10_800_000,
+            requests_an_hour: 300,
         }
     }
 }
@@ -125,18 +102,43 @@ impl fmt::Display for Violation {
     }
 }
 
-/// Finds every violation in a history.
+/// What a history came to.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Examined {
+    /// Every rule that was broken, in the order of the history.
+    pub violations: Vec<Violation>,
+    /// How often each rule had something to judge; a rule that never had is not there.
+    pub premises: BTreeMap<Rule, usize>,
+}
+
+/// Finds every violation in a history that was watched until its last event.
 pub fn check(history: &[Event], expectations: &Expectations) -> Vec<Violation> {
+    let until = history.last().map_or(0, |event| event.at);
+    examine(history, until, expectations).violations
+}
+
+/// Judges a history that was watched until this time, in its milliseconds.
+pub fn examine(history: &[Event], until: u64, expectations: &Expectations) -> Examined {
+    let premises = RefCell::default();
     let mut fleet = Fleet::new(history);
+    let mut bounds = bounds::Bounds::default();
     let mut violations = Vec::new();
     for (index, event) in history.iter().enumerate() {
-        let judged = Judged { fleet: &fleet, event, index, expectations };
-        violations.extend(coordination::judge(&judged));
+        let judged = Judged { fleet: &fleet, event, index, expectations, premises: &premises };
+        violations.extend(begin::judge(&judged));
+        violations.extend(lease::judge(&judged));
         violations.extend(node::judge(&judged));
+        violations.extend(verified::judge(&judged));
+        violations.extend(turn::judge(&judged));
         violations.extend(host::judge(&judged));
+        violations.extend(control_plane::judge(&judged));
+        violations.extend(causes::judge(&judged));
+        violations.extend(bounds.judge(&judged));
         fleet.take(index, event);
+        bounds.look(&Judged { fleet: &fleet, event, index, expectations, premises: &premises });
     }
-    violations
+    violations.extend(bounds.end(&fleet, until, expectations));
+    Examined { violations, premises: premises.into_inner() }
 }
 
 /// An event about to be taken into what is known of the fleet.
@@ -145,27 +147,39 @@ struct Judged<'a> {
     event: &'a Event,
     index: usize,
     expectations: &'a Expectations,
+    premises: &'a RefCell<BTreeMap<Rule, usize>>,
 }
 
-impl Judged<'_> {
+impl<'a> Judged<'a> {
+    /// The node it happens to, as it was before.
+    fn node(&self) -> &'a Node {
+        self.fleet.node(&self.event.node)
+    }
+
+    /// A rule has something to judge.
+    fn arose(&self, rule: Rule) {
+        *self.premises.borrow_mut().entry(rule).or_default() += 1;
+    }
+
     /// A violation by this event, shown by it and these earlier ones.
     fn broken(&self, rule: Rule, message: impl Into<String>, shown_by: &[Option<usize>]) -> Violation {
-        let mut indices: Vec<usize> = shown_by.iter().flatten().copied().chain([self.index]).collect();
-        indices.sort_unstable();
-        indices.dedup();
-        let events = indices.iter().filter_map(|&index| self.fleet.history.get(index)).cloned().collect();
-        let (node, at) = (self.event.node.clone(), self.event.at);
-        Violation { rule, node, at, message: message.into(), events }
+        let shown_by = shown_by.iter().flatten().copied().chain([self.index]);
+        self.fleet.violation(rule, (&self.event.node, self.event.at), message, shown_by)
     }
 
     /// Milliseconds from the event of this index to this one.
     fn age(&self, index: usize) -> u64 {
-        self.fleet.history.get(index).map_or(0, |event| self.event.at.saturating_sub(event.at))
+        self.event.at.saturating_sub(self.fleet.at(index))
     }
 
     /// Whether whatever the event of this index changed is too fresh for the agent to have seen it.
     fn unnoticed(&self, index: usize) -> bool {
         self.age(index) <= self.expectations.notice
+    }
+
+    /// Whether this tool takes back what the node's turn has begun.
+    fn puts_back(&self, tool: &str) -> bool {
+        tool == "install-kubeadm" && self.node().tenure.as_ref().is_some_and(|t| t.staged.is_some())
     }
 }
 

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::fleet::{Fleet, Node};
+use super::fleet::Fleet;
+use super::record::Node;
 use super::{Event, What, Who};
 use crate::report::Phase;
 
@@ -51,16 +52,17 @@ pub fn ends(history: &[Event]) -> BTreeMap<String, End> {
 }
 
 fn end(fleet: &Fleet<'_>, name: &str, node: &Node, touched: bool) -> End {
-    let held = fleet.leases.iter().find(|(_, held)| held.node == name);
+    let held = fleet.held_by(name);
     let phase = node.phase.map_or(Phase::Idle, |phase| phase.is);
     let uncordoned_by_person =
         node.uncordoned.as_ref().is_some_and(|uncordoned| uncordoned.is == Who::Person);
     if phase == Phase::Degraded {
         return match held {
-            _ if node.cordon.is_none() && !uncordoned_by_person => {
+            // The turn of a control plane itself cordons nothing.
+            _ if node.cordon.is_none() && !uncordoned_by_person && !node.control_plane => {
                 End::Unfinished("degraded, but not cordoned".to_owned())
             }
-            Some((lease, held)) if !held.degraded => {
+            Some((lease, held)) if held.degraded.is_none() => {
                 End::Unfinished(format!("degraded, but {lease} is not marked"))
             }
             None if node.tenure.as_ref().is_none_or(|tenure| tenure.lost.is_none()) => {

@@ -1,4 +1,4 @@
-//! Rules 2 to 5, 7, 9, 10 and 12: what may run on a host and what may be installed.
+//! Rules 2 to 5, 7, 9 and 10: what may run on a host and what may be installed.
 
 use super::{Judged, Rule, Violation, What, Who};
 use crate::job::Verb;
@@ -9,49 +9,54 @@ pub(super) fn changes(tool: &str) -> bool {
     matches!(tool, "install-kubeadm" | "install-kubelet" | "kubeadm-upgrade")
 }
 
+/// Whether there is no simple way back once this tool has begun.
+pub(super) fn is_irreversible(tool: &str, control_plane: bool) -> bool {
+    tool == "install-kubelet" || (tool == "kubeadm-upgrade" && control_plane)
+}
+
 pub(super) fn judge(judged: &Judged<'_>) -> Vec<Violation> {
-    match &judged.event.what {
+    let broken = match &judged.event.what {
         What::ToolStarted { tool, kubeadm } => {
-            let mut broken: Vec<_> = one_tool(judged).into_iter().collect();
+            let mut broken = vec![one_tool(judged)];
             if changes(tool) {
-                broken.extend(
-                    [in_service(judged), undrained(judged), tool_without_lease(judged, tool)]
-                        .into_iter()
-                        .flatten(),
-                );
+                broken.extend([in_service(judged, tool), undrained(judged, tool)]);
             }
             if let Some((verb, target)) = kubeadm {
-                broken
-                    .extend([wrong_verb(judged, *verb, *target), hop(judged, *target)].into_iter().flatten());
+                broken.extend([wrong_verb(judged, *verb, *target), hop(judged, *target)]);
+                broken.push(config_back(judged, *verb, *target));
             }
             broken
         }
         What::PackageInstalled { package, version, by: Who::Agent(_) } => {
-            let mut broken: Vec<_> = downgrade(judged, package, version).into_iter().collect();
+            let mut broken = vec![downgrade(judged, package, version)];
             if let Some(version) = version.kubernetes().filter(|_| package == "kubelet") {
-                broken.extend(newer_than_api_servers(judged, version));
-                broken.extend(kubelet_hop(judged, version));
+                broken.extend([newer_than_api_servers(judged, version), kubelet_hop(judged, version)]);
             }
             broken
         }
-        What::Ready { kubelet, .. } => {
-            let tenure = judged.fleet.node(&judged.event.node).tenure.as_ref();
-            let ours = tenure.is_some_and(|tenure| tenure.changed.contains("kubelet"));
-            newer_than_api_servers(judged, *kubelet).filter(|_| ours).into_iter().collect()
+        What::Ready { kubelet, .. } if judged.node().changed_by_us("kubelet") => {
+            vec![newer_than_api_servers(judged, *kubelet)]
         }
         _ => Vec::new(),
-    }
+    };
+    broken.into_iter().flatten().collect()
 }
 
 fn one_tool(judged: &Judged<'_>) -> Option<Violation> {
-    let running = judged.fleet.node(&judged.event.node).tool?;
+    judged.arose(Rule::OneTool);
+    let running = judged.node().tool?;
     let message = format!("a tool was started while {} still ran", running.is);
     Some(judged.broken(Rule::OneTool, message, &[Some(running.by)]))
 }
 
-/// Once the host is being changed, somebody else's uncordon is left be.
-fn in_service(judged: &Judged<'_>) -> Option<Violation> {
-    let node = judged.fleet.node(&judged.event.node);
+/// Once the host is being changed, somebody else's uncordon is left be. A control plane is upgraded in service or out of
+/// it, for its static pods are not drained; kubelet never in service.
+fn in_service(judged: &Judged<'_>, tool: &str) -> Option<Violation> {
+    let node = judged.node();
+    if node.control_plane && tool != "install-kubelet" {
+        return None;
+    }
+    judged.arose(Rule::ChangedInService);
     if node.cordon.is_some() {
         return None;
     }
@@ -67,65 +72,61 @@ fn in_service(judged: &Judged<'_>) -> Option<Violation> {
     })
 }
 
-fn undrained(judged: &Judged<'_>) -> Option<Violation> {
-    let node = judged.fleet.node(&judged.event.node);
-    let begun = node.tenure.as_ref().is_some_and(|tenure| tenure.staged.is_some());
-    if begun || !judged.expectations.drain {
+fn undrained(judged: &Judged<'_>, tool: &str) -> Option<Violation> {
+    let node = judged.node();
+    let begun = node.tenure.as_ref().is_some_and(|tenure| tenure.drained.is_some());
+    if begun || !judged.expectations.drain || !node.must_be_drained(tool) {
         return None;
     }
+    judged.arose(Rule::Drain);
     let (pod, bound) = node.pods.iter().find(|(_, bound)| !judged.unnoticed(**bound))?;
     let message = format!("the host was changed while pod {pod} was still on it");
     Some(judged.broken(Rule::Drain, message, &[Some(*bound)]))
 }
 
-/// Nothing disturbing is begun without the Lease; after the point of no return what was begun is finished.
-pub(super) fn without_lease(judged: &Judged<'_>, what: &str) -> Option<Violation> {
-    let tenure = judged.fleet.node(&judged.event.node).tenure.as_ref();
-    let Some(tenure) = tenure else {
-        return Some(judged.broken(Rule::LeaseHeld, format!("{what} without a Lease"), &[]));
-    };
-    let lost = tenure.lost.filter(|&lost| judged.age(lost) > judged.expectations.renewal)?;
-    if tenure.past_return.is_some() {
-        return None;
-    }
-    Some(judged.broken(
-        Rule::LeaseHeld,
-        format!("{what} after its Lease was lost"),
-        &[Some(tenure.taken), Some(lost)],
-    ))
-}
-
-/// kubeadm's own package may be put back without the Lease: that is how a node backs out.
-fn tool_without_lease(judged: &Judged<'_>, tool: &str) -> Option<Violation> {
-    let begun = judged.fleet.node(&judged.event.node).tenure.as_ref().is_some_and(|t| t.staged.is_some());
-    let backing_out = begun && tool == "install-kubeadm";
-    without_lease(judged, "a tool was started").filter(|_| !backing_out)
-}
-
 fn wrong_verb(judged: &Judged<'_>, verb: Verb, target: Version) -> Option<Violation> {
-    let node = judged.fleet.node(&judged.event.node);
+    judged.arose(Rule::Verb);
+    let broken = |message: String, by| Some(judged.broken(Rule::Verb, message, &[by]));
+    let node = judged.node();
     if verb.is_control_plane() != node.control_plane {
-        return Some(judged.broken(Rule::Verb, format!("{verb:?} does not fit this kind of node"), &[]));
+        return broken(format!("{verb:?} does not fit this kind of node"), None);
     }
-    if let Some((first, done)) =
-        judged.fleet.applied.get(&target).filter(|(first, _)| *first != judged.event.node)
+    let applied = judged.fleet.applied.get(&target);
+    if let Some((first, done)) = applied.filter(|(first, _)| *first != judged.event.node)
         && verb == Verb::Apply
     {
         let message =
             format!("{first} has applied {target} already, so this node must run `kubeadm upgrade node`");
-        return Some(judged.broken(Rule::Verb, message, &[Some(*done)]));
+        return broken(message, Some(*done));
     }
-    let begun = node.tenure.as_ref().and_then(|tenure| tenure.verb)?;
-    (begun.is != (verb, target)).then(|| {
+    if let Some(begun) = node.tenure.as_ref().and_then(|tenure| tenure.verb)
+        && begun.is != (verb, target)
+    {
         let message = format!("{:?} to {} was begun and has not succeeded", begun.is.0, begun.is.1);
-        judged.broken(Rule::Verb, message, &[Some(begun.by)])
+        return broken(message, Some(begun.by));
+    }
+    // kubeadm-config names the target long before `apply` has done all of its work.
+    let half = verb == Verb::NodeControlPlane && applied.is_none() && judged.fleet.tried.contains(&target);
+    if half {
+        return broken(format!("`kubeadm upgrade apply` to {target} was begun and never succeeded"), None);
+    }
+    None
+}
+
+fn config_back(judged: &Judged<'_>, verb: Verb, target: Version) -> Option<Violation> {
+    let config = judged.fleet.config.filter(|_| verb == Verb::Apply)?;
+    judged.arose(Rule::ConfigNeverBack);
+    (target < config.is && !judged.unnoticed(config.by)).then(|| {
+        let message = format!("`apply` to {target} takes kubeadm-config back, which names {}", config.is);
+        judged.broken(Rule::ConfigNeverBack, message, &[Some(config.by)])
     })
 }
 
 fn hop(judged: &Judged<'_>, target: Version) -> Option<Violation> {
-    if !judged.fleet.node(&judged.event.node).control_plane {
+    if !judged.node().control_plane {
         return None;
     }
+    judged.arose(Rule::Hops);
     let behind = judged.fleet.nodes.values().filter_map(|node| node.api_server);
     let behind = behind.into_iter().find(|server| target.minors_ahead_of(server.is) > 1)?;
     let message =
@@ -134,7 +135,8 @@ fn hop(judged: &Judged<'_>, target: Version) -> Option<Violation> {
 }
 
 fn kubelet_hop(judged: &Judged<'_>, version: Version) -> Option<Violation> {
-    let node = judged.fleet.node(&judged.event.node);
+    judged.arose(Rule::Hops);
+    let node = judged.node();
     let before = node.installed.get("kubelet").and_then(PackageVersion::kubernetes)?;
     let unreachable = reachable(before, version, node.control_plane).err();
     let skips = unreachable.filter(|_| version > before)?;
@@ -144,7 +146,8 @@ fn kubelet_hop(judged: &Judged<'_>, version: Version) -> Option<Violation> {
 /// Kubernetes' own rule counts minors, which lets a control-plane node finish a patch before the others begin it;
 /// workers come after all of them and have no reason to be newer by a patch either.
 fn newer_than_api_servers(judged: &Judged<'_>, kubelet: Version) -> Option<Violation> {
-    let by_minor = judged.fleet.node(&judged.event.node).control_plane;
+    judged.arose(Rule::KubeletNotNewer);
+    let by_minor = judged.node().control_plane;
     let newer = |server: Version| server < kubelet && (!by_minor || kubelet.minors_ahead_of(server) > 0);
     let nodes = judged.fleet.nodes.values().filter(|node| node.deleted.is_none());
     let older = nodes.filter_map(|node| node.api_server).find(|server| newer(server.is))?;
@@ -153,7 +156,8 @@ fn newer_than_api_servers(judged: &Judged<'_>, kubelet: Version) -> Option<Viola
 }
 
 fn downgrade(judged: &Judged<'_>, package: &str, version: &PackageVersion) -> Option<Violation> {
-    let node = judged.fleet.node(&judged.event.node);
+    judged.arose(Rule::NoDowngrade);
+    let node = judged.node();
     let installed = node.installed.get(package)?;
     let (was, is) = (installed.kubernetes()?, version.kubernetes()?);
     let way_back = node

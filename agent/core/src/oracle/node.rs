@@ -9,7 +9,7 @@ pub(super) fn judge(judged: &Judged<'_>) -> Vec<Violation> {
         What::Uncordoned { by: Who::Agent(_) } => {
             [others_cordon(judged), ready_for_service(judged)].into_iter().flatten().collect()
         }
-        What::Evicted { by: Who::Agent(_), .. } => evicted(judged),
+        What::Evicted { by: Who::Agent(_), .. } => evicted(judged).into_iter().collect(),
         What::Reported { phase: Phase::Refused, .. } => refused(judged).into_iter().collect(),
         What::CurrentWritten { version } => current(judged, *version).into_iter().collect(),
         _ => Vec::new(),
@@ -17,15 +17,17 @@ pub(super) fn judge(judged: &Judged<'_>) -> Vec<Violation> {
 }
 
 fn others_cordon(judged: &Judged<'_>) -> Option<Violation> {
-    let cordon = judged.fleet.node(&judged.event.node).cordon.as_ref().filter(|cordon| !cordon.by_agent)?;
+    judged.arose(Rule::OthersCordons);
+    let cordon = judged.node().cordon.as_ref().filter(|cordon| !cordon.by_agent)?;
     let message = "an agent took back a cordon that somebody else had made";
     Some(judged.broken(Rule::OthersCordons, message, &[Some(cordon.by)]))
 }
 
 /// Before anything on the host was changed, a retreat leaves the node as it was found, Ready or not.
 fn ready_for_service(judged: &Judged<'_>) -> Option<Violation> {
-    let node = judged.fleet.node(&judged.event.node);
+    let node = judged.node();
     let staged = node.tenure.as_ref().and_then(|tenure| tenure.staged)?;
+    judged.arose(Rule::ReadyBeforeService);
     let broken = |message: String, by: Option<usize>| {
         Some(judged.broken(Rule::ReadyBeforeService, message, &[Some(staged), by]))
     };
@@ -33,10 +35,7 @@ fn ready_for_service(judged: &Judged<'_>) -> Option<Violation> {
         return broken("it was never seen Ready".to_owned(), None);
     };
     let by_hand = node.by_hand.is_some_and(|by_hand| judged.unnoticed(by_hand));
-    // The agent has restarted it before it verifies: a restart in the middle of that is somebody else's.
-    let verifying = node.phase.as_ref().filter(|phase| phase.is == Phase::Verifying).map(|phase| phase.by);
-    let by_others =
-        node.restarted.is_some_and(|at| verifying.is_some_and(|from| from < at) && judged.unnoticed(at));
+    let by_others = super::verified::restarted_by_others(judged, node);
     if node.restarted.is_some_and(|restarted| restarted > ready.by) && !by_hand && !by_others {
         return broken(
             "its kubelet was restarted and has not said since that it is Ready".to_owned(),
@@ -60,19 +59,19 @@ fn ready_for_service(judged: &Judged<'_>) -> Option<Violation> {
     None
 }
 
-fn evicted(judged: &Judged<'_>) -> Vec<Violation> {
-    let node = judged.fleet.node(&judged.event.node);
+fn evicted(judged: &Judged<'_>) -> Option<Violation> {
+    judged.arose(Rule::Drain);
+    let node = judged.node();
     let uncordoned = node.uncordoned.as_ref().map(|uncordoned| uncordoned.by);
     let in_service = node.cordon.is_none() && uncordoned.is_none_or(|by| !judged.unnoticed(by));
-    let cordon = in_service.then(|| {
+    in_service.then(|| {
         judged.broken(Rule::Drain, "a pod was evicted from a node that was in service", &[uncordoned])
-    });
-    let lease = super::host::without_lease(judged, "a pod was evicted");
-    [cordon, lease].into_iter().flatten().collect()
+    })
 }
 
 fn refused(judged: &Judged<'_>) -> Option<Violation> {
-    let node = judged.fleet.node(&judged.event.node);
+    judged.arose(Rule::RefusedUntouched);
+    let node = judged.node();
     let cordon = node.cordoned_by_agent().map(|cordon| cordon.by);
     let lease = node.tenure.as_ref().filter(|tenure| tenure.lost.is_none()).map(|tenure| tenure.taken);
     (cordon.is_some() || lease.is_some()).then(|| {
@@ -81,19 +80,16 @@ fn refused(judged: &Judged<'_>) -> Option<Violation> {
     })
 }
 
-/// What is written at the start says what runs; a new version is written when everything else is done.
+/// What is written at the start says what runs; a new version is written when the node serves, under its Lease or
+/// after it.
 fn current(judged: &Judged<'_>, version: Version) -> Option<Violation> {
-    let node = judged.fleet.node(&judged.event.node);
+    judged.arose(Rule::CurrentLast);
+    let node = judged.node();
     let ready = node.ready.map(|ready| ready.by);
     let broken = |message: &str, by| Some(judged.broken(Rule::CurrentLast, message, &[by, ready]));
     if node.kubelet() != Some(version) && ready.is_none_or(|by| !judged.unnoticed(by)) {
         return broken("`current` names a version the kubelet does not run", None);
     }
-    if let Some(cordon) = node.cordoned_by_agent() {
-        return broken("`current` was written before the node was back in service", Some(cordon.by));
-    }
-    let held = node.tenure.as_ref().filter(|tenure| tenure.lost.is_none());
-    held.and_then(|tenure| {
-        broken("`current` was written before the Lease was given back", Some(tenure.taken))
-    })
+    let cordon = node.cordoned_by_agent()?;
+    broken("`current` was written before the node was back in service", Some(cordon.by))
 }

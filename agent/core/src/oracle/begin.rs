@@ -1,0 +1,154 @@
+//! Rules 1, 2 and 9 and the policy: what must hold when a node begins, that is, cordons itself anew or starts its first
+//! changing tool without a cordon of its own.
+
+use super::record::Node;
+use super::{Judged, Rule, Violation, What, Who};
+use crate::report::Phase;
+
+pub(super) fn judge(judged: &Judged<'_>) -> Vec<Violation> {
+    let node = judged.node();
+    let cordons = matches!(judged.event.what, What::Cordoned { by: Who::Agent(_) });
+    let mut broken = Vec::new();
+    if cordons {
+        broken.extend([alone(judged), super::lease::without_lease(judged, "it was cordoned")]);
+    }
+    if cordons && !goes_on(node) {
+        broken.extend([budget(judged), first(judged), super::control_plane::whole_before(judged)]);
+        broken.extend([halt(judged), paused(judged), super::turn::asked_for(judged)]);
+    } else if begins_with_a_tool(judged) {
+        broken.extend([alone(judged), first(judged), super::control_plane::whole_before(judged)]);
+        broken.extend([halt(judged), paused(judged)]);
+    }
+    premises(judged);
+    broken.into_iter().flatten().collect()
+}
+
+/// A second cordon of a node that is being worked on takes nothing more out of service.
+fn goes_on(node: &Node) -> bool {
+    node.was_cordoned_by_agent && node.holding().is_some()
+}
+
+fn begins_with_a_tool(judged: &Judged<'_>) -> bool {
+    let What::ToolStarted { tool, .. } = &judged.event.what else { return false };
+    let begun = judged.node().tenure.as_ref().is_some_and(|tenure| tenure.begun.is_some());
+    super::host::changes(tool) && !begun
+}
+
+/// Where these rules are kept nothing begins, so their premises are counted where a bar comes up before somebody who
+/// would begin.
+fn premises(judged: &Judged<'_>) {
+    let wants = |node: &Node| node.deleted.is_none() && node.unmet_target().is_some();
+    match &judged.event.what {
+        What::PolicySet { paused: true } if judged.fleet.nodes.values().any(wants) => {
+            judged.arose(Rule::Paused);
+        }
+        What::Reported { phase: Phase::Degraded, .. } | What::LeaseMarked { degraded: true, .. } => {
+            let node = judged.node();
+            let towards = node.tenure.as_ref().and_then(|tenure| tenure.towards).or(node.asks_for());
+            let mut others = judged.fleet.others(&judged.event.node);
+            if others.any(|(_, other)| wants(other) && other.asks_for() == towards) {
+                judged.arose(Rule::HaltOnDegraded);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Workers that are down use up the slots of workers; a control-plane node looks at its own kind alone. For a node that
+/// is down itself only cordons count: its own turn takes nothing away.
+fn budget(judged: &Judged<'_>) -> Option<Violation> {
+    judged.arose(Rule::Budget);
+    let node = judged.node();
+    let is_down = node.ready.is_some_and(|ready| !ready.is.0);
+    let mut out = Vec::new();
+    for (_, other) in judged.fleet.others(&judged.event.node) {
+        if other.is_ignored() {
+            continue;
+        }
+        let counts = !is_down && (other.control_plane || !node.control_plane);
+        let down = other.ready.filter(|ready| counts && !ready.is.0 && !judged.unnoticed(ready.by));
+        out.extend(other.cordoned_by_agent().map(|cordon| cordon.by).or(down.map(|ready| ready.by)));
+    }
+    (out.len() >= judged.expectations.slots).then(|| {
+        let shown: Vec<_> = out.iter().copied().map(Some).collect();
+        let slots = judged.expectations.slots;
+        judged.broken(
+            Rule::Budget,
+            format!("{} other nodes are out of service, {slots} may be", out.len()),
+            &shown,
+        )
+    })
+}
+
+/// Nobody is at work beside a control-plane node; but a node that is degraded does not keep a control plane, which
+/// needs no cordon for that, from a newer version.
+fn alone(judged: &Judged<'_>) -> Option<Violation> {
+    let node = judged.node();
+    let cordons = matches!(judged.event.what, What::Cordoned { .. });
+    let at_work = |name: &str, other: &Node| {
+        let tool = other.tool.map(|tool| tool.by).filter(|_| other.holding().is_some());
+        let by = other.cordoned_by_agent().map(|cordon| cordon.by).or(tool)?;
+        let passed_over = !cordons
+            && judged.fleet.degraded(name).is_some()
+            && node.asks_for().is_some_and(|target| other.failed_at < Some(target));
+        (!passed_over).then_some(by)
+    };
+    judged.arose(Rule::ControlPlaneAlone);
+    let (name, by) = judged.fleet.others(&judged.event.node).find_map(|(name, other)| {
+        let by = at_work(name, other).filter(|_| node.control_plane || other.control_plane)?;
+        Some((name, by))
+    })?;
+    let message = format!("{name} is at work or out of service, and a control-plane node is upgraded alone");
+    Some(judged.broken(Rule::ControlPlaneAlone, message, &[Some(by)]))
+}
+
+fn first(judged: &Judged<'_>) -> Option<Violation> {
+    let node = judged.node();
+    if node.control_plane {
+        return None;
+    }
+    judged.arose(Rule::ControlPlaneFirst);
+    let (name, unmet) = judged.fleet.others(&judged.event.node).find_map(|(name, other)| {
+        let unmet = other.unmet_target().filter(|_| other.control_plane)?;
+        // Of a control plane that runs its target only the kubelet is still to come: that holds up neither where it was
+        // refused, nor the worker that is down and uses up the budget its drain waits for.
+        let serves = other.api_server.is_some_and(|server| server.is >= unmet.is);
+        let at_rest = serves && (other.is_in(Phase::Refused) || !node.is_ready());
+        // A worker that would fall too far behind goes first.
+        let too_far = node.kubelet().is_some_and(|kubelet| {
+            unmet.is.minors_ahead_of(kubelet) > crate::version::KUBELET_MAX_MINORS_BEHIND
+        });
+        (!judged.unnoticed(unmet.by) && !at_rest && !too_far).then_some((name, unmet))
+    })?;
+    let message = format!("control-plane node {name} has not yet reached its target {}", unmet.is);
+    Some(judged.broken(Rule::ControlPlaneFirst, message, &[Some(unmet.by)]))
+}
+
+/// Only the version that was failed at is halted: a newer one is the way forward.
+fn halt(judged: &Judged<'_>) -> Option<Violation> {
+    let target = judged.node().target.filter(|target| !judged.unnoticed(target.by))?;
+    let halts = |name: &str, other: &Node| {
+        let since = judged.fleet.degraded(name).filter(|&since| !judged.unnoticed(since))?;
+        let same = other.failed_at.is_some() && other.failed_at == target.is;
+        (same && !other.is_ignored()).then_some(since)
+    };
+    let degraded: Vec<_> = judged
+        .fleet
+        .others(&judged.event.node)
+        .filter_map(|(name, other)| Some((name, halts(name, other)?)))
+        .collect();
+    let (name, _) = degraded.first().filter(|_| degraded.len() >= judged.expectations.halt_after)?;
+    let shown: Vec<_> = degraded.iter().map(|(_, since)| Some(*since)).collect();
+    let message = format!("it begins towards the version that {name} is degraded at");
+    Some(judged.broken(Rule::HaltOnDegraded, message, &shown))
+}
+
+fn paused(judged: &Judged<'_>) -> Option<Violation> {
+    let paused = judged.fleet.paused.filter(|paused| paused.is && !judged.unnoticed(paused.by))?;
+    // What is past its point of no return is finished.
+    let past = judged.node().tenure.as_ref().is_some_and(|tenure| tenure.past_return.is_some());
+    let finishes = past && !judged.node().control_plane;
+    (!finishes).then(|| {
+        judged.broken(Rule::Paused, "it begins while the policy pauses the fleet", &[Some(paused.by)])
+    })
+}

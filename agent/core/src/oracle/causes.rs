@@ -1,0 +1,206 @@
+//! Rules 6 and 9: each refusal and each degraded end has a cause that the history shows.
+
+use std::collections::BTreeSet;
+
+use super::record::Node;
+use super::{Judged, Rule, Violation, What, Who};
+use crate::job::Reason;
+use crate::report::Phase;
+use crate::version::{PackageVersion, Version, reachable};
+
+/// Stands in `What::WentWrong` for a disk that lost the agent's memory.
+pub const MEMORY_LOST: &str = "memory lost";
+
+/// What only a person can take away, or what keeps a node from its target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Cause {
+    /// A tool failed, or died with its host.
+    Tool,
+    /// An eviction was refused, or pods stayed until the drain was given up.
+    Drain,
+    /// A person installed packages.
+    ByHand,
+    /// A person took the Lease away.
+    LeaseTaken,
+    /// The Node was deleted.
+    Deleted,
+    /// Its kubelet was not Ready.
+    NotReady,
+    /// The agent's memory was lost.
+    Memory,
+    /// Something from outside that no other event shows.
+    WentWrong,
+    /// No target that can be read.
+    NoTarget,
+    /// The target cannot be reached from what runs, or is older than that or than kubeadm-config.
+    Unreachable,
+    /// Another control-plane node is dead: a person removes it or brings it back.
+    DeadControlPlane,
+    /// There is no other node to take the pods, or pods are never moved and the hop needs that.
+    Nowhere,
+    /// The node did not serve, for as long as verification waits.
+    Unserving,
+}
+
+impl Cause {
+    /// The causes that a reason can have; none where any of them will do.
+    const fn of(reason: Reason) -> Option<&'static [Self]> {
+        Some(match reason {
+            Reason::InvalidTarget => &[Self::NoTarget],
+            Reason::ToolFailed => &[Self::Tool, Self::WentWrong],
+            Reason::DrainGivenUp | Reason::DrainBlocked | Reason::DrainTimedOut => {
+                &[Self::Drain, Self::WentWrong]
+            }
+            Reason::LeaseLost => &[Self::LeaseTaken, Self::Deleted, Self::WentWrong],
+            Reason::JournalLost => &[Self::Memory, Self::WentWrong],
+            Reason::NotVerified | Reason::NotReady => &[Self::Unserving, Self::WentWrong],
+            _ => return None,
+        })
+    }
+}
+
+/// What happened to a node since people last asked something of it, or since its turn began.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Causes {
+    now: BTreeSet<Cause>,
+    /// Before that: what answers it may come after the new question.
+    before: BTreeSet<Cause>,
+    asked: Option<usize>,
+}
+
+impl Causes {
+    pub(super) fn take(&mut self, index: usize, what: &What, in_tenure: bool) {
+        let cause = match what {
+            What::TargetSet(_) | What::Asked => {
+                if !in_tenure {
+                    self.before = std::mem::take(&mut self.now);
+                    // What went wrong outside is not put right by asking again.
+                    self.now.extend(self.before.get(&Cause::WentWrong));
+                }
+                self.asked = Some(index);
+                return;
+            }
+            What::ToolEnded { ok: false, .. } => Cause::Tool,
+            What::EvictionRefused { .. } => Cause::Drain,
+            What::PackageInstalled { by: Who::Person, .. } => Cause::ByHand,
+            What::LeaseReleased { by: Who::Person, .. } => Cause::LeaseTaken,
+            What::Deleted => Cause::Deleted,
+            What::Ready { ready: false, .. } => Cause::NotReady,
+            What::WentWrong { what } if *what == MEMORY_LOST => Cause::Memory,
+            What::WentWrong { .. } => Cause::WentWrong,
+            _ => return,
+        };
+        self.now.insert(cause);
+    }
+
+    /// It was uncordoned before its host was changed.
+    pub(super) fn retreated(&mut self, drained: bool) {
+        if !drained {
+            self.now.insert(Cause::Drain);
+        }
+    }
+
+    pub(super) fn tools_failed(&self) -> bool {
+        self.now.contains(&Cause::Tool)
+    }
+}
+
+pub(super) fn judge(judged: &Judged<'_>) -> Vec<Violation> {
+    let What::Reported { phase, reason } = &judged.event.what else { return Vec::new() };
+    let rule = match phase {
+        Phase::Refused => Rule::CauseOfRefused,
+        // What it says later is a new word for the same end.
+        Phase::Degraded if !judged.node().is_in(Phase::Degraded) => Rule::CauseOfDegraded,
+        _ => return Vec::new(),
+    };
+    judged.arose(rule);
+    let causes = found(judged, *phase);
+    let explained = match Cause::of(*reason) {
+        Some(wanted) => wanted.iter().any(|cause| causes.contains(cause)),
+        None => !causes.is_empty(),
+    };
+    if explained {
+        return Vec::new();
+    }
+    let asked = judged.node().target.map(|target| target.by);
+    let message = format!("{phase} because of {reason}, and the history shows no cause for that");
+    vec![judged.broken(rule, message, &[asked, judged.node().causes.asked])]
+}
+
+/// Every cause that the history shows at this moment.
+fn found(judged: &Judged<'_>, phase: Phase) -> BTreeSet<Cause> {
+    let node = judged.node();
+    let mut causes = node.causes.now.clone();
+    let fresh = node.causes.asked.is_some_and(|asked| judged.unnoticed(asked));
+    let mut targets = vec![node.asks_for()];
+    if fresh {
+        causes.extend(&node.causes.before);
+        targets.extend(node.target_before.map(Some));
+    }
+    let unreachable = |target: &Version| is_unreachable(judged, node, *target);
+    let states = [
+        (Cause::NoTarget, targets.contains(&None)),
+        (Cause::Unreachable, targets.iter().flatten().any(unreachable)),
+        (Cause::NotReady, node.ready.is_some_and(|ready| !ready.is.0)),
+        (Cause::DeadControlPlane, node.control_plane && has_dead_peer(judged)),
+        (Cause::Nowhere, targets.iter().flatten().any(|target| has_nowhere(judged, node, *target))),
+        (Cause::Unserving, phase == Phase::Degraded && is_unserving(judged, node)),
+    ];
+    causes.extend(states.into_iter().filter(|(_, holds)| *holds).map(|(cause, _)| cause));
+    // Another target than none is needed to refuse it for more than being none.
+    if phase == Phase::Refused && node.asks_for().is_some() {
+        causes.remove(&Cause::NoTarget);
+    }
+    causes
+}
+
+/// By the skew rules from what runs here, or older than what runs, is installed or, on a control plane, than
+/// kubeadm-config.
+fn is_unreachable(judged: &Judged<'_>, node: &Node, target: Version) -> bool {
+    let runs = node.kubelet().into_iter().chain(node.api_server.map(|server| server.is));
+    let installed = ["kubeadm", "kubelet"].into_iter().filter_map(|package| node.installed.get(package));
+    let past = judged.fleet.config.filter(|_| node.control_plane).is_some_and(|config| target < config.is);
+    let mut newer = installed.filter_map(PackageVersion::kubernetes);
+    past || newer.any(|version| target < version)
+        || runs.into_iter().any(|running| reachable(running, target, node.control_plane).is_err())
+}
+
+/// Not Ready, or without a Node, and its member of etcd does not answer; where nothing is told of etcd it may be so.
+fn has_dead_peer(judged: &Judged<'_>) -> bool {
+    let peers =
+        judged.fleet.nodes.iter().filter(|(name, peer)| **name != judged.event.node && peer.control_plane);
+    peers.into_iter().any(|(_, peer)| {
+        let gone = !peer.is_ready() || peer.deleted.is_some();
+        gone && peer.etcd.is_none_or(|etcd| !etcd.is)
+    })
+}
+
+fn has_nowhere(judged: &Judged<'_>, node: &Node, target: Version) -> bool {
+    if judged.expectations.drain {
+        return judged.fleet.others(&judged.event.node).next().is_none();
+    }
+    node.kubelet().is_some_and(|kubelet| target.minors_ahead_of(kubelet) > 0)
+}
+
+/// Something that verification wants is missing, or came too late to be noticed, and it was waited for as long as is
+/// said: since the last tool at least, where there was one.
+fn is_unserving(judged: &Judged<'_>, node: &Node) -> bool {
+    // Clocks drift, and a host may be slow to see that a tool has ended.
+    let waited = judged.expectations.verify / 10 * 9;
+    if node.tool_at.is_some_and(|tool| judged.age(tool) < waited) {
+        return false;
+    }
+    let fresh = |by: usize| judged.unnoticed(by);
+    let towards = node.tenure.as_ref().and_then(|tenure| tenure.towards);
+    let kubelet = node.ready.is_none_or(|ready| !ready.is.0 || fresh(ready.by))
+        || towards.is_some() && node.kubelet() != towards
+        || node.restarted.is_some_and(|at| fresh(at) || judged.age(at) <= judged.expectations.soak);
+    let etcd = node.etcd.is_some_and(|etcd| !etcd.is || fresh(etcd.by));
+    let pods = node.static_pods.values().any(|pod| pod.is.is_none() || pod.is != towards || fresh(pod.by));
+    let daemons = node.daemon_pods.values().any(|pod| {
+        let told = pod.ready_by >= node.restarted;
+        pod.is.is_some() && (pod.is == Some(false) || !told || fresh(pod.by))
+    });
+    let other = node.causes.now.contains(&Cause::ByHand) || node.causes.now.contains(&Cause::Deleted);
+    kubelet || etcd || pods || daemons || other
+}

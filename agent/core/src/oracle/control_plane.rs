@@ -1,0 +1,97 @@
+//! Rules 2, 3 and 11: the control plane is whole before and after each turn of one of its nodes.
+
+use super::record::Node;
+use super::{Judged, Rule, Violation, What, Who};
+use crate::job::LeaseName;
+use crate::version::Version;
+
+pub(super) fn judge(judged: &Judged<'_>) -> Vec<Violation> {
+    let node = judged.node();
+    if !node.control_plane {
+        return Vec::new();
+    }
+    let broken = match &judged.event.what {
+        What::LeaseReleased { lease: LeaseName::ControlPlane, by: Who::Agent(_) }
+            if node.tenure.as_ref().is_some_and(|tenure| tenure.past_return.is_some()) =>
+        {
+            vec![whole_after(judged), at_one_version(judged)]
+        }
+        What::CurrentWritten { version } if node.current.is_some_and(|current| current != *version) => {
+            vec![whole_after(judged), announced(judged, *version)]
+        }
+        What::CurrentWritten { version } => vec![announced(judged, *version)],
+        _ => Vec::new(),
+    };
+    broken.into_iter().flatten().collect()
+}
+
+/// What a control-plane node lacks, and the event that shows it. What was never told of is not known and lacks nothing;
+/// what changed just now could not be noticed.
+pub(super) fn lacks(judged: &Judged<'_>, node: &Node) -> Option<(String, usize)> {
+    let noticed = |by: &usize| !judged.unnoticed(*by);
+    if let Some(etcd) = node.etcd.filter(|etcd| !etcd.is && noticed(&etcd.by)) {
+        return Some(("its member of etcd is not healthy".to_owned(), etcd.by));
+    }
+    let dead = node.static_pods.iter().find(|(_, pod)| pod.is.is_none() && noticed(&pod.by));
+    dead.map(|(component, pod)| (format!("its {component} does not run"), pod.by))
+}
+
+/// Two versions among the static pods that run here, neither of them new.
+fn mixed(judged: &Judged<'_>, node: &Node) -> Option<(String, usize)> {
+    let known = node.static_pods.iter().filter(|(_, pod)| !judged.unnoticed(pod.by));
+    let mut known = known.filter_map(|(component, pod)| Some((component, pod.is?, pod.by)));
+    let (one, version, _) = known.next()?;
+    let (other, differs, by) = known.find(|(_, other, _)| *other != version)?;
+    Some((format!("its {one} runs {version} and its {other} {differs}"), by))
+}
+
+/// Own etcd, and everything of the other control-plane nodes. Its own static pods may be of two versions: that is what
+/// a turn may be there to repair.
+pub(super) fn whole_before(judged: &Judged<'_>) -> Option<Violation> {
+    let node = judged.node();
+    if !node.control_plane {
+        return None;
+    }
+    judged.arose(Rule::ControlPlaneWholeBefore);
+    let broken = |what: String, by: usize| {
+        Some(judged.broken(Rule::ControlPlaneWholeBefore, format!("it begins while {what}"), &[Some(by)]))
+    };
+    if let Some(etcd) = node.etcd.filter(|etcd| !etcd.is && !judged.unnoticed(etcd.by)) {
+        return broken("its own member of etcd is not healthy".to_owned(), etcd.by);
+    }
+    let others = judged.fleet.others(&judged.event.node).filter(|(_, other)| other.control_plane);
+    for (name, other) in others {
+        let down = other.ready.filter(|ready| !ready.is.0 && !judged.unnoticed(ready.by));
+        let down = down.map(|ready| ("it is not Ready".to_owned(), ready.by));
+        if let Some((lack, by)) = down.or_else(|| lacks(judged, other)).or_else(|| mixed(judged, other)) {
+            return broken(format!("of control-plane node {name} {lack}"), by);
+        }
+    }
+    None
+}
+
+fn whole_after(judged: &Judged<'_>) -> Option<Violation> {
+    judged.arose(Rule::ControlPlaneWholeAfter);
+    let (lack, by) = lacks(judged, judged.node())?;
+    Some(judged.broken(Rule::ControlPlaneWholeAfter, format!("its turn ended while {lack}"), &[Some(by)]))
+}
+
+fn at_one_version(judged: &Judged<'_>) -> Option<Violation> {
+    let node = judged.node();
+    if node.cordoned_by_agent().is_some() {
+        return None;
+    }
+    judged.arose(Rule::StaticPodsAtOneVersion);
+    let (mixed, by) = mixed(judged, node)?;
+    Some(judged.broken(Rule::StaticPodsAtOneVersion, format!("its turn ended while {mixed}"), &[Some(by)]))
+}
+
+/// Newer static pods than `current` says are those of a node whose kubelet is still to come.
+fn announced(judged: &Judged<'_>, version: Version) -> Option<Violation> {
+    judged.arose(Rule::StaticPodsAtOneVersion);
+    let pods = judged.node().static_pods.iter().filter(|(_, pod)| !judged.unnoticed(pod.by));
+    let mut running = pods.filter_map(|(component, pod)| Some((component, pod.is?, pod.by)));
+    let (component, runs, by) = running.find(|(_, runs, _)| *runs < version)?;
+    let message = format!("`current` says {version}, and its {component} runs {runs}");
+    Some(judged.broken(Rule::StaticPodsAtOneVersion, message, &[Some(by)]))
+}

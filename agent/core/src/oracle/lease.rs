@@ -1,0 +1,133 @@
+//! Rules 8, 12 and 13: whose Lease it is, and what may be done with it.
+
+use super::{Judged, Rule, Violation, What, Who};
+use crate::job::LeaseName;
+
+/// After this time without its Node a holder may be replaced, in milliseconds.
+const ABSENT_LONG_ENOUGH: u64 = 600_000;
+
+/// How old a proof of the Lease may be where there is no way back, in milliseconds: the Lease is compared and swapped
+/// just before, within fifteen seconds, and a tool takes some seconds to be seen started.
+pub(super) const PROOF_AGE: u64 = 20_000;
+
+pub(super) fn judge(judged: &Judged<'_>) -> Vec<Violation> {
+    let broken = match &judged.event.what {
+        What::Cordoned { by: Who::Agent(_) } => vec![own_node(judged), stranger(judged, "it was cordoned")],
+        What::Evicted { by: Who::Agent(_), .. } => {
+            vec![own_node(judged), stranger(judged, "a pod was evicted"), lost_while_draining(judged)]
+        }
+        What::Uncordoned { by: Who::Agent(_) } => vec![own_node(judged)],
+        What::ToolStarted { tool, .. } if super::host::changes(tool) => {
+            vec![tool_without_lease(judged, tool), tool_of_a_stranger(judged, tool)]
+        }
+        What::LeaseTaken { lease, uid, turn } => {
+            vec![stolen(judged, *lease), names_nobody(judged, uid, turn)]
+        }
+        What::LeaseReleased { by: Who::Agent(by), .. } => vec![own_node(judged), released_last(judged, by)],
+        _ => Vec::new(),
+    };
+    broken.into_iter().flatten().collect()
+}
+
+fn own_node(judged: &Judged<'_>) -> Option<Violation> {
+    let (What::Cordoned { by }
+    | What::Uncordoned { by }
+    | What::Evicted { by, .. }
+    | What::LeaseReleased { by, .. }) = &judged.event.what
+    else {
+        return None;
+    };
+    judged.arose(Rule::OwnNode);
+    match by {
+        Who::Agent(agent) if *agent != judged.event.node => {
+            Some(judged.broken(Rule::OwnNode, format!("the agent of {agent} changed another node"), &[]))
+        }
+        _ => None,
+    }
+}
+
+fn stolen(judged: &Judged<'_>, lease: LeaseName) -> Option<Violation> {
+    judged.arose(Rule::LeaseStolen);
+    let held = judged.fleet.leases.get(&lease).filter(|held| held.node != judged.event.node)?;
+    let gone = judged.fleet.node(&held.node).deleted;
+    let absent = gone.is_some_and(|index| judged.age(index) >= ABSENT_LONG_ENOUGH);
+    if absent && lease != LeaseName::ControlPlane {
+        return None;
+    }
+    let message = format!("{lease} was taken while {} held it", held.node);
+    Some(judged.broken(Rule::LeaseStolen, message, &[Some(held.by), gone]))
+}
+
+fn released_last(judged: &Judged<'_>, by: &str) -> Option<Violation> {
+    judged.arose(Rule::ReleaseLast);
+    let cordon = judged.fleet.node(by).cordoned_by_agent()?;
+    let message = "the Lease was given back while its own cordon stood";
+    Some(judged.broken(Rule::ReleaseLast, message, &[Some(cordon.by)]))
+}
+
+/// Nothing disturbing is begun without the Lease; after the point of no return what was begun is finished.
+pub(super) fn without_lease(judged: &Judged<'_>, what: &str) -> Option<Violation> {
+    lost_for(judged, what, judged.expectations.renewal)
+}
+
+/// A heartbeat each minute is enough while there is a way back.
+fn lost_while_draining(judged: &Judged<'_>) -> Option<Violation> {
+    without_lease(judged, "a pod was evicted")
+}
+
+fn lost_for(judged: &Judged<'_>, what: &str, tolerance: u64) -> Option<Violation> {
+    judged.arose(Rule::LeaseHeld);
+    let Some(tenure) = &judged.node().tenure else {
+        return Some(judged.broken(Rule::LeaseHeld, format!("{what} without a Lease"), &[]));
+    };
+    let lost = tenure.lost.filter(|&lost| judged.age(lost) > tolerance)?;
+    if tenure.past_return.is_some() {
+        return None;
+    }
+    Some(judged.broken(
+        Rule::LeaseHeld,
+        format!("{what} after its Lease was lost"),
+        &[Some(tenure.taken), Some(lost)],
+    ))
+}
+
+/// kubeadm's own package may be put back without the Lease: that is how a node backs out.
+fn tool_without_lease(judged: &Judged<'_>, tool: &str) -> Option<Violation> {
+    if judged.puts_back(tool) {
+        return None;
+    }
+    let irreversible = super::host::is_irreversible(tool, judged.node().control_plane);
+    let tolerance = if irreversible { PROOF_AGE } else { judged.expectations.renewal };
+    lost_for(judged, &format!("{tool} was started"), tolerance)
+}
+
+/// The holder is a Node of this name with another UID: it is somebody else, and so is a turn without a name.
+fn names_nobody(judged: &Judged<'_>, uid: &str, turn: &str) -> Option<Violation> {
+    judged.arose(Rule::LeaseIdentity);
+    let broken = |message: &str, by| Some(judged.broken(Rule::LeaseIdentity, message, &[by]));
+    let node = judged.node();
+    if turn.is_empty() {
+        return broken("a Lease was taken for no turn", None);
+    }
+    if let Some(deleted) = node.deleted.filter(|&deleted| !judged.unnoticed(deleted)) {
+        return broken("a Lease was taken for a Node that does not exist", Some(deleted));
+    }
+    let exists = node.uid.as_ref().filter(|is| is.is != uid && !judged.unnoticed(is.by))?;
+    broken("a Lease was taken with the UID of another Node", Some(exists.by))
+}
+
+/// Disturbing a Node under a Lease that was taken for an earlier one of its name.
+fn stranger(judged: &Judged<'_>, what: &str) -> Option<Violation> {
+    let node = judged.node();
+    let (tenure, uid) = (node.tenure.as_ref()?, node.uid.as_ref()?);
+    judged.arose(Rule::LeaseIdentity);
+    let another = tenure.uid != uid.is && !judged.unnoticed(uid.by) && tenure.past_return.is_none();
+    another.then(|| {
+        let message = format!("{what} under a Lease that an earlier Node of this name holds");
+        judged.broken(Rule::LeaseIdentity, message, &[Some(tenure.taken), Some(uid.by)])
+    })
+}
+
+fn tool_of_a_stranger(judged: &Judged<'_>, tool: &str) -> Option<Violation> {
+    if judged.puts_back(tool) { None } else { stranger(judged, &format!("{tool} was started")) }
+}

@@ -1,0 +1,393 @@
+//! What a history has shown of one node so far.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::causes::Causes;
+use super::{Installed, What, Who};
+use crate::job::{LeaseName, Reason, Verb};
+use crate::report::Phase;
+use crate::version::Version;
+
+/// A value and the index of the event that made it so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Since<T> {
+    pub(super) is: T,
+    pub(super) by: usize,
+}
+
+/// What was told of a DaemonSet's pod.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct DaemonPod {
+    pub(super) is: Option<bool>,
+    pub(super) by: usize,
+    /// The last event that told it Ready.
+    pub(super) ready_by: Option<usize>,
+}
+
+/// A node out of service, and whose doing that is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Cordon {
+    pub(super) by_agent: bool,
+    pub(super) by: usize,
+}
+
+/// From a node's taking of a Lease until it is back in service without it.
+#[derive(Debug, Clone)]
+pub(super) struct Tenure {
+    pub(super) lease: LeaseName,
+    pub(super) taken: usize,
+    /// The Node's UID as the holder names it.
+    pub(super) uid: String,
+    /// The event that took the Lease away, if somebody else did.
+    pub(super) lost: Option<usize>,
+    /// The target it works for.
+    pub(super) towards: Option<Version>,
+    /// What was installed when it began.
+    pub(super) from: Installed,
+    pub(super) kubelet_before: Option<Version>,
+    pub(super) files_before: Option<Version>,
+    /// The DaemonSets whose pods here were Ready when it began.
+    pub(super) daemon_sets: BTreeSet<String>,
+    /// The packages our tools changed since.
+    pub(super) changed: BTreeSet<String>,
+    /// When our tools last installed kubelet.
+    pub(super) kubelet_installed: Option<usize>,
+    /// The first cordon of ours or tool that changes the host.
+    pub(super) begun: Option<usize>,
+    /// The first tool that changes the host.
+    pub(super) staged: Option<usize>,
+    /// The first of them for which the node had to be drained.
+    pub(super) drained: Option<usize>,
+    /// The first tool after which there is no simple way back.
+    pub(super) past_return: Option<usize>,
+    /// kubeadm's verb and target, until it succeeded.
+    pub(super) verb: Option<Since<(Verb, Version)>>,
+}
+
+/// One node.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Node {
+    pub(super) control_plane: bool,
+    /// The UID of the Node that exists, or that existed last.
+    pub(super) uid: Option<Since<String>>,
+    pub(super) deleted: Option<usize>,
+    pub(super) ignored: Option<Since<bool>>,
+    pub(super) target: Option<Since<Option<Version>>>,
+    pub(super) target_before: Option<Version>,
+    /// Every target since the node was last without an unmet one.
+    pub(super) targets: BTreeSet<Version>,
+    pub(super) installed: Installed,
+    pub(super) ready: Option<Since<(bool, Version)>>,
+    pub(super) ready_before: Option<Since<(bool, Version)>>,
+    pub(super) restarted: Option<usize>,
+    /// When somebody else last installed something.
+    pub(super) by_hand: Option<usize>,
+    /// What its API server ran last.
+    pub(super) api_server: Option<Since<Version>>,
+    pub(super) static_pods: BTreeMap<&'static str, Since<Option<Version>>>,
+    pub(super) etcd: Option<Since<bool>>,
+    pub(super) daemon_pods: BTreeMap<String, DaemonPod>,
+    /// The version of the kubeadm that wrote kubelet's files.
+    pub(super) files: Option<Since<Version>>,
+    pub(super) cordon: Option<Cordon>,
+    pub(super) uncordoned: Option<Since<Who>>,
+    pub(super) tenure: Option<Tenure>,
+    /// Whether the tenure that ended last went past its point of no return.
+    pub(super) went_past_return: bool,
+    pub(super) was_cordoned_by_agent: bool,
+    pub(super) tool: Option<Since<&'static str>>,
+    /// When a tool last began or ended.
+    pub(super) tool_at: Option<usize>,
+    pub(super) pods: BTreeMap<String, usize>,
+    pub(super) phase: Option<Since<Phase>>,
+    pub(super) reason: Option<Reason>,
+    pub(super) current: Option<Version>,
+    /// The target it was degraded at.
+    pub(super) failed_at: Option<Version>,
+    pub(super) causes: Causes,
+}
+
+impl Node {
+    pub(super) fn cordoned_by_agent(&self) -> Option<&Cordon> {
+        self.cordon.as_ref().filter(|cordon| cordon.by_agent)
+    }
+
+    pub(super) fn is_ready(&self) -> bool {
+        self.ready.is_some_and(|ready| ready.is.0)
+    }
+
+    pub(super) fn kubelet(&self) -> Option<Version> {
+        self.ready.map(|ready| ready.is.1)
+    }
+
+    pub(super) fn asks_for(&self) -> Option<Version> {
+        self.target.and_then(|target| target.is)
+    }
+
+    pub(super) fn is_in(&self, phase: Phase) -> bool {
+        self.phase.is_some_and(|is| is.is == phase)
+    }
+
+    pub(super) fn is_ignored(&self) -> bool {
+        self.ignored.is_some_and(|ignored| ignored.is)
+    }
+
+    /// The tenure, unless its Lease was taken away.
+    pub(super) fn holding(&self) -> Option<&Tenure> {
+        self.tenure.as_ref().filter(|tenure| tenure.lost.is_none())
+    }
+
+    pub(super) fn changed_by_us(&self, package: &str) -> bool {
+        self.tenure.as_ref().is_some_and(|tenure| tenure.changed.contains(package))
+    }
+
+    /// The target, while it is given and `current` does not name it or more.
+    pub(super) fn unmet_target(&self) -> Option<Since<Version>> {
+        let target = self.target?;
+        let version = target.is?;
+        let unmet = self.current.is_none_or(|current| current < version);
+        unmet.then_some(Since { is: version, by: target.by })
+    }
+
+    /// Whether it serves at the version it was degraded at, whatever it reported last.
+    fn is_done_all_the_same(&self) -> bool {
+        let failed_at = self.failed_at;
+        let serves = self.is_ready() && self.cordon.is_none() && self.kubelet() == failed_at;
+        serves && self.current >= failed_at
+    }
+
+    /// Since when it reports that it is degraded.
+    pub(super) fn reports_degraded(&self) -> Option<usize> {
+        let phase = self.phase.filter(|phase| phase.is == Phase::Degraded);
+        phase.filter(|_| !self.is_done_all_the_same()).map(|phase| phase.by)
+    }
+
+    /// Takes one event in that concerns this node alone.
+    pub(super) fn take(&mut self, index: usize, what: &What) {
+        if !self.is_first_of_package(what) {
+            self.causes.take(index, what, self.tenure.is_some());
+        }
+        match what {
+            What::Joined { .. } | What::Deleted => self.take_object(index, what),
+            What::Ready { ready, kubelet } => {
+                self.ready_before = self.ready;
+                self.ready = Some(Since { is: (*ready, *kubelet), by: index });
+            }
+            What::StaticPod { component, version } => {
+                if let Some(version) = version.filter(|_| *component == "kube-apiserver") {
+                    self.api_server = Some(Since { is: version, by: index });
+                }
+                self.static_pods.insert(component, Since { is: *version, by: index });
+            }
+            What::EtcdMember { healthy } => self.etcd = Some(Since { is: *healthy, by: index }),
+            What::DaemonPod { daemon_set, ready } => {
+                let before = self.daemon_pods.get(daemon_set).and_then(|pod| pod.ready_by);
+                let ready_by = Some(index).filter(|_| *ready == Some(true)).or(before);
+                self.daemon_pods.insert(daemon_set.clone(), DaemonPod { is: *ready, by: index, ready_by });
+            }
+            What::KubeletFiles { version } => self.files = Some(Since { is: *version, by: index }),
+            What::Ignored(ignored) => self.ignored = Some(Since { is: *ignored, by: index }),
+            What::PodBound { pod } => {
+                self.pods.insert(pod.clone(), index);
+            }
+            What::PodGone { pod } => {
+                self.pods.remove(pod);
+            }
+            What::Reported { phase, reason } => {
+                self.phase = Some(Since { is: *phase, by: index });
+                self.reason = Some(*reason);
+                if *phase == Phase::Degraded {
+                    self.failed();
+                }
+            }
+            What::CurrentWritten { version } => self.take_current(*version),
+            What::TargetSet(target) => self.take_target(index, *target),
+            What::Cordoned { .. } | What::Uncordoned { .. } => self.take_cordon(index, what),
+            What::ToolStarted { .. }
+            | What::ToolEnded { .. }
+            | What::PackageInstalled { .. }
+            | What::KubeletRestarted
+            | What::Booted => self.take_host(index, what),
+            What::LeaseTaken { lease, uid, .. } => self.take_tenure(index, *lease, uid),
+            What::LeaseReleased { lease, by } => self.take_release(index, *lease, by),
+            What::LeaseMarked { degraded: true, .. } => self.failed(),
+            What::LeaseMarked { .. }
+            | What::KubeadmConfig { .. }
+            | What::PolicySet { .. }
+            | What::EvictionRefused { .. }
+            | What::Requested { .. }
+            | What::WentWrong { .. }
+            | What::Asked
+            | What::Evicted { .. }
+            | What::AgentStarted
+            | What::AgentDied => {}
+        }
+    }
+
+    /// What a node came with was not installed in anybody's way.
+    fn is_first_of_package(&self, what: &What) -> bool {
+        matches!(what, What::PackageInstalled { package, .. } if !self.installed.contains_key(package))
+    }
+
+    fn failed(&mut self) {
+        let towards = self.tenure.as_ref().and_then(|tenure| tenure.towards);
+        self.failed_at = towards.or(self.asks_for()).or(self.failed_at);
+    }
+
+    fn take_object(&mut self, index: usize, what: &What) {
+        if let What::Joined { control_plane, uid } = what {
+            self.control_plane = *control_plane;
+            self.uid = Some(Since { is: uid.clone(), by: index }).filter(|uid| !uid.is.is_empty());
+            // Whoever deletes a Node and lets it come back has put it back into service.
+            if self.deleted.take().is_some() {
+                self.uncordoned = Some(Since { is: Who::Person, by: index });
+            }
+        } else {
+            self.deleted = Some(index);
+            self.cordon = None;
+            self.current = None;
+            self.target = None;
+            self.ignored = None;
+        }
+    }
+
+    /// A turn whose Lease was taken away ends with `current`, for it has no Lease to give back.
+    fn take_current(&mut self, version: Version) {
+        self.current = Some(version);
+        let over = self.tenure.as_ref().is_some_and(|tenure| tenure.lost.is_some());
+        if over && self.cordon.is_none() && self.tool.is_none() {
+            self.went_past_return = self.tenure.take().is_some_and(|tenure| tenure.past_return.is_some());
+        }
+    }
+
+    /// A Lease taken again by a node still out of service, or past its point of no return, belongs to the same tenure.
+    fn take_tenure(&mut self, index: usize, lease: LeaseName, uid: &str) {
+        let out = self.cordoned_by_agent().is_some() || self.tool.is_some();
+        if let Some(tenure) = self.tenure.as_mut().filter(|tenure| out || tenure.past_return.is_some()) {
+            tenure.lost = None;
+            tenure.lease = lease;
+            tenure.taken = index;
+            uid.clone_into(&mut tenure.uid);
+            return;
+        }
+        self.was_cordoned_by_agent = false;
+        let ready = self.daemon_pods.iter().filter(|(_, pod)| pod.is == Some(true));
+        self.tenure = Some(Tenure {
+            lease,
+            taken: index,
+            uid: uid.to_owned(),
+            lost: None,
+            towards: self.asks_for(),
+            from: self.installed.clone(),
+            kubelet_before: self.kubelet(),
+            files_before: self.files.map(|files| files.is),
+            daemon_sets: ready.map(|(name, _)| name.clone()).collect(),
+            changed: BTreeSet::new(),
+            kubelet_installed: None,
+            begun: None,
+            staged: None,
+            drained: None,
+            past_return: None,
+            verb: None,
+        });
+    }
+
+    fn take_release(&mut self, index: usize, lease: LeaseName, by: &Who) {
+        match by {
+            Who::Agent(_) => {
+                self.went_past_return = self.tenure.take().is_some_and(|t| t.past_return.is_some());
+            }
+            Who::Person => {
+                if let Some(tenure) = self.tenure.as_mut().filter(|tenure| tenure.lease == lease) {
+                    tenure.lost = Some(index);
+                }
+            }
+        }
+    }
+
+    fn take_target(&mut self, index: usize, target: Option<Version>) {
+        if self.unmet_target().is_none() && self.tenure.is_none() {
+            self.targets.clear();
+        }
+        self.targets.extend(target);
+        self.target_before = self.asks_for();
+        self.target = Some(Since { is: target, by: index });
+    }
+
+    fn take_cordon(&mut self, index: usize, what: &What) {
+        if let What::Cordoned { by } = what {
+            let by_agent = matches!(by, Who::Agent(_));
+            self.was_cordoned_by_agent |= by_agent;
+            self.cordon = Some(Cordon { by_agent, by: index });
+            if let Some(tenure) = self.tenure.as_mut().filter(|_| by_agent) {
+                tenure.begun = tenure.begun.or(Some(index));
+            }
+        } else if let What::Uncordoned { by } = what {
+            if matches!(by, Who::Agent(_)) && self.tenure.as_ref().is_some_and(|t| t.staged.is_none()) {
+                self.causes.retreated(self.pods.is_empty());
+            }
+            self.cordon = None;
+            self.uncordoned = Some(Since { is: by.clone(), by: index });
+        }
+    }
+
+    fn take_host(&mut self, index: usize, what: &What) {
+        match what {
+            What::ToolStarted { tool, kubeadm } => self.take_start(index, tool, *kubeadm),
+            What::ToolEnded { tool, ok } => {
+                self.tool = None;
+                self.tool_at = Some(index);
+                if let Some(tenure) = self.tenure.as_mut().filter(|_| *ok && *tool == "kubeadm-upgrade") {
+                    tenure.verb = None;
+                }
+            }
+            What::PackageInstalled { package, version, by } => {
+                self.installed.insert(package.clone(), version.clone());
+                self.by_hand = Some(index).filter(|_| *by == Who::Person).or(self.by_hand);
+                let Some(tenure) = &mut self.tenure else { return };
+                match by {
+                    Who::Agent(_) => {
+                        tenure.changed.insert(package.clone());
+                        let kubelet = Some(index).filter(|_| package == "kubelet");
+                        tenure.kubelet_installed = kubelet.or(tenure.kubelet_installed);
+                    }
+                    Who::Person => {
+                        tenure.changed.remove(package);
+                    }
+                }
+            }
+            What::KubeletRestarted | What::Booted => self.restarted = Some(index),
+            _ => {}
+        }
+        if *what == What::Booted {
+            self.tool = None;
+        }
+    }
+
+    fn take_start(&mut self, index: usize, tool: &'static str, kubeadm: Option<(Verb, Version)>) {
+        self.tool = Some(Since { is: tool, by: index });
+        self.tool_at = Some(index);
+        let drained = self.must_be_drained(tool);
+        let past = super::host::is_irreversible(tool, self.control_plane);
+        let asks_for = self.asks_for();
+        let Some(tenure) = &mut self.tenure else { return };
+        let changes = Some(index).filter(|_| super::host::changes(tool));
+        tenure.begun = tenure.begun.or(changes);
+        tenure.staged = tenure.staged.or(changes);
+        tenure.drained = tenure.drained.or(changes.filter(|_| drained));
+        tenure.past_return = tenure.past_return.or(Some(index).filter(|_| past));
+        if let Some((verb, version)) = kubeadm {
+            tenure.verb = Some(Since { is: (verb, version), by: index });
+            // The last hop of a new plan; an intermediate one is on the way to the same target.
+            if asks_for == Some(version) || tenure.towards.is_none_or(|towards| towards < version) {
+                tenure.towards = Some(version);
+            }
+        }
+    }
+
+    /// Whether the node must have been drained before this tool: a control plane's own upgrade needs no drain where
+    /// nothing was cordoned for it.
+    pub(super) fn must_be_drained(&self, tool: &str) -> bool {
+        !self.control_plane || tool == "install-kubelet" || self.cordoned_by_agent().is_some()
+    }
+}

@@ -1,0 +1,142 @@
+//! When a node may begin.
+
+use super::*;
+
+#[test]
+fn more_nodes_out_of_service_than_slots_break_rule_1() {
+    let mut story = after_the_control_plane();
+    story.all("w1", clearing("w1"));
+    story.add("w2", taken("w2", LeaseName::Slot(1))).keeps();
+    story.add("w2", What::Cordoned { by: agent("w2") }).breaks(Rule::Budget);
+}
+
+#[test]
+fn a_node_that_is_down_uses_up_the_budget() {
+    let mut story = after_the_control_plane();
+    story.add("w2", What::Ready { ready: false, kubelet: OLD });
+    story.all("w1", clearing("w1")).breaks(Rule::Budget);
+}
+
+#[test]
+fn a_worker_out_of_service_beside_a_control_plane_node_breaks_rule_2() {
+    let mut story = Story::begin();
+    story.all("cp", clearing("cp")).keeps();
+    story.all("w1", clearing("w1"));
+    assert!(story.broken().contains(&Rule::ControlPlaneAlone));
+}
+
+#[test]
+fn a_worker_before_its_control_plane_breaks_rule_2() {
+    let mut story = Story::begin();
+    story.add("cp", What::TargetSet(Some(NEW)));
+    story.all("w1", clearing("w1")).breaks(Rule::ControlPlaneFirst);
+}
+
+/// w2 is degraded on its way to a version; w1 waits to go to another.
+fn degraded_at(version: Version) -> Story {
+    let mut story = after_the_control_plane();
+    story.add("w1", What::TargetSet(Some(NEW)));
+    story.all("w2", clearing("w2")).add("w2", says(false, OLD));
+    story.0.iter_mut().filter(|event| event.node == "w2").for_each(|event| {
+        if let What::TargetSet(target) = &mut event.what {
+            *target = Some(version);
+        }
+    });
+    story.all("w2", [What::WentWrong { what: "disk" }, reported(Phase::Degraded)]);
+    story.add("w2", What::LeaseMarked { lease: LeaseName::Slot(0), degraded: true });
+    story
+}
+
+fn w1_begins(story: &mut Story) -> Vec<Rule> {
+    let cordons = What::Cordoned { by: agent("w1") };
+    story.all("w1", [taken("w1", LeaseName::Slot(1)), cordons]).broken()
+}
+
+#[test]
+fn nobody_begins_towards_the_version_another_is_degraded_at() {
+    assert!(w1_begins(&mut degraded_at(NEW)).contains(&Rule::HaltOnDegraded));
+    assert!(!w1_begins(&mut degraded_at(Version::new(1, 36, 4))).contains(&Rule::HaltOnDegraded));
+    assert_eq!(degraded_at(NEW).premises(Rule::HaltOnDegraded), 2);
+}
+
+#[test]
+fn an_ignored_node_and_one_that_serves_after_all_halt_nobody() {
+    let mut ignored = degraded_at(NEW);
+    ignored.add("w2", What::Ignored(true));
+    assert!(!w1_begins(&mut ignored).contains(&Rule::HaltOnDegraded));
+    let mut serves = degraded_at(NEW);
+    serves.all("w2", [says(true, NEW), What::Uncordoned { by: agent("w2") }, released("w2")]);
+    serves.add("w2", What::CurrentWritten { version: NEW });
+    assert!(!w1_begins(&mut serves).contains(&Rule::HaltOnDegraded));
+}
+
+#[test]
+fn a_mark_nobody_could_notice_yet_halts_nobody() {
+    let mut story = degraded_at(NEW);
+    story.0.truncate(story.0.len() - 2);
+    story.all("w1", [taken("w1", LeaseName::Slot(1))]);
+    story.after(1_000, "w2", reported(Phase::Degraded));
+    story.after(1_000, "w1", What::Cordoned { by: agent("w1") });
+    assert!(!story.broken().contains(&Rule::HaltOnDegraded));
+}
+
+fn paused_before(cordon: bool) -> Story {
+    let mut story = after_the_control_plane();
+    let steps = clearing("w1");
+    let (begun, rest) = steps.split_at(if cordon { 2 } else { 3 });
+    story.all("w1", begun.to_vec()).add(FLEET, What::PolicySet { paused: true });
+    story.all("w1", rest.to_vec());
+    story
+}
+
+#[test]
+fn nobody_begins_while_the_policy_pauses_the_fleet() {
+    paused_before(true).breaks(Rule::Paused);
+    paused_before(false).keeps();
+    assert_eq!(paused_before(false).premises(Rule::Paused), 1);
+    let mut over = after_the_control_plane();
+    over.add(FLEET, What::PolicySet { paused: true }).add(FLEET, What::PolicySet { paused: false });
+    over.all("w1", clearing("w1")).keeps();
+}
+
+#[test]
+fn an_ignored_node_that_is_down_uses_up_no_budget() {
+    let mut story = after_the_control_plane();
+    story.all("w2", [says(false, OLD), What::Ignored(true)]);
+    story.all("w1", clearing("w1")).keeps();
+}
+
+#[test]
+fn of_two_workers_that_are_down_each_may_go_in_its_turn() {
+    let mut story = after_the_control_plane();
+    story.add("w2", says(false, OLD)).add("w1", says(false, OLD));
+    story.all("w1", clearing("w1")).keeps();
+}
+
+#[test]
+fn a_control_plane_at_rest_and_refused_holds_up_no_worker() {
+    let mut story = Story::begin();
+    story.add("cp", What::TargetSet(Some(NEW))).add("cp", api_server(NEW));
+    story.clone().all("w1", clearing("w1")).breaks(Rule::ControlPlaneFirst);
+    story.all("cp", [What::EvictionRefused { pod: "cp-pod".to_owned() }, reported(Phase::Refused)]);
+    story.all("w1", clearing("w1")).keeps();
+}
+
+pub(super) fn fires() -> Vec<(Rule, Story)> {
+    let mut budget = after_the_control_plane();
+    budget.all("w1", clearing("w1")).add("w2", taken("w2", LeaseName::Slot(1)));
+    budget.add("w2", What::Cordoned { by: agent("w2") });
+    let mut beside = Story::begin();
+    beside.all("cp", clearing("cp")).all("w1", clearing("w1"));
+    let mut before = Story::begin();
+    before.add("cp", What::TargetSet(Some(NEW))).all("w1", clearing("w1"));
+    let mut halted = degraded_at(NEW);
+    w1_begins(&mut halted);
+    vec![
+        (Rule::Budget, budget),
+        (Rule::ControlPlaneAlone, beside),
+        (Rule::ControlPlaneFirst, before),
+        (Rule::HaltOnDegraded, halted),
+        (Rule::Paused, paused_before(true)),
+    ]
+}

@@ -1,0 +1,118 @@
+//! What a refusal and a degraded end need.
+
+use super::*;
+
+/// A worker is asked for the new version; then this happens, and it reports.
+fn reports(phase: Phase, reason: Reason, events: impl IntoIterator<Item = What>) -> Story {
+    let mut story = after_the_control_plane();
+    if phase == Phase::Degraded {
+        story.all("w1", clearing("w1")).all("w1", changing("w1")[..8].to_vec());
+    } else {
+        story.add("w1", What::TargetSet(Some(NEW)));
+    }
+    story.all("w1", events).add("w1", told(phase, reason));
+    story
+}
+
+fn failed() -> What {
+    What::ToolEnded { tool: "install-kubelet", ok: false }
+}
+
+#[test]
+fn a_refusal_without_a_cause_breaks_rule_6() {
+    let refused = |events: Vec<What>| reports(Phase::Refused, Reason::PreflightFailed, events);
+    refused(vec![]).breaks(Rule::CauseOfRefused);
+    refused(vec![What::WentWrong { what: "no packages" }]).keeps();
+    refused(vec![says(false, OLD)]).keeps();
+    refused(vec![package("kubelet", Version::new(1, 36, 9), Who::Person)]).keeps();
+    refused(vec![What::EvictionRefused { pod: "w1-pod".to_owned() }]).keeps();
+}
+
+#[test]
+fn what_happens_on_another_node_by_itself_is_no_cause_to_refuse() {
+    let mut story = after_the_control_plane();
+    story.add("w1", What::TargetSet(Some(NEW)));
+    story.after(1_000, "cp", What::StaticPod { component: "kube-apiserver", version: None });
+    story.after(1_000, "w2", says(false, OLD));
+    story.after(1_000, "w1", told(Phase::Refused, Reason::PreflightFailed)).breaks(Rule::CauseOfRefused);
+}
+
+#[test]
+fn a_cause_from_before_people_asked_again_is_none_any_more() {
+    let refused = told(Phase::Refused, Reason::PreflightFailed);
+    let held = What::EvictionRefused { pod: "w1-pod".to_owned() };
+    reports(Phase::Refused, Reason::PreflightFailed, [held.clone(), What::Asked])
+        .breaks(Rule::CauseOfRefused);
+    let mut late = after_the_control_plane();
+    late.all("w1", [What::TargetSet(Some(NEW)), held, What::Asked]);
+    late.after(5_000, "w1", refused).keeps();
+}
+
+#[test]
+fn a_target_that_cannot_be_reached_is_a_cause_to_refuse() {
+    for target in [Version::new(1, 35, 9), Version::new(1, 36, 1), Version::new(1, 40, 0)] {
+        let mut story = after_the_control_plane();
+        story.add("w1", What::TargetSet(Some(target)));
+        story.add("w1", told(Phase::Refused, Reason::PreflightFailed)).keeps();
+    }
+    let mut story = Story::begin();
+    story.add(FLEET, What::KubeadmConfig { version: Version::new(1, 36, 4) });
+    story.add("cp", What::TargetSet(Some(NEW)));
+    story.add("cp", told(Phase::Refused, Reason::PreflightFailed)).keeps();
+}
+
+#[test]
+fn a_dead_control_plane_node_is_a_cause_only_while_it_is_dead() {
+    let dead = |events: Vec<What>| {
+        let mut story = Story::begin();
+        control_plane::joins(&mut story, "cp2");
+        story.all("cp2", events).add("cp", What::TargetSet(Some(NEW)));
+        story.add("cp", told(Phase::Refused, Reason::PreflightFailed));
+        story
+    };
+    dead(vec![says(false, OLD), What::EtcdMember { healthy: false }]).keeps();
+    dead(vec![says(false, OLD)]).breaks(Rule::CauseOfRefused);
+}
+
+#[test]
+fn a_reason_wants_a_cause_of_its_kind() {
+    let held = What::EvictionRefused { pod: "w1-pod".to_owned() };
+    reports(Phase::Refused, Reason::DrainGivenUp, [held.clone()]).keeps();
+    reports(Phase::Refused, Reason::ToolFailed, [held]).breaks(Rule::CauseOfRefused);
+    reports(Phase::Refused, Reason::InvalidTarget, [What::TargetSet(None)]).keeps();
+    reports(Phase::Refused, Reason::InvalidTarget, []).breaks(Rule::CauseOfRefused);
+}
+
+#[test]
+fn pods_that_stayed_are_a_cause_for_a_drain_given_up() {
+    let mut story = after_the_control_plane();
+    story.all("w1", clearing("w1")[..4].to_vec());
+    story.all("w1", [What::Uncordoned { by: agent("w1") }, released("w1")]);
+    story.add("w1", told(Phase::Refused, Reason::DrainGivenUp)).keeps();
+}
+
+#[test]
+fn a_degraded_end_without_a_cause_breaks_rule_9() {
+    let degraded = |reason, events: Vec<What>| reports(Phase::Degraded, reason, events);
+    degraded(Reason::ToolFailed, vec![]).breaks(Rule::CauseOfDegraded);
+    degraded(Reason::ToolFailed, vec![started("install-kubelet"), failed()]).keeps();
+    degraded(Reason::JournalLost, vec![]).breaks(Rule::CauseOfDegraded);
+    degraded(Reason::JournalLost, vec![What::WentWrong { what: MEMORY_LOST }]).keeps();
+}
+
+#[test]
+fn a_node_is_degraded_for_not_serving_only_after_the_verify_time() {
+    let mut story = reports(Phase::Idle, Reason::Idle, []);
+    story.all("w1", clearing("w1")).all("w1", changing("w1")[..9].to_vec()).add("w1", says(false, NEW));
+    let degraded = told(Phase::Degraded, Reason::NotVerified);
+    story.clone().after(60_000, "w1", degraded.clone()).breaks(Rule::CauseOfDegraded);
+    story.clone().after(600_000, "w1", degraded.clone()).keeps();
+    story.add("w1", says(true, NEW)).after(600_000, "w1", degraded).breaks(Rule::CauseOfDegraded);
+}
+
+pub(super) fn fires() -> Vec<(Rule, Story)> {
+    vec![
+        (Rule::CauseOfRefused, reports(Phase::Refused, Reason::PreflightFailed, [])),
+        (Rule::CauseOfDegraded, reports(Phase::Degraded, Reason::ToolFailed, [])),
+    ]
+}

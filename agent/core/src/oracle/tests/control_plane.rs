@@ -1,0 +1,104 @@
+//! The control plane before and after its turns.
+
+use super::*;
+
+const PODS: [&str; 3] = ["kube-apiserver", "kube-controller-manager", "kube-scheduler"];
+
+fn pod(component: &'static str, version: Option<Version>) -> What {
+    What::StaticPod { component, version }
+}
+
+/// Another control-plane node, whole at the old version.
+pub(super) fn joins(story: &mut Story, name: &str) {
+    story.add(name, What::Joined { control_plane: true, uid: format!("{name}-uid") });
+    story.all(name, [says(true, OLD), What::EtcdMember { healthy: true }]);
+    story.all(name, ["kubeadm", "kubelet"].map(|name| package(name, OLD, Who::Person)));
+    story.all(name, PODS.map(|component| pod(component, Some(OLD))));
+    story.add(name, What::CurrentWritten { version: OLD });
+}
+
+/// cp begins after this happened to cp2.
+fn begins_after(events: impl IntoIterator<Item = What>) -> Story {
+    let mut story = Story::begin();
+    joins(&mut story, "cp2");
+    story.all("cp2", events).all("cp", clearing("cp"));
+    story
+}
+
+/// cp ends its turn after this happened to it.
+fn ends_after(events: impl IntoIterator<Item = What>) -> Story {
+    let mut story = Story::begin();
+    story.all("cp", PODS.map(|component| pod(component, Some(OLD))));
+    story.add("cp", What::EtcdMember { healthy: true });
+    story.all("cp", clearing("cp")).all("cp", changing("cp"));
+    story.all("cp", PODS[1..].iter().map(|component| pod(component, Some(NEW))));
+    story.add("cp", What::Uncordoned { by: agent("cp") }).all("cp", events).add("cp", released("cp"));
+    story
+}
+
+#[test]
+fn a_control_plane_node_begins_only_while_the_others_are_whole() {
+    begins_after([]).keeps();
+    begins_after([What::EtcdMember { healthy: false }]).breaks(Rule::ControlPlaneWholeBefore);
+    begins_after([pod("kube-scheduler", None)]).breaks(Rule::ControlPlaneWholeBefore);
+    begins_after([pod("kube-scheduler", Some(NEW))]).breaks(Rule::ControlPlaneWholeBefore);
+    assert!(begins_after([says(false, OLD)]).broken().contains(&Rule::ControlPlaneWholeBefore));
+    begins_after(PODS.map(|component| pod(component, Some(NEW)))).keeps();
+    begins_after([What::EtcdMember { healthy: false }, What::Deleted]).keeps();
+}
+
+#[test]
+fn a_control_plane_node_begins_only_while_its_own_etcd_is_healthy() {
+    let mut story = Story::begin();
+    story.add("cp", What::EtcdMember { healthy: false });
+    story.all("cp", clearing("cp")).breaks(Rule::ControlPlaneWholeBefore);
+}
+
+#[test]
+fn a_turn_that_cordons_nothing_begins_with_its_first_tool() {
+    let mut story = Story::begin();
+    joins(&mut story, "cp2");
+    story.add("cp2", What::EtcdMember { healthy: false });
+    story.all("cp", [What::TargetSet(Some(NEW)), taken("cp", LeaseName::ControlPlane)]).keeps();
+    story.add("cp", started("install-kubeadm")).breaks(Rule::ControlPlaneWholeBefore);
+}
+
+#[test]
+fn a_control_planes_turn_ends_with_etcd_and_all_static_pods_whole() {
+    ends_after([]).keeps();
+    ends_after([What::EtcdMember { healthy: false }]).breaks(Rule::ControlPlaneWholeAfter);
+    ends_after([pod("kube-apiserver", None)]).breaks(Rule::ControlPlaneWholeAfter);
+    let again = [What::EtcdMember { healthy: false }, What::EtcdMember { healthy: true }];
+    ends_after(again).keeps();
+}
+
+#[test]
+fn a_control_planes_turn_ends_with_its_static_pods_at_one_version() {
+    ends_after([pod("kube-scheduler", Some(OLD))]).breaks(Rule::StaticPodsAtOneVersion);
+}
+
+#[test]
+fn current_never_goes_past_the_static_pods() {
+    let mut story = Story::begin();
+    joins(&mut story, "cp2");
+    story.add("cp2", says(true, NEW));
+    story.clone().add("cp2", What::CurrentWritten { version: NEW }).breaks(Rule::StaticPodsAtOneVersion);
+    story.all("cp2", PODS.map(|component| pod(component, Some(NEW))));
+    story.add("cp2", What::CurrentWritten { version: NEW }).keeps();
+}
+
+#[test]
+fn a_control_plane_goes_back_into_service_with_its_static_pods_at_its_kubelets_version() {
+    let mut story = ends_after([]);
+    let old = |event: &Event| event.node == "cp" && event.what == pod("kube-scheduler", Some(NEW));
+    story.0.retain(|event| !old(event));
+    assert_eq!(story.broken(), [Rule::VerifiedBeforeService, Rule::StaticPodsAtOneVersion]);
+}
+
+pub(super) fn fires() -> Vec<(Rule, Story)> {
+    vec![
+        (Rule::ControlPlaneWholeBefore, begins_after([What::EtcdMember { healthy: false }])),
+        (Rule::ControlPlaneWholeAfter, ends_after([pod("kube-apiserver", None)])),
+        (Rule::StaticPodsAtOneVersion, ends_after([pod("kube-scheduler", Some(OLD))])),
+    ]
+}

@@ -1,0 +1,154 @@
+//! What may run on a host and be installed.
+
+use super::*;
+
+#[test]
+fn a_kubelet_newer_than_an_api_server_breaks_rule_2() {
+    let mut story = Story::begin();
+    story.all("w1", clearing("w1")).all("w1", changing("w1")).breaks(Rule::KubeletNotNewer);
+}
+
+#[test]
+fn a_verb_that_does_not_fit_or_changes_breaks_rule_3() {
+    let kubeadm = |what: &What| matches!(what, What::ToolStarted { kubeadm: Some(_), .. });
+    let run = |verb| What::ToolStarted { tool: "kubeadm-upgrade", kubeadm: Some((verb, NEW)) };
+    exchanged(kubeadm, &[run(Verb::Apply)]).breaks(Rule::Verb);
+    let mut story = Story::begin();
+    story.all("cp", clearing("cp"));
+    let failed = What::ToolEnded { tool: "kubeadm-upgrade", ok: false };
+    story.all("cp", [run(Verb::Apply), failed.clone(), run(Verb::Apply), failed]).keeps();
+    story.add("cp", run(Verb::NodeControlPlane)).breaks(Rule::Verb);
+}
+
+#[test]
+fn a_second_control_plane_node_that_applies_breaks_rule_3() {
+    let mut story = after_the_control_plane();
+    story.add("cp2", What::Joined { control_plane: true, uid: "cp2-uid".to_owned() });
+    story.add("cp2", taken("cp2", LeaseName::ControlPlane));
+    story.add("cp2", What::Cordoned { by: agent("cp2") });
+    let run = |verb| What::ToolStarted { tool: "kubeadm-upgrade", kubeadm: Some((verb, NEW)) };
+    story.clone().add("cp2", run(Verb::NodeControlPlane)).keeps();
+    story.add("cp2", run(Verb::Apply)).breaks(Rule::Verb);
+}
+
+#[test]
+fn a_control_plane_that_skips_a_minor_breaks_rule_4() {
+    let mut story = Story::begin();
+    story.all("cp", clearing("cp"));
+    let run = |target| What::ToolStarted { tool: "kubeadm-upgrade", kubeadm: Some((Verb::Apply, target)) };
+    story.clone().add("cp", run(Version::new(1, 37, 0))).keeps();
+    story.add("cp", run(Version::new(1, 38, 0))).breaks(Rule::Hops);
+}
+
+#[test]
+fn a_downgrade_breaks_rule_5_unless_it_is_the_way_back() {
+    let back = [package("kubeadm", NEW, agent("w1")), package("kubeadm", OLD, agent("w1"))];
+    let installed =
+        |what: &What| matches!(what, What::PackageInstalled { package, .. } if package == "kubeadm");
+    exchanged(installed, &back).keeps();
+    let by_hand =
+        [package("kubeadm", Version::new(1, 36, 9), Who::Person), package("kubeadm", NEW, agent("w1"))];
+    exchanged(installed, &by_hand).breaks(Rule::NoDowngrade);
+}
+
+#[test]
+fn a_host_changed_before_its_pods_are_gone_breaks_rule_7() {
+    exchanged(|what| matches!(what, What::PodGone { .. }), &[]).breaks(Rule::Drain);
+}
+
+#[test]
+fn a_tool_on_a_node_in_service_breaks_rule_9_unless_a_person_uncordoned_it_later() {
+    let by_person = What::Uncordoned { by: Who::Person };
+    let staged = |what: &What| matches!(what, What::ToolStarted { tool: "install-kubeadm", .. });
+    exchanged(staged, &[by_person.clone(), started("install-kubeadm")]).breaks(Rule::ChangedInService);
+    let installing = |what: &What| matches!(what, What::ToolStarted { tool: "install-kubelet", .. });
+    let mut story = after_the_control_plane();
+    for what in upgrade("w1") {
+        if installing(&what) {
+            story.add("w1", by_person.clone());
+        }
+        if !matches!(what, What::Uncordoned { .. }) {
+            story.add("w1", what);
+        }
+    }
+    story.keeps();
+}
+
+#[test]
+fn two_tools_at_once_break_rule_10() {
+    let ends = |what: &What| matches!(what, What::ToolEnded { tool: "install-kubeadm", .. });
+    exchanged(ends, &[]).breaks(Rule::OneTool);
+    exchanged(ends, &[What::Booted]).keeps();
+}
+
+fn applies(target: Version) -> What {
+    What::ToolStarted { tool: "kubeadm-upgrade", kubeadm: Some((Verb::Apply, target)) }
+}
+
+#[test]
+fn a_control_plane_may_be_upgraded_in_service_but_its_kubelet_may_not() {
+    let mut story = Story::begin();
+    story.all("cp", [What::TargetSet(Some(NEW)), taken("cp", LeaseName::ControlPlane)]);
+    story.all("cp", changing("cp")[..6].to_vec()).keeps();
+    story.all("cp", [What::PodGone { pod: "cp-pod".to_owned() }, started("install-kubelet")]);
+    story.breaks(Rule::ChangedInService);
+}
+
+#[test]
+fn node_after_an_apply_that_never_succeeded_breaks_rule_3() {
+    let mut story = Story::begin();
+    control_plane::joins(&mut story, "cp2");
+    story.all("cp", clearing("cp")).add("cp", applies(NEW));
+    story.add("cp", What::ToolEnded { tool: "kubeadm-upgrade", ok: false });
+    story.all("cp", [What::Uncordoned { by: agent("cp") }, released("cp")]);
+    story.all("cp2", [What::TargetSet(Some(NEW)), taken("cp2", LeaseName::ControlPlane)]);
+    let node = What::ToolStarted { tool: "kubeadm-upgrade", kubeadm: Some((Verb::NodeControlPlane, NEW)) };
+    assert!(story.clone().add("cp2", node).broken().contains(&Rule::Verb));
+    assert!(!story.add("cp2", applies(NEW)).broken().contains(&Rule::Verb));
+}
+
+/// A control plane applied to less than, or as much as, kubeadm-config names.
+fn config_names(version: Version) -> Story {
+    let mut story = Story::begin();
+    story.add(FLEET, What::KubeadmConfig { version });
+    story.all("cp", clearing("cp")).add("cp", applies(NEW));
+    story
+}
+
+#[test]
+fn kubeadm_config_never_goes_back() {
+    config_names(Version::new(1, 36, 4)).breaks(Rule::ConfigNeverBack);
+    config_names(NEW).keeps();
+}
+
+#[test]
+fn apply_runs_again_where_etcd_came_back_from_before_it() {
+    let mut story = after_the_control_plane();
+    control_plane::joins(&mut story, "cp2");
+    story.add(FLEET, What::KubeadmConfig { version: NEW });
+    story.all("cp2", [What::TargetSet(Some(NEW)), taken("cp2", LeaseName::ControlPlane)]);
+    story.clone().add("cp2", applies(NEW)).breaks(Rule::Verb);
+    story.add(FLEET, What::KubeadmConfig { version: OLD }).add("cp2", applies(NEW)).keeps();
+}
+
+pub(super) fn fires() -> Vec<(Rule, Story)> {
+    let mut newer = Story::begin();
+    newer.all("w1", clearing("w1")).all("w1", changing("w1"));
+    let kubeadm = |what: &What| matches!(what, What::ToolStarted { kubeadm: Some(_), .. });
+    let mut skips = Story::begin();
+    skips.all("cp", clearing("cp")).add("cp", applies(Version::new(1, 38, 0)));
+    let installed =
+        |what: &What| matches!(what, What::PackageInstalled { package, .. } if package == "kubeadm");
+    let ends = |what: &What| matches!(what, What::ToolEnded { tool: "install-kubeadm", .. });
+    let staged = |what: &What| matches!(what, What::ToolStarted { tool: "install-kubeadm", .. });
+    let uncordoned = [What::Uncordoned { by: Who::Person }, started("install-kubeadm")];
+    vec![
+        (Rule::KubeletNotNewer, newer),
+        (Rule::Verb, exchanged(kubeadm, &[applies(NEW)])),
+        (Rule::ConfigNeverBack, config_names(Version::new(1, 36, 4))),
+        (Rule::Hops, skips),
+        (Rule::NoDowngrade, exchanged(installed, &[package("kubeadm", Version::new(1, 36, 0), agent("w1"))])),
+        (Rule::OneTool, exchanged(ends, &[])),
+        (Rule::ChangedInService, exchanged(staged, &uncordoned)),
+    ]
+}

@@ -1,0 +1,104 @@
+//! Whose Lease it is.
+
+use super::*;
+
+#[test]
+fn a_lease_given_back_before_the_node_is_in_service_breaks_rule_8() {
+    let uncordoned = |what: &What| matches!(what, What::Uncordoned { .. });
+    assert!(exchanged(uncordoned, &[]).broken().contains(&Rule::ReleaseLast));
+    let by_person = What::Uncordoned { by: Who::Person };
+    exchanged(uncordoned, &[by_person]).keeps();
+}
+
+#[test]
+fn a_lease_is_taken_over_only_from_a_node_that_is_long_gone() {
+    let mut story = after_the_control_plane();
+    story.add("w1", taken("w1", LeaseName::Slot(0))).add("w1", What::Deleted);
+    let take = taken("w2", LeaseName::Slot(0));
+    story.clone().add("w2", take.clone()).breaks(Rule::LeaseStolen);
+    story.all("w2", vec![What::Asked; 7]).add("w2", take).keeps();
+}
+
+#[test]
+fn going_on_without_the_lease_breaks_rule_12_before_the_point_of_no_return_only() {
+    let lost = What::LeaseReleased { lease: LeaseName::Slot(0), by: Who::Person };
+    let tool = |name: &'static str| move |what: &What| matches!(what, What::ToolStarted { tool, .. } if *tool == name);
+    let staging = [lost.clone(), What::Asked, started("install-kubeadm")];
+    assert_eq!(exchanged(tool("install-kubeadm"), &staging).broken()[0], Rule::LeaseHeld);
+    let evicted = |what: &What| matches!(what, What::Evicted { .. });
+    let evicts = What::Evicted { pod: "w1-pod".to_owned(), by: agent("w1") };
+    assert_eq!(exchanged(evicted, &[lost.clone(), evicts]).broken()[0], Rule::LeaseHeld);
+    let installing = [started("install-kubelet"), lost];
+    exchanged(tool("install-kubelet"), &installing).keeps();
+}
+
+#[test]
+fn changing_another_node_breaks_rule_13() {
+    let mut story = after_the_control_plane();
+    story.all("w1", clearing("w1")).keeps();
+    story.add("w2", What::Evicted { pod: "w2-pod".to_owned(), by: agent("w1") });
+    assert!(story.broken().contains(&Rule::OwnNode));
+}
+
+/// A worker that is drained, loses its Lease and goes on with this tool so much later.
+fn lost_before(tool: &'static str, later: u64) -> Story {
+    let mut story = after_the_control_plane();
+    for what in upgrade("w1") {
+        if matches!(&what, What::ToolStarted { tool: starts, .. } if *starts == tool) {
+            story.add("w1", freed("w1")).after(later, "w1", what);
+            break;
+        }
+        story.add("w1", what);
+    }
+    story
+}
+
+#[test]
+fn a_step_without_a_way_back_wants_a_lease_proved_just_before() {
+    lost_before("install-kubelet", 19_000).keeps();
+    lost_before("install-kubelet", 21_000).breaks(Rule::LeaseHeld);
+    lost_before("kubeadm-upgrade", 21_000).keeps();
+    lost_before("kubeadm-upgrade", 80_000).breaks(Rule::LeaseHeld);
+}
+
+fn taken_as(uid: &str, turn: &str) -> Story {
+    let mut story = after_the_control_plane();
+    let (uid, turn) = (uid.to_owned(), turn.to_owned());
+    story.add("w1", What::TargetSet(Some(NEW)));
+    story.add("w1", What::LeaseTaken { lease: LeaseName::Slot(0), uid, turn });
+    story
+}
+
+#[test]
+fn a_lease_names_the_node_that_exists_and_a_turn() {
+    taken_as("another-uid", "turn").breaks(Rule::LeaseIdentity);
+    taken_as("w1-uid", "").breaks(Rule::LeaseIdentity);
+    taken_as("w1-uid", "turn").keeps();
+}
+
+#[test]
+fn a_node_made_anew_does_not_work_under_its_predecessors_lease() {
+    let anew = What::Joined { control_plane: false, uid: "w1-uid-2".to_owned() };
+    let mut story = taken_as("w1-uid", "turn");
+    story.all("w1", [What::Deleted, anew, says(true, OLD), What::TargetSet(Some(NEW))]);
+    let cordons = What::Cordoned { by: agent("w1") };
+    story.clone().add("w1", cordons.clone()).breaks(Rule::LeaseIdentity);
+    let again =
+        What::LeaseTaken { lease: LeaseName::Slot(0), uid: "w1-uid-2".to_owned(), turn: "turn".to_owned() };
+    story.all("w1", [again, cordons]).keeps();
+}
+
+pub(super) fn fires() -> Vec<(Rule, Story)> {
+    let uncordoned = |what: &What| matches!(what, What::Uncordoned { .. });
+    let mut stolen = after_the_control_plane();
+    stolen.add("w1", taken("w1", LeaseName::Slot(0))).add("w2", taken("w2", LeaseName::Slot(0)));
+    let mut another = after_the_control_plane();
+    another.add("w2", What::Cordoned { by: agent("w1") });
+    vec![
+        (Rule::ReleaseLast, exchanged(uncordoned, &[])),
+        (Rule::LeaseStolen, stolen),
+        (Rule::LeaseHeld, lost_before("install-kubelet", 21_000)),
+        (Rule::LeaseIdentity, taken_as("another-uid", "turn")),
+        (Rule::OwnNode, another),
+    ]
+}

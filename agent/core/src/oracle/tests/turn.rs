@@ -1,0 +1,92 @@
+//! What a turn serves, and what it leaves behind when it goes back.
+
+use super::*;
+
+fn evicts() -> What {
+    What::Evicted { pod: "w1-pod".to_owned(), by: agent("w1") }
+}
+
+/// A cordoned worker whose target becomes another one.
+fn retargeted(target: Option<Version>) -> Story {
+    let mut story = after_the_control_plane();
+    story.all("w1", clearing("w1")[..3].to_vec()).add("w1", What::TargetSet(target));
+    story
+}
+
+#[test]
+fn nothing_is_evicted_after_the_target_was_removed_or_set_lower() {
+    retargeted(None).add("w1", evicts()).breaks(Rule::Cancel);
+    retargeted(Some(OLD)).add("w1", evicts()).breaks(Rule::Cancel);
+    retargeted(Some(Version::new(1, 36, 4))).add("w1", evicts()).keeps();
+    retargeted(None).after(9_000, "w1", evicts()).keeps();
+    assert_eq!(retargeted(None).premises(Rule::Cancel), 1);
+    assert_eq!(retargeted(Some(Version::new(1, 36, 4))).premises(Rule::Cancel), 0);
+}
+
+#[test]
+fn no_tool_but_the_way_back_runs_for_a_cancelled_target() {
+    let mut story = after_the_control_plane();
+    story.all("w1", clearing("w1")).all("w1", changing("w1")[..3].to_vec());
+    story.add("w1", What::TargetSet(None));
+    let back = [started("install-kubeadm"), package("kubeadm", OLD, agent("w1")), ended("install-kubeadm")];
+    story.clone().all("w1", back).keeps();
+    story.add("w1", started("install-kubelet")).breaks(Rule::Cancel);
+}
+
+#[test]
+fn a_turn_past_its_point_of_no_return_is_not_cancelled() {
+    let mut story = after_the_control_plane();
+    story.all("w1", clearing("w1")).all("w1", changing("w1")[..6].to_vec());
+    story.add("w1", What::TargetSet(None)).all("w1", changing("w1")[6..].to_vec());
+    story.add("w1", started("install-kubelet")).keeps();
+}
+
+#[test]
+fn kubeadm_runs_for_the_patch_that_is_asked_for() {
+    let run =
+        |target| What::ToolStarted { tool: "kubeadm-upgrade", kubeadm: Some((Verb::NodeWorker, target)) };
+    let mut story = after_the_control_plane();
+    story.all("w1", clearing("w1")).add("w1", What::TargetSet(Some(Version::new(1, 36, 4))));
+    story.clone().add("w1", run(NEW)).breaks(Rule::Cancel);
+    story.clone().add("w1", run(Version::new(1, 36, 4))).keeps();
+    let hop = What::TargetSet(Some(Version::new(1, 37, 0)));
+    story.add("w1", hop).add("w1", run(NEW)).keeps();
+}
+
+/// A worker whose kubelet's files and kubeadm were changed, and which goes back after this.
+fn goes_back(events: impl IntoIterator<Item = What>) -> Story {
+    let files = |version| What::KubeletFiles { version };
+    let mut story = after_the_control_plane();
+    story.add("w1", files(OLD)).all("w1", clearing("w1"));
+    story.all("w1", changing("w1")[..4].to_vec()).all("w1", [files(NEW), ended("kubeadm-upgrade")]);
+    story.add("w1", What::TargetSet(None)).all("w1", events).all("w1", backing_out("w1"));
+    story
+}
+
+#[test]
+fn a_node_that_goes_back_has_its_kubelets_files_back() {
+    goes_back([]).breaks(Rule::KubeletFilesBack);
+    goes_back([What::KubeletFiles { version: OLD }]).keeps();
+}
+
+#[test]
+fn a_node_that_goes_back_has_its_kubeadm_back() {
+    let old = |event: &Event| event.node == "w1" && event.what == package("kubeadm", OLD, agent("w1"));
+    let forgets = |events: Vec<What>| {
+        let mut story = goes_back(events);
+        story.0.retain(|event| !old(event));
+        story
+    };
+    let files = What::KubeletFiles { version: OLD };
+    forgets(vec![files.clone()]).breaks(Rule::PackageBack);
+    let failed = [started("install-kubeadm"), What::ToolEnded { tool: "install-kubeadm", ok: false }];
+    forgets([files].into_iter().chain(failed).collect()).keeps();
+}
+
+pub(super) fn fires() -> Vec<(Rule, Story)> {
+    let mut cancelled = retargeted(None);
+    cancelled.add("w1", evicts());
+    let mut forgets = goes_back([]);
+    forgets.0.retain(|event| event.what != package("kubeadm", OLD, agent("w1")));
+    vec![(Rule::Cancel, cancelled), (Rule::KubeletFilesBack, goes_back([])), (Rule::PackageBack, forgets)]
+}

@@ -1,0 +1,80 @@
+//! Rule 9 and section 4: what was seen of a node whose kubelet was changed, before it went back into service.
+
+use super::record::{Node, Tenure};
+use super::{Judged, Rule, Violation, What, Who};
+use crate::report::Phase;
+use crate::version::PackageVersion;
+
+/// Hosts tell when kubelet was started in whole seconds, so that a soak may look longer by one.
+const CLOCK_GRAIN: u64 = 1_000;
+
+pub(super) fn judge(judged: &Judged<'_>) -> Vec<Violation> {
+    let node = judged.node();
+    let ours = matches!(judged.event.what, What::Uncordoned { by: Who::Agent(_) });
+    let Some(tenure) = node.tenure.as_ref().filter(|tenure| ours && tenure.changed.contains("kubelet"))
+    else {
+        return Vec::new();
+    };
+    judged.arose(Rule::VerifiedBeforeService);
+    let lacks = [
+        lacks_version(judged, node, tenure),
+        lacks_soak(judged, node),
+        lacks_daemon_pod(judged, node, tenure),
+        lacks_control_plane(judged, node),
+    ];
+    let broken = |(lack, by): (String, usize)| {
+        let message = format!("it went back into service, and {lack}");
+        judged.broken(Rule::VerifiedBeforeService, message, &[tenure.kubelet_installed, Some(by)])
+    };
+    lacks.into_iter().flatten().map(broken).collect()
+}
+
+/// The agent has restarted kubelet before it verifies: a restart in the middle of that is somebody else's, and may be
+/// too fresh to be noticed.
+pub(super) fn restarted_by_others(judged: &Judged<'_>, node: &Node) -> bool {
+    let verifying = node.phase.filter(|phase| phase.is == Phase::Verifying).map(|phase| phase.by);
+    node.restarted.is_some_and(|at| verifying.is_some_and(|from| from < at) && judged.unnoticed(at))
+}
+
+/// kubelet was restarted after its package changed and reports that version.
+fn lacks_version(judged: &Judged<'_>, node: &Node, tenure: &Tenure) -> Option<(String, usize)> {
+    let installed = tenure.kubelet_installed?;
+    if node.restarted.is_none_or(|restarted| restarted < installed) {
+        return Some(("its kubelet was not restarted since its package changed".to_owned(), installed));
+    }
+    let (version, ready) = (node.installed.get("kubelet").and_then(PackageVersion::kubernetes)?, node.ready?);
+    let by_hand = node.by_hand.is_some_and(|by_hand| judged.unnoticed(by_hand));
+    (ready.is.1 != version && !by_hand && !judged.unnoticed(ready.by))
+        .then(|| (format!("its kubelet reports {}, where {version} is installed", ready.is.1), ready.by))
+}
+
+fn lacks_soak(judged: &Judged<'_>, node: &Node) -> Option<(String, usize)> {
+    let restarted = node.restarted?;
+    let by_hand = node.by_hand.is_some_and(|by_hand| judged.unnoticed(by_hand));
+    let soaked = judged.age(restarted) + CLOCK_GRAIN >= judged.expectations.soak;
+    (!soaked && !by_hand && !restarted_by_others(judged, node))
+        .then(|| ("its kubelet had been restarted a moment ago".to_owned(), restarted))
+}
+
+/// A pod that was Ready before and is still wanted here was told Ready after the restart: since 1.35 kubelet carries
+/// the old answer over.
+fn lacks_daemon_pod(judged: &Judged<'_>, node: &Node, tenure: &Tenure) -> Option<(String, usize)> {
+    let restarted = node.restarted.filter(|_| !restarted_by_others(judged, node))?;
+    tenure.daemon_sets.iter().find_map(|name| {
+        let pod = node.daemon_pods.get(name)?;
+        let proven = pod.ready_by.is_some_and(|by| by > restarted);
+        let lost = pod.is == Some(false) && !judged.unnoticed(pod.by);
+        (pod.is.is_some() && (!proven || lost))
+            .then(|| (format!("the pod of DaemonSet {name} is not Ready again"), pod.by))
+    })
+}
+
+fn lacks_control_plane(judged: &Judged<'_>, node: &Node) -> Option<(String, usize)> {
+    let kubelet = node.kubelet().filter(|_| node.control_plane)?;
+    let behind = || {
+        let mut pods = node.static_pods.iter().filter(|(_, pod)| !judged.unnoticed(pod.by));
+        let (component, pod) = pods.find(|(_, pod)| pod.is.is_some_and(|runs| runs < kubelet))?;
+        Some((format!("its {component} is older than its kubelet"), pod.by))
+    };
+    super::control_plane::lacks(judged, node).or_else(behind)
+}
