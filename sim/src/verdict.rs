@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use upgrade_core::oracle::{End, Expectations, Rule, Violation, check, ends};
+use upgrade_core::oracle::{End, Examined, Expectations, Rule, Violation, ends, examine};
 
 use crate::schedule::Schedule;
 use crate::setup::Setup;
@@ -50,6 +50,16 @@ impl fmt::Display for Verdict {
     }
 }
 
+/// What the oracle must know of the simulator's own settings.
+fn expectations() -> Expectations {
+    let settings = World::settings("");
+    Expectations {
+        soak: settings.soak * 1_000,
+        verify: settings.verify_timeout * 1_000,
+        ..Expectations::default()
+    }
+}
+
 /// Runs a setup under a schedule and judges what came of it.
 pub fn judge(setup: &Setup, schedule: &Schedule) -> Verdict {
     World::run(setup, schedule).verdict()
@@ -58,7 +68,7 @@ pub fn judge(setup: &Setup, schedule: &Schedule) -> Verdict {
 impl World {
     /// What is wrong with this run, now that it is over.
     pub fn verdict(&self) -> Verdict {
-        let (violations, premises) = (check(&self.history, &Expectations::default()), BTreeMap::new());
+        let Examined { violations, premises } = examine(&self.history, self.until(), &expectations());
         let ends: Vec<(String, End)> = ends(&self.history).into_iter().collect();
         let unfinished = ends.iter().filter_map(|(node, end)| self.unfinished(node, end, &ends)).collect();
         Verdict { violations, unfinished, ends, premises }

@@ -252,7 +252,7 @@ impl World {
     }
 
     /// The rules' settings of one node: short enough to see their ends.
-    fn settings(name: &str) -> Settings {
+    pub(crate) fn settings(name: &str) -> Settings {
         let drain = DrainOptions { timeout: 180, ..DrainOptions::default() };
         Settings { node: name.to_owned(), drain, soak: 10, verify_timeout: 300 }
     }

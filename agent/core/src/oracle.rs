@@ -27,7 +27,7 @@ mod verified;
 
 pub use causes::MEMORY_LOST;
 pub use ends::{End, ends};
-pub use event::{Event, FLEET, What, Who};
+pub use event::{ETCD_RESTORED, Event, FLEET, What, Who};
 use fleet::Fleet;
 use record::Node;
 pub use rule::Rule;
@@ -123,7 +123,16 @@ pub fn examine(history: &[Event], until: u64, expectations: &Expectations) -> Ex
     let mut fleet = Fleet::new(history);
     let mut bounds = bounds::Bounds::default();
     let mut violations = Vec::new();
+    let mut restored = None;
     for (index, event) in history.iter().enumerate() {
+        if matches!(event.what, What::WentWrong { what: ETCD_RESTORED }) {
+            restored = Some(event.at);
+        }
+        if restored == Some(event.at) {
+            // Nobody did what an older state says: it is only what stands now.
+            fleet.take(index, event);
+            continue;
+        }
         let judged = Judged { fleet: &fleet, event, index, expectations, premises: &premises };
         violations.extend(begin::judge(&judged));
         violations.extend(lease::judge(&judged));

@@ -1,15 +1,11 @@
 //! A1 to A28: what the core was known to do wrong, each with what is right.
 
-use upgrade_core::oracle::{End, What};
+use upgrade_core::oracle::End;
 
 use super::{History, Standing, Want, run};
 use crate::fault::Fault;
 use crate::schedule::{Planned, Point};
 use crate::setup::Setup;
-
-fn w1() -> String {
-    "w1".to_owned()
-}
 
 pub(super) fn all() -> Vec<History> {
     vec![pause_is_obeyed(), unpausing_is_noticed()]
@@ -21,7 +17,7 @@ fn pause_is_obeyed() -> History {
     History {
         number: "A1",
         sentence: "A node that waits for its turn does not begin while the policy pauses the fleet.",
-        standing: Standing::Red(&["NoClaimWhilePaused"]),
+        standing: Standing::Red(&["Paused"]),
         runs: vec![run(Setup::small(), vec![paused])],
     }
 }

@@ -1,6 +1,6 @@
 //! etcd put back as it was: objects with smaller resourceVersions, and everything forgotten that was written since.
 
-use upgrade_core::oracle::{FLEET, What, Who};
+use upgrade_core::oracle::{ETCD_RESTORED, FLEET, What, Who};
 use upgrade_core::request::{CURRENT, IGNORE, TARGET, is_on};
 use upgrade_core::seen::{NodeSeen, Ready};
 
@@ -11,7 +11,7 @@ impl World {
     /// The API is back after the restore; the difference is what others see.
     pub(super) fn restored(&mut self) {
         let Some(before) = self.api.restore() else { return };
-        self.record(FLEET, What::WentWrong { what: "etcd restored from a backup" });
+        self.record(FLEET, What::WentWrong { what: ETCD_RESTORED });
         self.record_difference(&before);
         for name in self.names() {
             self.tell_node(&name);

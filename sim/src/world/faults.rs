@@ -1,6 +1,6 @@
 //! Faults striking and ending.
 
-use upgrade_core::oracle::{FLEET, What};
+use upgrade_core::oracle::{FLEET, MEMORY_LOST, What};
 
 use super::api::DAEMON_SET;
 use super::host::ETCD;
@@ -60,7 +60,7 @@ impl World {
         if let Some(machine) = self.machines.get_mut(node) {
             machine.journal = None;
         }
-        self.record(node, What::WentWrong { what: "memory lost" });
+        self.record(node, What::WentWrong { what: MEMORY_LOST });
         self.kill(node, 2_000);
     }
 

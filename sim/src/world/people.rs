@@ -2,7 +2,7 @@
 
 use upgrade_core::job::{Holder, LeaseName};
 use upgrade_core::judge::lease::LeaseState;
-use upgrade_core::oracle::{FLEET, What, Who};
+use upgrade_core::oracle::{FLEET, MEMORY_LOST, What, Who};
 use upgrade_core::policy::{Policy, in_force};
 use upgrade_core::preflight::Check;
 use upgrade_core::request::{IGNORE, RETRY, SKIP_CHECKS, TARGET};
@@ -147,7 +147,7 @@ impl World {
         if machine.life.take().is_some() {
             self.record(node, What::AgentDied);
         }
-        self.record(node, What::WentWrong { what: "memory lost" });
+        self.record(node, What::WentWrong { what: MEMORY_LOST });
     }
 
     pub(super) fn agent_installed(&mut self, node: &str) {

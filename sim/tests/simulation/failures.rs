@@ -88,7 +88,7 @@ impl Failures {
     pub(crate) fn premises(&self) -> String {
         let mut told = String::from("rules, and how often each had something to judge:\n");
         for rule in Rule::ALL {
-            let count = self.premises.get(&rule).copied().unwrap_or_default();
+            let count = self.premises.get(rule).copied().unwrap_or_default();
             let _ = writeln!(told, "{count:>10}  {} {rule:?}", rule.number());
         }
         told
@@ -96,7 +96,7 @@ impl Failures {
 
     /// Rules that never had anything to judge.
     pub(crate) fn idle_rules(&self) -> Vec<Rule> {
-        Rule::ALL.into_iter().filter(|rule| !self.premises.contains_key(rule)).collect()
+        Rule::ALL.iter().copied().filter(|rule| !self.premises.contains_key(rule)).collect()
     }
 
     /// Fails with everything needed to see why, but for what is known.

@@ -1,7 +1,7 @@
 //! Random schedules, as many seeds as asked for, on all processors.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use upgrade_sim::coverage::{Coverage, places};
@@ -67,11 +67,11 @@ fn judge_all(seeds: u64) -> (Failures, Coverage) {
                     coverage.add(&world);
                     failures.take(&world.verdict(), seed, &format!("SIM_SEED={seed}"), &setup, &schedule);
                 }
-                let mut found = found.lock().unwrap();
+                let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
                 found.0.join(failures);
                 found.1.join(&coverage);
             });
         }
     });
-    found.into_inner().unwrap()
+    found.into_inner().unwrap_or_else(PoisonError::into_inner)
 }

@@ -17,6 +17,10 @@ pub struct Event {
     pub what: What,
 }
 
+/// What [`What::WentWrong`] says where etcd was put back from a backup: the events of the same moment are what stands then, and
+/// nobody's doing.
+pub const ETCD_RESTORED: &str = "etcd restored from a backup";
+
 /// Stands for a node's name where something concerns the whole fleet.
 pub const FLEET: &str = "";
 
