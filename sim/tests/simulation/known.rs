@@ -2,7 +2,19 @@
 //! them; one that no longer arises among a thousand seeds fails it, so that its entry goes together with the fault.
 
 /// A kind of failure ([`upgrade_sim::verdict::Verdict::kinds`]) and the numbers of the histories behind it.
-pub(crate) const KNOWN: &[(&str, &str)] = &[];
+pub(crate) const KNOWN: &[(&str, &str)] = &[
+    ("Cancel", "A5"),
+    ("CauseOfDegraded", "A12, A24"),
+    ("CauseOfRefused", "A23, A28"),
+    ("ClaimsWithoutProgress", "A8, A13, A14"),
+    ("ControlPlaneFirst", "A14"),
+    ("CordonedTime", "A11, A16"),
+    ("OrphanGivenBack", "A9"),
+    ("Paused", "A1"),
+    ("RequestsPerHour", "A13"),
+    ("Unfinished", "A2, A9"),
+    ("VerifiedBeforeService", "a pod keeps its Ready over a restart of kubelet"),
+];
 
 /// Whether a kind is known.
 pub(crate) fn is_known(kind: &str) -> bool {
