@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use upgrade_core::job::LeaseName;
-use upgrade_core::oracle::{End, Expectations, Violation, check, ends};
+use upgrade_core::oracle::{End, Expectations, Violation, ends, examine};
 use upgrade_core::report::Phase;
 use upgrade_core::request::{CURRENT, TARGET};
 use upgrade_core::seen::{Ready, ToolState};
@@ -53,7 +53,8 @@ pub fn judge(setup: &Setup, schedule: &Schedule) -> Verdict {
 impl World {
     /// What is wrong with this run, now that it is over.
     pub fn verdict(&self) -> Verdict {
-        let violations = check(&self.history, &Expectations::default());
+        let expectations = Expectations { soak: 10_000, verify: 300_000, ..Expectations::default() };
+        let violations = examine(&self.history, self.now, &expectations).violations;
         let ends: Vec<(String, End)> = ends(&self.history).into_iter().collect();
         let unfinished = ends.iter().filter_map(|(node, end)| self.unfinished(node, end, &ends)).collect();
         Verdict { violations, unfinished, ends }

@@ -1,7 +1,7 @@
 //! Faults striking and ending, and what other people do.
 
 use upgrade_core::job::Holder;
-use upgrade_core::oracle::{What, Who};
+use upgrade_core::oracle::{MEMORY_LOST, What, Who};
 use upgrade_core::request::{RETRY, TARGET};
 use upgrade_core::seen::{NodeSeen, PackageSeen, Ready, ToolState};
 use upgrade_core::version::Version;
@@ -20,6 +20,7 @@ impl World {
                 if let Some(machine) = self.machines.get_mut(node) {
                     machine.journal = None;
                 }
+                self.record(node, What::WentWrong { what: MEMORY_LOST });
                 self.kill(node, 2_000);
                 self.free_orphan(node);
             }
