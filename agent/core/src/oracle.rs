@@ -111,6 +111,17 @@ pub struct Examined {
     pub premises: BTreeMap<Rule, usize>,
 }
 
+impl fmt::Display for Examined {
+    /// The violations, then each rule with how often it had something to judge: one that never had was not tested.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.violations.iter().try_for_each(|violation| writeln!(f, "{violation}"))?;
+        Rule::ALL.iter().try_for_each(|rule| {
+            let arose = self.premises.get(rule).copied().unwrap_or_default();
+            writeln!(f, "{arose:>8}  {rule:?}")
+        })
+    }
+}
+
 /// Finds every violation in a history that was watched until its last event.
 pub fn check(history: &[Event], expectations: &Expectations) -> Vec<Violation> {
     let until = history.last().map_or(0, |event| event.at);
