@@ -41,6 +41,9 @@ pub struct Expectations {
     pub halt_after: usize,
     /// Whether nodes are drained before they are changed.
     pub drain: bool,
+    /// Whether the history tells all that went wrong from outside ([`What::WentWrong`]). A real cluster's witnesses do not
+    /// know of a broken repository or a lost journal, and then the causes of refused and degraded ends are not judged.
+    pub tells_causes: bool,
     /// Time within which an agent cannot be expected to have seen what others did: a watch that lags, and the age of the
     /// consistent read that a cordon rests on.
     pub notice: u64,
@@ -68,6 +71,7 @@ impl Default for Expectations {
             slots: 1,
             halt_after: 1,
             drain: true,
+            tells_causes: true,
             notice: 10_000,
             renewal: 75_000,
             soak: 3_000,
@@ -109,6 +113,17 @@ pub struct Examined {
     pub violations: Vec<Violation>,
     /// How often each rule had something to judge; a rule that never had is not there.
     pub premises: BTreeMap<Rule, usize>,
+}
+
+impl fmt::Display for Examined {
+    /// The violations, then each rule with how often it had something to judge: one that never had was not tested.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.violations.iter().try_for_each(|violation| writeln!(f, "{violation}"))?;
+        Rule::ALL.iter().try_for_each(|rule| {
+            let arose = self.premises.get(rule).copied().unwrap_or_default();
+            writeln!(f, "{arose:>8}  {rule:?}")
+        })
+    }
 }
 
 /// Finds every violation in a history that was watched until its last event.

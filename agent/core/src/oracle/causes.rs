@@ -113,6 +113,9 @@ pub(super) fn judge(judged: &Judged<'_>) -> Vec<Violation> {
         Phase::Degraded if !judged.node().is_in(Phase::Degraded) => Rule::CauseOfDegraded,
         _ => return Vec::new(),
     };
+    if !judged.expectations.tells_causes {
+        return Vec::new();
+    }
     judged.arose(rule);
     let causes = found(judged, *phase);
     let explained = match Cause::of(*reason) {

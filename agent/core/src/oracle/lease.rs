@@ -14,7 +14,11 @@ pub(super) fn judge(judged: &Judged<'_>) -> Vec<Violation> {
     let broken = match &judged.event.what {
         What::Cordoned { by: Who::Agent(_) } => vec![own_node(judged), stranger(judged, "it was cordoned")],
         What::Evicted { by: Who::Agent(_), .. } => {
-            vec![own_node(judged), stranger(judged, "a pod was evicted"), lost_while_draining(judged)]
+            vec![
+                own_node(judged),
+                stranger(judged, "a pod was evicted"),
+                without_lease(judged, "a pod was evicted"),
+            ]
         }
         What::Uncordoned { by: Who::Agent(_) } => vec![own_node(judged)],
         What::ToolStarted { tool, .. } if super::host::changes(tool) => {
@@ -65,16 +69,12 @@ fn released_last(judged: &Judged<'_>, by: &str) -> Option<Violation> {
     Some(judged.broken(Rule::ReleaseLast, message, &[Some(cordon.by)]))
 }
 
-/// Nothing disturbing is begun without the Lease; after the point of no return what was begun is finished.
+/// Where there is a way back, a heartbeat each minute is proof enough.
 pub(super) fn without_lease(judged: &Judged<'_>, what: &str) -> Option<Violation> {
     lost_for(judged, what, judged.expectations.renewal)
 }
 
-/// A heartbeat each minute is enough while there is a way back.
-fn lost_while_draining(judged: &Judged<'_>) -> Option<Violation> {
-    without_lease(judged, "a pod was evicted")
-}
-
+/// Nothing disturbing is begun without the Lease; after the point of no return what was begun is finished.
 fn lost_for(judged: &Judged<'_>, what: &str, tolerance: u64) -> Option<Violation> {
     judged.arose(Rule::LeaseHeld);
     let Some(tenure) = &judged.node().tenure else {

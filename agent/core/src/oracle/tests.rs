@@ -273,3 +273,19 @@ fn every_rule_counts_how_often_it_had_something_to_judge() {
     let never: Vec<_> = Rule::ALL.iter().filter(|rule| !counted.contains(rule)).collect();
     assert!(never.is_empty(), "{never:?}");
 }
+
+#[test]
+fn what_was_examined_is_told_with_every_rule_and_how_often_it_was_asked() {
+    let story = after_the_control_plane();
+    let told = examine(&story.0, story.end_at(), &Expectations::default()).to_string();
+    assert_eq!(told.lines().count(), Rule::ALL.len());
+    assert!(told.contains("       2  Hops\n"), "{told}");
+    assert!(told.contains("       0  HaltOnDegraded\n"), "{told}");
+}
+
+#[test]
+fn every_rule_stands_in_the_table_of_sentences() {
+    let page = include_str!("../../../../docs/internals/oracle.md");
+    let missing: Vec<_> = Rule::ALL.iter().filter(|rule| !page.contains(&format!("`{rule:?}`"))).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}

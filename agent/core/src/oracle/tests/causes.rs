@@ -29,6 +29,13 @@ fn a_refusal_without_a_cause_breaks_rule_6() {
 }
 
 #[test]
+fn causes_are_not_judged_where_the_history_does_not_tell_what_went_wrong_outside() {
+    let story = reports(Phase::Refused, Reason::PreflightFailed, []);
+    let expectations = Expectations { tells_causes: false, ..Expectations::default() };
+    assert_eq!(check(&story.0, &expectations), []);
+}
+
+#[test]
 fn what_happens_on_another_node_by_itself_is_no_cause_to_refuse() {
     let mut story = after_the_control_plane();
     story.add("w1", What::TargetSet(Some(NEW)));
