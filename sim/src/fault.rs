@@ -166,6 +166,25 @@ impl Fault {
         }
     }
 
+    /// Whether it is a request that somebody sends to the API.
+    pub const fn is_asked_of_the_api(&self) -> bool {
+        matches!(
+            self,
+            Self::EtcdMemberRemoved { .. }
+                | Self::Paused { .. }
+                | Self::PolicyGarbled { .. }
+                | Self::MinReady { .. }
+                | Self::Target { .. }
+                | Self::Retry { .. }
+                | Self::SkipChecks { .. }
+                | Self::Ignore { .. }
+                | Self::PersonCordons { .. }
+                | Self::PersonUncordons { .. }
+                | Self::LeaseFreed { .. }
+                | Self::NodeDeleted { .. }
+        )
+    }
+
     /// A fixed word, for counting.
     pub const fn word(&self) -> &'static str {
         match self {

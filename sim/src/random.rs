@@ -161,6 +161,13 @@ fn faults(rng: &mut Rng, node: &str, setup: &Setup, word: &str) -> Vec<(u64, Fau
         Fault::SkipChecks { .. } if rng.once_in(2) => {
             faults.push((0, Fault::KubeletSick { node: node.to_owned(), lasts: 1_000 + rng.below(900_000) }));
         }
+        // What left a node degraded is answered by a person, by one of the ways out.
+        Fault::ToolFails { .. } | Fault::KubeletCrashLoops { .. } if rng.once_in(2) => {
+            let node = node.to_owned();
+            let after = 60_000 + rng.below(900_000);
+            let newer = Fault::Target { node: node.clone(), target: Some(setup.next()) };
+            faults.push((after, if rng.once_in(2) { newer } else { Fault::Retry { node } }));
+        }
         Fault::EtcdBackedUp => faults.push((rng.below(120_000), Fault::EtcdRestored)),
         _ => {}
     }
@@ -198,7 +205,11 @@ fn fault(rng: &mut Rng, node: &str, setup: &Setup, word: &str) -> Fault {
         "etcd-backed-up" => Fault::EtcdBackedUp,
         "etcd-restored" => Fault::EtcdRestored,
         "etcd-member-sick" => Fault::EtcdMemberSick { node: plane(rng, setup), lasts },
-        "etcd-member-removed" => Fault::EtcdMemberRemoved { node: plane(rng, setup) },
+        // Nobody removes the only member.
+        "etcd-member-removed" if setup.control_planes > 1 => {
+            Fault::EtcdMemberRemoved { node: plane(rng, setup) }
+        }
+        "etcd-member-removed" => Fault::EtcdMemberSick { node, lasts },
         "repository-down" => Fault::RepositoryDown { node, lasts: lasts * 4 },
         "version-withdrawn" => Fault::VersionWithdrawn { version: setup.target },
         "foreign-package-broken" => Fault::ForeignPackageBroken { node },

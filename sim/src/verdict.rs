@@ -7,7 +7,7 @@ use upgrade_core::oracle::{End, Examined, Expectations, Rule, Violation, ends, e
 
 use crate::schedule::Schedule;
 use crate::setup::Setup;
-use crate::world::World;
+use crate::world::{BUSY, World};
 
 /// What was wrong with a run.
 pub struct Verdict {
@@ -70,7 +70,9 @@ impl World {
     pub fn verdict(&self) -> Verdict {
         let Examined { violations, premises } = examine(&self.history, self.until(), &expectations());
         let ends: Vec<(String, End)> = ends(&self.history).into_iter().collect();
-        let unfinished = ends.iter().filter_map(|(node, end)| self.unfinished(node, end, &ends)).collect();
+        let busy = (self.steps.len() > BUSY).then(|| format!("{BUSY} steps: somebody turns in a circle"));
+        let waiting = ends.iter().filter_map(|(node, end)| self.unfinished(node, end, &ends));
+        let unfinished = busy.into_iter().chain(waiting).collect();
         Verdict { violations, unfinished, ends, premises }
     }
 

@@ -58,6 +58,10 @@ const PATIENCE: u64 = 3 * 3_600_000;
 const QUIET: u64 = 90_000;
 /// How long no API server answers while etcd is put back from a backup.
 pub(crate) const RESTORE: u64 = 20_000;
+/// More steps than this are no upgrade any more: somebody turns in a circle.
+pub(crate) const BUSY: usize = 20_000;
+/// How often it is looked whether anything is left to do.
+const LOOK: u64 = 1_000;
 /// How often requests are counted.
 const MINUTE: u64 = 60_000;
 
@@ -164,9 +168,9 @@ impl World {
     /// Runs a setup under a schedule until nothing is left to do, or patience ends.
     pub fn run(setup: &Setup, schedule: &Schedule) -> Self {
         let mut world = Self::new(setup, schedule);
-        let mut quiet_since = None;
+        let (mut quiet_since, mut look) = (None, 0);
         while let Some(((at, _), happening)) = world.queue.pop_first() {
-            if at > world.calm_from + PATIENCE {
+            if at > world.calm_from + PATIENCE || world.steps.len() > BUSY {
                 break;
             }
             if quiet_since.is_some_and(|since| at > since + QUIET) {
@@ -174,8 +178,11 @@ impl World {
             }
             world.now = at;
             world.happen(happening);
-            let settled = at > world.calm_from && world.is_settled();
-            quiet_since = quiet_since.filter(|_| settled).or(Some(at).filter(|_| settled));
+            if at > world.calm_from && at >= look {
+                look = at + LOOK;
+                let settled = Some(at).filter(|_| world.is_settled());
+                quiet_since = settled.map(|_| quiet_since.unwrap_or(at));
+            }
         }
         world
     }

@@ -10,6 +10,9 @@ use crate::fault::Fault;
 impl World {
     pub(super) fn strikes(&mut self, fault: &Fault) {
         let until = self.now + fault.lasts();
+        if self.must_come_back(fault) {
+            return self.comes_back(fault);
+        }
         match fault {
             Fault::Kill { node, restart } => self.kill(node, *restart),
             Fault::PowerCut { node, boot } => self.power_cut(node, *boot),

@@ -15,21 +15,31 @@ use crate::fault::Fault;
 
 /// Who finds no API server, or dpkg locked, comes back so much later.
 const COMES_BACK: u64 = 5_000;
+/// And gives up so long after all else is calm.
+const LOSES_PATIENCE: u64 = 1_800_000;
 
 impl World {
     pub(super) fn person(&mut self, fault: &Fault) {
         match fault {
-            Fault::UpgradedByHand { node, .. } if self.dpkg_is_busy(node) => self.comes_back(fault),
             Fault::UpgradedByHand { node, version, how } => self.by_hand(node, *version, *how),
             Fault::AgentPurged { node, .. } => self.agent_purged(node),
-            _ if !self.serves_api() => self.comes_back(fault),
             _ => self.person_at_api(fault),
         }
     }
 
-    fn comes_back(&mut self, fault: &Fault) {
-        self.calm_from = self.calm_from.max(self.now + COMES_BACK);
-        self.later(self.now + COMES_BACK, Happening::Strikes(Box::new(fault.clone())));
+    /// Whether a person finds no API server, or dpkg locked.
+    pub(super) fn must_come_back(&self, fault: &Fault) -> bool {
+        match fault {
+            Fault::UpgradedByHand { node, .. } => self.dpkg_is_busy(node),
+            fault => fault.is_asked_of_the_api() && !self.serves_api(),
+        }
+    }
+
+    /// Until they lose patience.
+    pub(super) fn comes_back(&mut self, fault: &Fault) {
+        if self.now < self.calm_from + LOSES_PATIENCE {
+            self.later(self.now + COMES_BACK, Happening::Strikes(Box::new(fault.clone())));
+        }
     }
 
     fn dpkg_is_busy(&self, node: &str) -> bool {
@@ -69,13 +79,22 @@ impl World {
     }
 
     fn asks(&mut self, node: &str, key: &str, value: Option<String>) {
+        self.asked(node);
         if self.api.stored.nodes.contains_key(node) {
             self.record(node, What::Asked);
             self.annotate(node, key, value);
         }
     }
 
+    fn asked(&mut self, node: &str) {
+        let now = self.now;
+        if let Some(machine) = self.machines.get_mut(node) {
+            machine.asked_at = now;
+        }
+    }
+
     fn set_target(&mut self, node: &str, target: Option<Version>) {
+        self.asked(node);
         if self.api.stored.nodes.contains_key(node) {
             self.record(node, What::TargetSet(target));
             self.annotate(node, TARGET, target.map(|target| target.to_string()));

@@ -25,6 +25,8 @@ const HEARTBEAT: u64 = 60_000;
 pub(super) const TRAVEL: u64 = 20;
 /// After so long without an answer an adapter gives up.
 const DEADLINE: u64 = 10_000;
+/// Between two writes of the same phase.
+const REPORT_PACE: u64 = 5_000;
 /// A report that was not taken is written again so much later.
 const REPORT_AGAIN: u64 = 5_000;
 
@@ -46,6 +48,8 @@ pub(super) struct Machine {
     pub(super) heartbeats_fail_until: u64,
     /// Until when each credential is refused.
     pub(super) refused_until: BTreeMap<Identity, u64>,
+    /// When people last asked something of this node.
+    pub(super) asked_at: u64,
     /// Requests since they were last told.
     pub(super) requests: u32,
     /// Whether its kubelet has something to say that it has not said yet.
@@ -75,6 +79,7 @@ impl Machine {
             cut_off_until: 0,
             heartbeats_fail_until: 0,
             refused_until: BTreeMap::new(),
+            asked_at: 0,
             requests: 0,
             unreported: false,
             registers: true,
@@ -100,6 +105,8 @@ pub(super) struct Life {
     pub(super) drain: Option<(ActId, Engine, u64)>,
     /// A report that the API server has yet to take.
     report: Option<Box<Report>>,
+    /// The phase of the last one it took, and when.
+    wrote_report: Option<(Phase, u64)>,
     /// Which unit an act awaits.
     pub(super) awaited: BTreeMap<ActId, String>,
     /// The policy it last read.
@@ -168,6 +175,7 @@ impl World {
             awaits_turn: None,
             drain: None,
             report: None,
+            wrote_report: None,
             awaited: BTreeMap::new(),
             policy: Policy::default(),
             wrote: 0,
@@ -365,8 +373,15 @@ impl World {
 
     fn report(&mut self, node: &str, number: u64, report: Box<Report>) {
         let Some(life) = self.life(node, number) else { return };
-        life.report = Some(report);
-        self.later(self.now + 30, Happening::Told { node: node.to_owned(), life: number });
+        // Only the newest counts: what was not told yet is replaced, and what says the same phase once more waits a moment.
+        let again = life
+            .wrote_report
+            .filter(|(phase, _)| *phase == report.phase)
+            .map_or(0, |(_, at)| at + REPORT_PACE);
+        if life.report.replace(report).is_none() {
+            let at = again.max(self.now + 30);
+            self.later(at, Happening::Told { node: node.to_owned(), life: number });
+        }
     }
 
     pub(super) fn told(&mut self, node: &str, number: u64) {
@@ -378,7 +393,10 @@ impl World {
             self.later(self.now + REPORT_AGAIN, Happening::Told { node: node.to_owned(), life: number });
             return;
         }
-        let Some(report) = self.life(node, number).and_then(|life| life.report.take()) else { return };
+        let now = self.now;
+        let Some(life) = self.life(node, number) else { return };
+        let Some(report) = life.report.take() else { return };
+        life.wrote_report = Some((report.phase, now));
         let before = self.annotation(node, STATUS).and_then(|text| serde_json::from_str::<Report>(text).ok());
         let (phase, reason) = (report.phase, report.reason);
         if before.is_none_or(|before| (before.phase, before.reason) != (phase, reason)) {

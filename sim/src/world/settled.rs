@@ -9,6 +9,9 @@ use upgrade_core::seen::{NodeSeen, Ready, ToolState};
 use super::World;
 use super::host::API_SERVER;
 
+/// Within this time a degraded node has answered what people ask.
+const ANSWERED: u64 = 1_000_000;
+
 impl World {
     /// Whether a node was given a target that it has not told to have reached.
     pub(crate) fn has_unmet_target(&self, node: &str) -> bool {
@@ -65,7 +68,8 @@ impl World {
         self.machines.iter().all(|(name, machine)| {
             let idle = machine.host.units.values().all(|unit| unit.state != ToolState::Running);
             let at_rest = !self.has_unmet_target(name) && self.is_in_phase(name, Phase::Idle);
-            let stopped = self.is_in_phase(name, Phase::Refused) || self.is_in_phase(name, Phase::Degraded);
+            let degraded = self.is_in_phase(name, Phase::Degraded) && self.now > machine.asked_at + ANSWERED;
+            let stopped = self.is_in_phase(name, Phase::Refused) || degraded;
             idle && (machine.purged || (machine.life.is_some() && (at_rest || stopped)))
         })
     }

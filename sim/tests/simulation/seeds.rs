@@ -41,7 +41,10 @@ fn random_schedules_keep_every_rule_and_come_to_an_end() {
 }
 
 /// Prints one seed's whole history, and fails.
-#[expect(clippy::panic, reason = "whoever replays a seed wants to see it, and a test that passes shows nothing")]
+#[expect(
+    clippy::panic,
+    reason = "whoever replays a seed wants to see it, and a test that passes shows nothing"
+)]
 fn replay(seed: u64) {
     let setup = random_setup(seed);
     let schedule = random_schedule(&setup, seed);
