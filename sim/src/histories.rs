@@ -58,6 +58,32 @@ pub enum Standing {
     },
 }
 
+impl Standing {
+    /// In one cell of a table.
+    fn words(&self) -> String {
+        match self {
+            Self::Holds | Self::Shown { red: false, .. } => "holds".to_owned(),
+            Self::Red(kinds) => format!("red: {}", kinds.join(", ")),
+            Self::Waits(what) => format!("waits: {what}"),
+            Self::Shown { red: true, .. } => "red".to_owned(),
+        }
+    }
+}
+
+impl History {
+    /// Its row in `docs/internals/histories.md`.
+    pub fn row(&self) -> String {
+        let Self { number, sentence, standing, runs } = self;
+        let shown = match (standing, runs.len()) {
+            (Standing::Shown { file, test, .. }, _) => format!("`{test}` in {file}"),
+            (_, 0) => "nothing yet".to_owned(),
+            (_, 1) => "a run".to_owned(),
+            (_, count) => format!("{count} runs"),
+        };
+        format!("| {number} | {sentence} | {shown} | {} |", standing.words())
+    }
+}
+
 /// Something that must come of a run.
 #[derive(Debug, Clone)]
 pub enum Want {
@@ -69,6 +95,8 @@ pub enum Want {
     NeverAfter(u64, &'static str, &'static str, fn(&What) -> bool),
     /// Such events happen to it so many times at the most.
     AtMost(usize, &'static str, &'static str, fn(&What) -> bool),
+    /// The last event that says anything of it says yes.
+    Last(&'static str, &'static str, fn(&What) -> Option<bool>),
 }
 
 impl Want {
@@ -89,6 +117,10 @@ impl Want {
                 let count = events(node).filter(|event| is(&event.what)).count();
                 (count > *most).then(|| format!("{node} {words} at most {most} times"))
             }
+            Self::Last(node, words, says) => {
+                let last = events(node).filter_map(|event| says(&event.what)).next_back();
+                (last != Some(true)).then(|| format!("{node} {words} in the end"))
+            }
         }
     }
 }
@@ -96,9 +128,7 @@ impl Want {
 /// In which ways a run goes wrong: the rules it breaks, `Unfinished`, and the wants that do not come about.
 pub fn failures(run: &Run) -> BTreeSet<String> {
     let world = World::run(&run.setup, &run.schedule);
-    let verdict = world.verdict();
-    let missing = run.wants.iter().filter_map(|want| want.failure(&world, &verdict));
-    verdict.kinds().into_iter().chain(missing).collect()
+    run.failures(&world, &world.verdict())
 }
 
 /// All of them, in the order of their numbers.
@@ -112,6 +142,12 @@ fn run(setup: Setup, schedule: Schedule) -> Run {
 }
 
 impl Run {
+    /// The same of a world that this run came to.
+    pub fn failures(&self, world: &World, verdict: &Verdict) -> BTreeSet<String> {
+        let missing = self.wants.iter().filter_map(|want| want.failure(world, verdict));
+        verdict.kinds().into_iter().chain(missing).collect()
+    }
+
     fn wants(mut self, want: Want) -> Self {
         self.wants.push(want);
         self

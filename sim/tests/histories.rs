@@ -3,7 +3,9 @@
 
 use std::collections::BTreeSet;
 
-use upgrade_sim::histories::{History, Standing, all, failures};
+use upgrade_core::oracle::What;
+use upgrade_sim::histories::{History, Run, Standing, all, failures};
+use upgrade_sim::world::World;
 
 /// What is wrong with how a history is said to stand.
 fn contradiction(history: &History) -> Option<String> {
@@ -24,6 +26,15 @@ fn contradiction(history: &History) -> Option<String> {
     }
 }
 
+/// With `SHOW` set, everything that happened in a run, for people.
+fn show(run: &Run) {
+    let world = World::run(&run.setup, &run.schedule);
+    let told = world.history.iter().filter(|event| !matches!(event.what, What::Requested { .. }));
+    told.for_each(|event| println!("{event}"));
+    let verdict = world.verdict();
+    println!("{verdict}shows {:?}\n", run.failures(&world, &verdict));
+}
+
 #[test]
 fn every_history_comes_out_as_it_is_said_to() {
     let wanted = std::env::var("HISTORY").ok();
@@ -31,6 +42,9 @@ fn every_history_comes_out_as_it_is_said_to() {
         .into_iter()
         .filter(|history| wanted.as_ref().is_none_or(|number| number == history.number))
         .collect();
+    if std::env::var_os("SHOW").is_some() {
+        histories.iter().flat_map(|history| &history.runs).for_each(show);
+    }
     let wrong: Vec<String> = histories.iter().filter_map(contradiction).collect();
     let count = |is: fn(&Standing) -> bool| histories.iter().filter(|history| is(&history.standing)).count();
     println!(

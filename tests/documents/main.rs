@@ -8,6 +8,7 @@ use upgrade_core::policy::Policy;
 use upgrade_core::preflight::Check;
 use upgrade_core::report::Phase;
 use upgrade_core::request;
+use upgrade_sim::histories::{Standing, all};
 use upgrade_tests::permissions::{Identity, rows_of_denials, rows_of_needs};
 
 fn document(path: &str) -> String {
@@ -184,4 +185,26 @@ fn every_option_of_a_drain_is_explained_at_its_default() {
     let rows = table(&document("docs/drain.md"), "## Options");
     let documented = rows.iter().map(|row| cells(row)[..2].join(" "));
     assert_eq!(sorted(documented), sorted(known));
+}
+
+#[test]
+fn every_history_stands_in_the_list_as_it_stands_in_the_code() {
+    let page = document("docs/internals/histories.md");
+    for (heading, letter) in [("## Known defects", 'A'), ("## Histories that must be survived", 'E')] {
+        let of_it = all().into_iter().filter(|history| history.number.starts_with(letter));
+        let rows: Vec<_> = of_it.map(|history| history.row()).collect();
+        assert_eq!(table(&page, heading), rows, "below {heading} should stand:\n{}", rows.join("\n"));
+    }
+}
+
+#[test]
+fn every_history_that_another_test_shows_has_that_test_and_its_mark() {
+    for history in all() {
+        let Standing::Shown { file, test, red } = history.standing else { continue };
+        let text = document(file);
+        let before = text.split(&format!("fn {test}(")).next().filter(|before| before.len() < text.len());
+        let before = before.unwrap_or_else(|| panic!("{}: no test {test} in {file}", history.number));
+        let marks = before.rsplit("#[test]").next().unwrap_or_default();
+        assert_eq!(marks.contains("#[should_panic"), red, "{}: {test} in {file}", history.number);
+    }
 }

@@ -109,3 +109,20 @@ pub fn daemon_sets(pods: &[PodSeen]) -> BTreeSet<String> {
     };
     pods.iter().filter(daemon).filter_map(name).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::seen::EtcdSeen;
+
+    #[test]
+    #[should_panic(expected = "no answer is no proof")]
+    fn a25_an_etcd_that_gives_no_answer_is_not_whole() {
+        let local = LocalControlPlane {
+            api_server_ready: true,
+            etcd: Some(EtcdSeen::default()),
+            ..Default::default()
+        };
+        assert!(control_plane_lacks(&local).is_some(), "no answer is no proof");
+    }
+}

@@ -249,6 +249,26 @@ mod tests {
     }
 
     #[test]
+    #[should_panic(expected = "as dpkg orders them")]
+    fn a27_package_versions_are_ordered_as_dpkg_orders_them() {
+        // Each older than the one after it: `dpkg --compare-versions` says so.
+        let ordered = [
+            "1.36.3~rc1-1.1",
+            "1.36.3-1.1",
+            "1.36.3-1.9",
+            "1.36.3-1.10",
+            "1.36.3+b1-1.1",
+            "1.36.9-1.1",
+            "1.36.10-1.1",
+            "1:1.36.2-1.1",
+        ];
+        let ordered = ordered.map(|text| text.parse::<PackageVersion>().unwrap());
+        for pair in ordered.windows(2) {
+            assert!(pair[0] < pair[1], "as dpkg orders them, {} is older than {}", pair[0], pair[1]);
+        }
+    }
+
+    #[test]
     fn a_control_plane_never_skips_a_minor_and_a_worker_at_most_three() {
         let cases = [
             ("1.36.2", "1.36.3", true, Ok(())),

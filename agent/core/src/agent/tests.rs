@@ -5,6 +5,7 @@ use crate::act::Fault;
 use crate::drain::DrainOptions;
 use crate::job::{Hop, Packages, Verb};
 use crate::preflight::{Check, Finding, Findings, Outcome};
+use crate::report::Phase;
 use crate::request::{CURRENT, RETRY, TARGET};
 use crate::seen::{HostSeen, NodeSeen, Ready, TurnSeen};
 use crate::version::Version;
@@ -90,4 +91,28 @@ fn whoever_loses_the_race_for_a_lease_waits_for_the_next_turn() {
     let outputs = agent.on(NOW, Input::Ended(id, Ended::well(lost)));
     assert!(matches!(outputs.first(), Some(Output::Store(memory)) if memory.job.is_none()));
     assert_eq!(started(&agent.on(NOW, Input::Stored)).unwrap().1, Act::AwaitTurn);
+}
+
+/// When a target that cannot be reached is said to be refused since.
+fn refused_since(agent: &mut Agent, target: &str, seconds: u64) -> Unix {
+    let now = Now { mono: Mono(seconds * 1_000), unix: Unix(seconds) };
+    let annotations = BTreeMap::from([(TARGET.into(), target.to_owned()), (CURRENT.into(), OLD.to_string())]);
+    let seen = NodeSeen { ready: Ready::True, kubelet: Some(OLD), annotations, ..NodeSeen::default() };
+    let saw = agent.on(now, Input::Saw(Fact::Node(Some(seen))));
+    let outputs = saw.into_iter().chain(agent.on(now, Input::Stored));
+    let told = outputs.filter_map(|output| match output {
+        Output::Report(report) => Some(report),
+        _ => None,
+    });
+    let report = told.collect::<Vec<_>>().pop().unwrap();
+    assert!(report.phase == Phase::Refused && report.message.contains(target), "{report:?}");
+    report.since
+}
+
+#[test]
+#[should_panic(expected = "a second refusal is another one")]
+fn a26_a_second_refusal_is_dated_by_itself() {
+    let mut agent = agent();
+    assert_eq!(refused_since(&mut agent, "v1.30.0", 5_000), Unix(5_000));
+    assert_eq!(refused_since(&mut agent, "v1.29.0", 6_000), Unix(6_000), "a second refusal is another one");
 }

@@ -109,6 +109,7 @@ pub fn findings(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::preflight::{Verdict, judge};
     use crate::seen::{ControlPlanePod, FleetNode, Ready};
 
     const TARGET: Version = Version::new(1, 36, 3);
@@ -149,6 +150,25 @@ mod tests {
         assert!(asks_host(&with(Outcome::Passed(String::new()))));
         assert!(asks_host(&with(Outcome::Failed(String::new()))));
         assert!(!asks_host(&with(Outcome::Pending(String::new()))));
+    }
+
+    #[test]
+    #[should_panic(expected = "leaves no plan")]
+    fn a7_every_check_that_may_be_skipped_leaves_a_plan_when_it_is() {
+        for check in Check::ALL.into_iter().filter(|check| check.may_be_skipped()) {
+            for outcome in [Outcome::Failed(String::new()), Outcome::Pending(String::new())] {
+                let mut cluster = on_cluster(&[]);
+                cluster.findings.push(Finding { check, outcome });
+                let asked = asks_host(&cluster.findings);
+                let host = asked.then(|| on_host(Some("1.36.2-1.1"), Some("1.36.3-1.1")));
+                let found = findings(TARGET, verb(false), Mono(5), cluster, host);
+                let verdict = judge(&found, &BTreeSet::from([check]));
+                assert!(
+                    matches!(verdict, Verdict::Go { .. }),
+                    "{check}, skipped, leaves no plan: {verdict:?}"
+                );
+            }
+        }
     }
 
     #[test]

@@ -99,8 +99,11 @@ fn wrong_verb(judged: &Judged<'_>, verb: Verb, target: Version) -> Option<Violat
             format!("{first} has applied {target} already, so this node must run `kubeadm upgrade node`");
         return broken(message, Some(*done));
     }
+    // Whoever asks for another version afterwards asks for a run of its own.
+    let asked_since = |by: usize| node.target.is_some_and(|asked| asked.by > by && asked.is == Some(target));
     if let Some(begun) = node.tenure.as_ref().and_then(|tenure| tenure.verb)
         && begun.is != (verb, target)
+        && (begun.is.1 == target || !asked_since(begun.by))
     {
         let message = format!("{:?} to {} was begun and has not succeeded", begun.is.0, begun.is.1);
         return broken(message, Some(begun.by));

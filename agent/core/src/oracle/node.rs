@@ -63,7 +63,9 @@ fn evicted(judged: &Judged<'_>) -> Option<Violation> {
     judged.arose(Rule::Drain);
     let node = judged.node();
     let uncordoned = node.uncordoned.as_ref().map(|uncordoned| uncordoned.by);
-    let in_service = node.cordon.is_none() && uncordoned.is_none_or(|by| !judged.unnoticed(by));
+    // With a Node that is deleted its cordon is gone too.
+    let lifted = uncordoned.max(node.deleted);
+    let in_service = node.cordon.is_none() && lifted.is_none_or(|by| !judged.unnoticed(by));
     in_service.then(|| {
         judged.broken(Rule::Drain, "a pod was evicted from a node that was in service", &[uncordoned])
     })

@@ -165,3 +165,15 @@ fn a_drain_needs_another_ready_schedulable_node() {
     let undrained = Candidate { drains: false, ..worker() };
     assert_eq!(standing(undrained, &holder("w1"), &fleet, None), Standing::Holds);
 }
+
+#[test]
+#[should_panic(expected = "is not finished")]
+fn a21_a_claim_for_a_control_plane_compares_api_servers() {
+    let mut fleet = fleet();
+    fleet.nodes.push(node("cp2", true));
+    fleet.leases = vec![lease(LeaseName::ControlPlane, Some("cp1"))];
+    let old = Version { minor: TARGET.minor - 2, ..TARGET };
+    fleet.pods.push(server("cp2", "kube-apiserver", old));
+    let standing = standing(plane(), &holder("cp1"), &fleet, None);
+    assert!(matches!(standing, Standing::GiveBack(_)), "the hop before is not finished on cp2: {standing:?}");
+}

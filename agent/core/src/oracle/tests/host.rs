@@ -17,7 +17,11 @@ fn a_verb_that_does_not_fit_or_changes_breaks_rule_3() {
     story.all("cp", clearing("cp"));
     let failed = What::ToolEnded { tool: "kubeadm-upgrade", ok: false };
     story.all("cp", [run(Verb::Apply), failed.clone(), run(Verb::Apply), failed]).keeps();
-    story.add("cp", run(Verb::NodeControlPlane)).breaks(Rule::Verb);
+    story.clone().add("cp", run(Verb::NodeControlPlane)).breaks(Rule::Verb);
+    let next = Version { patch: NEW.patch + 1, ..NEW };
+    let run = What::ToolStarted { tool: "kubeadm-upgrade", kubeadm: Some((Verb::Apply, next)) };
+    story.clone().add("cp", run.clone()).breaks(Rule::Verb);
+    story.add("cp", What::TargetSet(Some(next))).add("cp", run).keeps();
 }
 
 #[test]

@@ -18,6 +18,15 @@ fn an_eviction_from_a_node_in_service_breaks_rule_7() {
 }
 
 #[test]
+fn an_eviction_that_a_deleted_node_was_too_fresh_to_stop_breaks_nothing() {
+    let mut story = after_the_control_plane();
+    story.all("w1", clearing("w1").into_iter().take(3)).add("w1", What::Deleted);
+    let evicts = What::Evicted { pod: "w1-pod".to_owned(), by: agent("w1") };
+    story.clone().after(100, "w1", evicts.clone()).keeps();
+    story.add("w1", evicts).breaks(Rule::Drain);
+}
+
+#[test]
 fn a_node_back_in_service_that_is_not_ready_at_a_chosen_version_breaks_rule_9() {
     let ready = |what: &What| matches!(what, What::Ready { .. });
     exchanged(ready, &[says(false, NEW)]).breaks(Rule::ReadyBeforeService);
