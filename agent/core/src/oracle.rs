@@ -145,7 +145,10 @@ pub fn examine(history: &[Event], until: u64, expectations: &Expectations) -> Ex
         }
         if restored == Some(event.at) {
             // Nobody did what an older state says: it is only what stands now.
+            let nobodys = Judged { fleet: &fleet, event, index, expectations, premises: &premises };
+            drop(bounds.judge(&nobodys));
             fleet.take(index, event);
+            bounds.look(&Judged { fleet: &fleet, event, index, expectations, premises: &premises });
             continue;
         }
         let judged = Judged { fleet: &fleet, event, index, expectations, premises: &premises };

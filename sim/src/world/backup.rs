@@ -1,5 +1,6 @@
 //! etcd put back as it was: objects with smaller resourceVersions, and everything forgotten that was written since.
 
+use upgrade_core::cordon::found_cordoned;
 use upgrade_core::oracle::{ETCD_RESTORED, FLEET, What, Who};
 use upgrade_core::request::{CURRENT, IGNORE, TARGET, is_on};
 use upgrade_core::seen::{NodeSeen, Ready};
@@ -73,7 +74,9 @@ impl World {
             self.record(name, What::CurrentWritten { version });
         }
         if before.unschedulable != after.unschedulable {
-            let by = Who::Person;
+            // The note beside it tells whose it is.
+            let ours = found_cordoned(after) == Some(false);
+            let by = if ours { Who::Agent(name.to_owned()) } else { Who::Person };
             let what = if after.unschedulable { What::Cordoned { by } } else { What::Uncordoned { by } };
             self.record(name, what);
         }

@@ -57,7 +57,8 @@ fn in_service(judged: &Judged<'_>, tool: &str) -> Option<Violation> {
         return None;
     }
     judged.arose(Rule::ChangedInService);
-    if node.cordon.is_some() {
+    // With its Node the cordon went too.
+    if node.cordon.is_some() || node.deleted.is_some_and(|deleted| judged.unnoticed(deleted)) {
         return None;
     }
     let staged = node.tenure.as_ref().and_then(|tenure| tenure.staged);

@@ -89,7 +89,10 @@ fn current(judged: &Judged<'_>, version: Version) -> Option<Violation> {
     let node = judged.node();
     let ready = node.ready.map(|ready| ready.by);
     let broken = |message: &str, by| Some(judged.broken(Rule::CurrentLast, message, &[by, ready]));
-    if node.kubelet() != Some(version) && ready.is_none_or(|by| !judged.unnoticed(by)) {
+    // Static pods that are older than the kubelet are what a control-plane node runs.
+    let oldest = node.static_pods.values().filter_map(|pod| pod.is).min();
+    let older = oldest == Some(version) && node.kubelet() > Some(version);
+    if node.kubelet() != Some(version) && !older && ready.is_none_or(|by| !judged.unnoticed(by)) {
         return broken("`current` names a version the kubelet does not run", None);
     }
     let cordon = node.cordoned_by_agent()?;
