@@ -69,6 +69,8 @@ pub enum Want {
     NeverAfter(u64, &'static str, &'static str, fn(&What) -> bool),
     /// Such events happen to it so many times at the most.
     AtMost(usize, &'static str, &'static str, fn(&What) -> bool),
+    /// The whole run is like this.
+    Comes(&'static str, fn(&World) -> bool),
 }
 
 impl Want {
@@ -89,6 +91,7 @@ impl Want {
                 let count = events(node).filter(|event| is(&event.what)).count();
                 (count > *most).then(|| format!("{node} {words} at most {most} times"))
             }
+            Self::Comes(words, is) => (!is(world)).then(|| (*words).to_owned()),
         }
     }
 }

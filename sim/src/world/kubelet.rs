@@ -6,7 +6,7 @@ use upgrade_core::version::Version;
 
 use super::api::DAEMON_SET;
 use super::{Happening, World};
-use crate::fault::Identity;
+use crate::fault::{FOR_EVER, Identity};
 
 /// A kubelet writes its status so long after its start.
 const FIRST_STATUS: u64 = 2_000;
@@ -196,7 +196,9 @@ impl World {
         for component in pods {
             self.static_pod_stops(node, component);
         }
-        self.later(self.now + boot_after, Happening::Boots { node: node.to_owned(), boot });
+        if boot_after != FOR_EVER {
+            self.later(self.now + boot_after, Happening::Boots { node: node.to_owned(), boot });
+        }
     }
 
     pub(super) fn boots(&mut self, node: &str, boot: u64) {

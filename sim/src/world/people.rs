@@ -5,7 +5,7 @@ use upgrade_core::judge::lease::LeaseState;
 use upgrade_core::oracle::{FLEET, MEMORY_LOST, What, Who};
 use upgrade_core::policy::{Policy, in_force};
 use upgrade_core::preflight::Check;
-use upgrade_core::request::{IGNORE, RETRY, SKIP_CHECKS, TARGET};
+use upgrade_core::request::{FOUND_CORDONED, IGNORE, RETRY, SKIP_CHECKS, TARGET};
 use upgrade_core::seen::ToolState;
 use upgrade_core::version::Version;
 
@@ -23,12 +23,16 @@ impl World {
             Fault::UpgradedByHand { node, version, how } => self.by_hand(node, *version, *how),
             Fault::AgentPurged { node, .. } => self.agent_purged(node),
             _ if !self.serves_api() => self.comes_back(fault),
-            _ => self.person_at_api(fault),
+            _ => {
+                // Whoever had to wait has done it only now.
+                self.calm_from = self.calm_from.max(self.now);
+                self.person_at_api(fault);
+            }
         }
     }
 
+    /// Nobody comes back for longer than a run goes on: an API that never answers ends it.
     fn comes_back(&mut self, fault: &Fault) {
-        self.calm_from = self.calm_from.max(self.now + COMES_BACK);
         self.later(self.now + COMES_BACK, Happening::Strikes(Box::new(fault.clone())));
     }
 
@@ -56,6 +60,7 @@ impl World {
             Fault::PersonCordons { node } => self.set_unschedulable(node, true, Who::Person),
             Fault::PersonUncordons { node } => self.set_unschedulable(node, false, Who::Person),
             Fault::LeaseFreed { node } => self.free_lease(node),
+            Fault::NotesRemoved { node } => self.annotate(node, FOUND_CORDONED, None),
             Fault::NodeDeleted { node, .. } => self.delete_node(node),
             Fault::EtcdMemberRemoved { node } => {
                 self.api.members.remove(node);
