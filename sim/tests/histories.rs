@@ -36,7 +36,7 @@ fn print(history: &History) {
         let world = World::run(&run.setup, &run.schedule);
         println!("\n=== {}, run {number}: {:?}\n{:#?}", history.number, run.setup, run.schedule);
         world.history.iter().for_each(|event| println!("{event}"));
-        println!("{}{:?}", world.verdict(), failures(run));
+        println!("{}{:?}\nstruck: {:?}", world.verdict(), failures(run), world.struck);
     }
 }
 

@@ -83,8 +83,8 @@ fn three() -> Setup {
 }
 
 /// The same cluster, a minor behind its target: etcd changes too.
-fn minor(setup: Setup) -> Setup {
-    Setup { from: MINOR_BEHIND, ..setup }
+fn minor(setup: &Setup) -> Setup {
+    Setup { from: MINOR_BEHIND, ..setup.clone() }
 }
 
 /// People ask this node to go to the target.

@@ -79,7 +79,7 @@ pub(super) fn endless_reboots_come_to_an_end() -> History {
 
 pub(super) fn what_the_kubelet_would_refuse_is_refused_first() -> History {
     let refuses = |setup: Setup| {
-        run(minor(setup), vec![asked("cp1")]).wants(refused("cp1")).wants(Want::AtMost(
+        run(minor(&setup), vec![asked("cp1")]).wants(refused("cp1")).wants(Want::AtMost(
             0,
             "cp1",
             "runs kubeadm",
@@ -110,8 +110,8 @@ fn etcd_is_whole_first(world: &World) -> bool {
 pub(super) fn the_restart_by_a_new_kubelet_is_outlasted() -> History {
     let sick = Fault::EtcdMemberSick { node: "cp3".to_owned(), lasts: 20 * MINUTE };
     let runs = vec![
-        run(minor(pair()), vec![asked("cp1")]).wants(done("cp1")),
-        run(minor(three()), vec![asked("cp1"), in_kubeadm("cp1", 60_000, sick)])
+        run(minor(&pair()), vec![asked("cp1")]).wants(done("cp1")),
+        run(minor(&three()), vec![asked("cp1"), in_kubeadm("cp1", 60_000, sick)])
             .wants(Want::Comes("cp1's kubelet waits for the member of cp3", etcd_is_whole_first))
             .wants(done("cp1")),
     ];

@@ -13,6 +13,8 @@ use crate::schedule::Schedule;
 
 /// `upload-config` is over so long after kubeadm's own preflight, and nothing that comes after it.
 const CONFIG_IS_UPLOADED: u64 = 34_600;
+/// And etcd's new member answers, where the API server's manifest is still the old one.
+const ETCD_IS_NEW: u64 = 45_500;
 /// Pieces of kubeadm's work on a control plane a minor behind: its preflight, etcd's manifest out, in, awaited.
 const ETCD_OUT: usize = 2;
 const ETCD_DONE: usize = 4;
@@ -51,7 +53,7 @@ pub(super) fn apply_is_run_to_its_end() -> History {
         .and(20 * MINUTE, Fault::EtcdMemberRemoved { node: node() })
         .and(20 * MINUTE, Fault::NodeDeleted { node: node(), back: FOR_EVER })
         .and(25 * MINUTE, retried("cp2"));
-    let other = Planned::at(ASKS + MINUTE, to("cp2", TARGET));
+    let other = Planned::at(ASKS + 1_000, to("cp2", TARGET));
     let by_another = run(three(), vec![asked("cp1"), other, removed])
         .wants(Want::Happens("cp2", "runs `apply`", applies))
         .wants(done("cp2"));
@@ -69,9 +71,9 @@ pub(super) fn never_the_old_etcd_on_new_data() -> History {
     let again = || Planned::at(30 * MINUTE, retried("cp1"));
     let cut = at("cp1", "kubeadm-upgrade", 1, Point::Done, power_cut("cp1")).after(ETCD_IS_OUT);
     let runs = vec![
-        run(minor(pair()), vec![asked("cp1"), fails()]).wants(refused("cp1")),
-        run(minor(pair()), vec![asked("cp1"), fails(), again()]).wants(done("cp1")),
-        run(minor(pair()), vec![asked("cp1"), fails(), again(), cut]).wants(done("cp1")),
+        run(minor(&pair()), vec![asked("cp1"), fails()]).wants(refused("cp1")),
+        run(minor(&pair()), vec![asked("cp1"), fails(), again()]).wants(done("cp1")),
+        run(minor(&pair()), vec![asked("cp1"), fails(), again(), cut]).wants(done("cp1")),
     ];
     History {
         number: "E8",
@@ -105,7 +107,7 @@ pub(super) fn a_host_is_brought_back_alone() -> History {
     // kubectl, then kubelet is unpacked; then nothing is configured yet.
     let half_installed = Planned::act("cp1", "install-kubelet", Point::Done, power_cut("cp1")).after(2_000);
     let runs =
-        [no_etcd, half_installed].map(|cut| run(minor(pair()), vec![asked("cp1"), cut]).wants(done("cp1")));
+        [no_etcd, half_installed].map(|cut| run(minor(&pair()), vec![asked("cp1"), cut]).wants(done("cp1")));
     History {
         number: "E26",
         sentence: "A single control plane whose power is cut with etcd's manifest out, or kubelet half installed, is \
@@ -115,7 +117,7 @@ pub(super) fn a_host_is_brought_back_alone() -> History {
     }
 }
 
-/// From each end of kubeadm on `cp1` that failed until etcd is whole on it, nothing begins on `cp2`.
+/// While the member of `cp1` is away nothing begins on `cp2`.
 fn one_etcd_at_a_time(world: &World) -> bool {
     let away = |what: &What| matches!(what, What::EtcdMember { healthy: false });
     let back = |what: &What| matches!(what, What::EtcdMember { healthy: true });
@@ -126,16 +128,21 @@ fn one_etcd_at_a_time(world: &World) -> bool {
 }
 
 pub(super) fn a_killed_apply_restarts_etcd_alone() -> History {
-    let killed = || kubeadm_fails("cp1", 1, Failure::Killed(ETCD_DONE));
-    let other = Planned::at(ASKS + MINUTE, to("cp2", TARGET));
-    let cut = at("cp1", "kubeadm-upgrade", 1, Point::Done, power_cut("cp1")).after(ETCD_IS_OUT);
-    let runs = vec![
-        run(minor(three()), vec![asked("cp1"), other, killed()])
+    let cut = || in_kubeadm("cp1", ETCD_IS_NEW, power_cut("cp1"));
+    let again = at("cp1", "kubeadm-upgrade", 1, Point::Done, power_cut("cp1")).after(ETCD_IS_OUT);
+    let killed = kubeadm_fails("cp1", 1, Failure::Killed(ETCD_DONE));
+    let other = || Planned::at(ASKS + 1_000, to("cp2", TARGET));
+    let whole = |schedule| {
+        run(minor(&three()), schedule)
             .wants(Want::Comes("cp2 stays away until etcd is whole", one_etcd_at_a_time))
             .wants(done("cp1"))
-            .wants(done("cp2")),
-        run(minor(pair()), vec![asked("cp1"), killed()]).wants(done("cp1")),
-        run(minor(pair()), vec![asked("cp1"), killed(), cut]).wants(done("cp1")),
+            .wants(done("cp2"))
+    };
+    let runs = vec![
+        whole(vec![asked("cp1"), other(), cut()]),
+        whole(vec![asked("cp1"), other(), killed, Planned::at(30 * MINUTE, retried("cp1"))]),
+        run(minor(&pair()), vec![asked("cp1"), cut()]).wants(done("cp1")),
+        run(minor(&pair()), vec![asked("cp1"), cut(), again]).wants(done("cp1")),
     ];
     History {
         number: "E33",
@@ -148,12 +155,15 @@ pub(super) fn a_killed_apply_restarts_etcd_alone() -> History {
 
 pub(super) fn a_missing_etcd_is_put_back_first() -> History {
     let killed = || kubeadm_fails("cp1", 1, Failure::Killed(ETCD_OUT));
+    let again = || Planned::at(30 * MINUTE, retried("cp1"));
     let dies = Fault::Kill { node: "cp1".to_owned(), restart: 5_000 };
-    let schedules: [Schedule; 2] =
-        [vec![asked("cp1"), killed()], vec![asked("cp1"), killed(), in_kubeadm("cp1", 1_200, dies)]];
+    let schedules: [Schedule; 2] = [
+        vec![asked("cp1"), killed(), again()],
+        vec![asked("cp1"), killed(), again(), in_kubeadm("cp1", 1_200, dies)],
+    ];
     let fails = |what: &What| matches!(what, What::ToolEnded { tool: "kubeadm-upgrade", ok: false });
     let finds = || Want::AtMost(1, "cp1", "fails to run kubeadm", fails);
-    let runs = schedules.map(|schedule| run(minor(pair()), schedule).wants(finds()).wants(done("cp1")));
+    let runs = schedules.map(|schedule| run(minor(&pair()), schedule).wants(finds()).wants(done("cp1")));
     History {
         number: "E34",
         sentence: "An etcd whose manifest is missing is put back before anything else, and kubeadm is not run against it.",

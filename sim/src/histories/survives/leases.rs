@@ -38,7 +38,7 @@ pub(super) fn a_freed_lease_lets_nobody_in() -> History {
     let mut runs: Vec<Run> = places
         .flat_map(|place| {
             let schedule = vec![asked("cp1"), other(), place];
-            [whole(run(three(), schedule.clone())), whole(run(minor(three()), schedule))]
+            [whole(run(three(), schedule.clone())), whole(run(minor(&three()), schedule))]
         })
         .collect();
     // Killed with two of three manifests new: what is past its point of no return claims again.

@@ -53,7 +53,7 @@ fn far_behind() -> (Setup, Planned) {
 
 fn one_begins_at_once(world: &World) -> bool {
     let began = [first(world, "cp1", begins), first(world, "w1", begins)];
-    began.into_iter().flatten().min().is_some_and(|at| at < ASKS + 2 * MINUTE)
+    began.into_iter().flatten().min().is_some_and(|at| at < ASKS + 3 * MINUTE)
 }
 
 pub(super) fn of_two_that_may_go_first_one_goes() -> History {

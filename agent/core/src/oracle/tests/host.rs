@@ -11,7 +11,7 @@ fn a_kubelet_newer_than_an_api_server_breaks_rule_2() {
 #[test]
 fn a_kubelet_that_talks_to_its_own_api_server_may_be_newer_than_the_others() {
     let mut story = Story::begin();
-    control_plane::joins(&mut story, "cp2");
+    story.add("cp2", What::Joined { control_plane: true, uid: "cp2-uid".to_owned() });
     story.add("cp2", api_server(Version::new(1, 35, 4)));
     story.clone().all("cp", upgrade("cp")).breaks(Rule::KubeletNotNewer);
     story.add("cp", What::KubeletServer { own: true }).all("cp", upgrade("cp")).keeps();
