@@ -66,6 +66,13 @@ pub(super) fn apply_is_run_to_its_end() -> History {
     }
 }
 
+/// The second run of kubeadm is killed with etcd's manifest out; people ask again later.
+fn killed_again() -> [Planned; 2] {
+    let (node, tool, how) = ("cp1".to_owned(), "kubeadm-upgrade", Failure::Killed(ETCD_OUT));
+    let fails = Fault::ToolFails { node, tool, times: 1, how };
+    [at("cp1", "kubeadm-upgrade", 1, Point::Before, fails), Planned::at(60 * MINUTE, retried("cp1"))]
+}
+
 pub(super) fn never_the_old_etcd_on_new_data() -> History {
     let fails = || kubeadm_fails("cp1", 1, Failure::RolledBack("kube-scheduler"));
     let again = || Planned::at(30 * MINUTE, retried("cp1"));
@@ -74,6 +81,8 @@ pub(super) fn never_the_old_etcd_on_new_data() -> History {
         run(minor(&pair()), vec![asked("cp1"), fails()]).wants(refused("cp1")),
         run(minor(&pair()), vec![asked("cp1"), fails(), again()]).wants(done("cp1")),
         run(minor(&pair()), vec![asked("cp1"), fails(), again(), cut]).wants(done("cp1")),
+        run(minor(&pair()), [asked("cp1"), fails(), again()].into_iter().chain(killed_again()).collect())
+            .wants(done("cp1")),
     ];
     History {
         number: "E8",
@@ -143,6 +152,8 @@ pub(super) fn a_killed_apply_restarts_etcd_alone() -> History {
         whole(vec![asked("cp1"), other(), killed, Planned::at(30 * MINUTE, retried("cp1"))]),
         run(minor(&pair()), vec![asked("cp1"), cut()]).wants(done("cp1")),
         run(minor(&pair()), vec![asked("cp1"), cut(), again]).wants(done("cp1")),
+        run(minor(&pair()), [asked("cp1"), cut()].into_iter().chain(killed_again()).collect())
+            .wants(done("cp1")),
     ];
     History {
         number: "E33",
