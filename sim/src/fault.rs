@@ -3,6 +3,9 @@
 use upgrade_core::preflight::Check;
 use upgrade_core::version::Version;
 
+/// A duration that does not end within a run.
+pub const FOR_EVER: u64 = u64::MAX;
+
 /// One of an agent's two credentials.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Identity {
@@ -129,6 +132,8 @@ pub enum Fault {
     LeaseFreed { node: String },
     /// Somebody upgrades this host by hand.
     UpgradedByHand { node: String, version: Version, how: ByHand },
+    /// Somebody takes away what an agent noted on its Node, as the administrators' command does.
+    NotesRemoved { node: String },
     /// The Node object is deleted; it comes back as another one when its kubelet is restarted after `back`.
     NodeDeleted { node: String, back: u64 },
     /// The agent is stopped and its package and state are removed; it is installed again after `back`.
@@ -136,8 +141,12 @@ pub enum Fault {
 }
 
 impl Fault {
-    /// How long after its moment it still works.
-    pub fn lasts(&self) -> u64 {
+    /// How long after its moment it still works; none where that has no end within the run.
+    pub fn ends_after(&self) -> Option<u64> {
+        Some(self.lasts()).filter(|lasts| *lasts != FOR_EVER)
+    }
+
+    fn lasts(&self) -> u64 {
         match self {
             Self::Kill { restart: lasts, .. }
             | Self::PowerCut { boot: lasts, .. }
@@ -229,6 +238,7 @@ impl Fault {
             Self::PersonUncordons { .. } => "person-uncordons",
             Self::LeaseFreed { .. } => "lease-freed",
             Self::UpgradedByHand { .. } => "upgraded-by-hand",
+            Self::NotesRemoved { .. } => "notes-removed",
             Self::NodeDeleted { .. } => "node-deleted",
             Self::AgentPurged { .. } => "agent-purged",
         }

@@ -97,6 +97,8 @@ pub enum Want {
     AtMost(usize, &'static str, &'static str, fn(&What) -> bool),
     /// The last event that says anything of it says yes.
     Last(&'static str, &'static str, fn(&What) -> Option<bool>),
+    /// The whole run is like this.
+    Comes(&'static str, fn(&World) -> bool),
 }
 
 impl Want {
@@ -121,6 +123,7 @@ impl Want {
                 let last = events(node).filter_map(|event| says(&event.what)).next_back();
                 (last != Some(true)).then(|| format!("{node} {words} in the end"))
             }
+            Self::Comes(words, is) => (!is(world)).then(|| (*words).to_owned()),
         }
     }
 }

@@ -79,7 +79,11 @@ pub fn random_setup(seed: u64) -> Setup {
         package_restarts: rng.once_in(2),
         tainted_workers: rng.once_in(8),
         budget: rng.once_in(3),
+        slots: 1,
+        undrained: false,
+        cgroup_v1: false,
         unasked: rng.once_in(8),
+        probed: if rng.once_in(4) { 20_000 } else { 4_000 },
         seed,
     }
 }

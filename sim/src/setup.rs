@@ -22,8 +22,17 @@ pub struct Setup {
     pub tainted_workers: bool,
     /// Whether a disruption budget wants all but one of the pods that drains move.
     pub budget: bool,
+    /// How many nodes may be out of service at once: the policy's `maxUnavailable`, where it is more than one.
+    pub slots: usize,
+    /// Whether nodes are upgraded without a drain (`[drain] enabled = false`).
+    pub undrained: bool,
+    /// Whether the hosts use cgroup v1, which newer kubelets refuse.
+    pub cgroup_v1: bool,
     /// Whether nobody annotates anything: then the schedule's people do.
     pub unasked: bool,
+    /// How long after a restart of kubelet containers are probed anew, in milliseconds: until then the kubelet carries over what
+    /// it knew.
+    pub probed: u64,
     /// Seeds what is left to chance, such as where pods go.
     pub seed: u64,
 }
@@ -49,7 +58,11 @@ impl Setup {
             package_restarts: false,
             tainted_workers: false,
             budget: false,
+            slots: 1,
+            undrained: false,
+            cgroup_v1: false,
             unasked: false,
+            probed: 4_000,
             seed: 1,
         }
     }

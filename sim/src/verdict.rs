@@ -51,9 +51,11 @@ impl fmt::Display for Verdict {
 }
 
 /// What the oracle must know of the simulator's own settings.
-fn expectations() -> Expectations {
+fn expectations(setup: &Setup) -> Expectations {
     let settings = World::settings("");
     Expectations {
+        slots: setup.slots,
+        drain: !setup.undrained,
         soak: settings.soak * 1_000,
         verify: settings.verify_timeout * 1_000,
         ..Expectations::default()
@@ -68,7 +70,8 @@ pub fn judge(setup: &Setup, schedule: &Schedule) -> Verdict {
 impl World {
     /// What is wrong with this run, now that it is over.
     pub fn verdict(&self) -> Verdict {
-        let Examined { violations, premises } = examine(&self.history, self.until(), &expectations());
+        let Examined { violations, premises } =
+            examine(&self.history, self.until(), &expectations(self.setup()));
         let ends: Vec<(String, End)> = ends(&self.history).into_iter().collect();
         let busy = (self.steps.len() > BUSY).then(|| format!("{BUSY} steps: somebody turns in a circle"));
         let waiting = ends.iter().filter_map(|(node, end)| self.unfinished(node, end, &ends));

@@ -20,7 +20,7 @@ use upgrade_core::drain::DrainOptions;
 use upgrade_core::job::Memory;
 use upgrade_core::oracle::{Event, FLEET, What, Who};
 use upgrade_core::seen::Fact;
-use upgrade_core::version::PackageVersion;
+use upgrade_core::version::{PackageVersion, Version};
 
 mod api;
 mod backup;
@@ -44,6 +44,7 @@ use crate::rng::Rng;
 use crate::schedule::{Planned, Point, Schedule, When};
 use crate::setup::Setup;
 use api::Api;
+pub(crate) use api::PATCH_BETWEEN;
 use host::Host;
 use ports::{Caller, Write};
 use process::Machine;
@@ -118,6 +119,8 @@ enum Happening {
     Controller { node: String },
     /// Power is back.
     Boots { node: String, boot: u64 },
+    /// An agent that has not seen its Node yet looks for it.
+    Looks { node: String, life: u64 },
     /// systemd starts the agent.
     AgentStarts { node: String, boot: u64, lives: u64 },
     /// A fault strikes.
@@ -192,6 +195,16 @@ impl World {
         self.now
     }
 
+    /// What it began with.
+    pub(crate) fn setup(&self) -> &Setup {
+        &self.setup
+    }
+
+    /// Of which version `CoreDNS` and kube-proxy are.
+    pub fn addons(&self) -> Version {
+        self.api.stored.addons
+    }
+
     fn new(setup: &Setup, schedule: &Schedule) -> Self {
         let mut world = Self {
             setup: setup.clone(),
@@ -244,6 +257,10 @@ impl World {
         self.record(name, What::Joined { control_plane, uid: format!("{name}-uid-0") });
         self.record(name, What::Ready { ready: true, kubelet: version });
         self.record(name, What::KubeletFiles { version });
+        self.record_kubelet_server(name);
+        if self.setup.cgroup_v1 {
+            self.record(name, What::WentWrong { what: "a host with cgroup v1" });
+        }
         for (package, version) in packages {
             self.record(name, What::PackageInstalled { package, version, by: Who::Person });
         }
@@ -264,6 +281,13 @@ impl World {
         Settings { node: name.to_owned(), drain, soak: 10, verify_timeout: 300 }
     }
 
+    /// The same, as this setup has it.
+    fn settings_of(&self, name: &str) -> Settings {
+        let mut settings = Self::settings(name);
+        settings.drain.enabled = !self.setup.undrained;
+        settings
+    }
+
     fn names(&self) -> Vec<String> {
         self.machines.keys().cloned().collect()
     }
@@ -275,7 +299,7 @@ impl World {
 
     fn plan(&mut self, at: u64, faults: &[(u64, Fault)]) {
         for (delay, fault) in faults {
-            self.calm_from = self.calm_from.max(at + delay + fault.lasts());
+            self.calm_from = self.calm_from.max(at + delay + fault.ends_after().unwrap_or_default());
             self.later(at + delay, Happening::Strikes(Box::new(fault.clone())));
         }
     }
@@ -311,6 +335,7 @@ impl World {
             Happening::PodRuns { node, boot, component } => self.pod_runs(&node, boot, component),
             Happening::Controller { node } => self.controller(&node),
             Happening::Boots { node, boot } => self.boots(&node, boot),
+            Happening::Looks { node, life } => self.looks(&node, life),
             Happening::AgentStarts { node, boot, lives } => self.agent_starts(&node, boot, lives),
             Happening::Strikes(fault) => self.strikes(&fault),
             Happening::Over(fault) => self.over(&fault),

@@ -3,8 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use upgrade_core::oracle::What;
-use upgrade_sim::histories::{History, Run, Standing, all, failures};
+use upgrade_sim::histories::{History, Standing, all, failures};
 use upgrade_sim::world::World;
 
 /// What is wrong with how a history is said to stand.
@@ -22,17 +21,23 @@ fn contradiction(history: &History) -> Option<String> {
             (!missing.is_empty())
                 .then(|| format!("{number} goes wrong, but not by {missing:?}; it shows {shown:?}"))
         }
-        Standing::Holds | Standing::Waits(_) | Standing::Shown { .. } => None,
+        // What waits has come to an end, whatever that was.
+        Standing::Waits(why) => {
+            println!("{number} waits ({why}); now it shows {shown:?}");
+            None
+        }
+        Standing::Holds | Standing::Shown { .. } => None,
     }
 }
 
-/// With `SHOW` set, everything that happened in a run, for people.
-fn show(run: &Run) {
-    let world = World::run(&run.setup, &run.schedule);
-    let told = world.history.iter().filter(|event| !matches!(event.what, What::Requested { .. }));
-    told.for_each(|event| println!("{event}"));
-    let verdict = world.verdict();
-    println!("{verdict}shows {:?}\n", run.failures(&world, &verdict));
+/// Prints what happens in each run of a history.
+fn print(history: &History) {
+    for (number, run) in history.runs.iter().enumerate() {
+        let world = World::run(&run.setup, &run.schedule);
+        println!("\n=== {}, run {number}: {:?}\n{:#?}", history.number, run.setup, run.schedule);
+        world.history.iter().for_each(|event| println!("{event}"));
+        println!("{}{:?}\nstruck: {:?}", world.verdict(), failures(run), world.struck);
+    }
 }
 
 #[test]
@@ -42,8 +47,8 @@ fn every_history_comes_out_as_it_is_said_to() {
         .into_iter()
         .filter(|history| wanted.as_ref().is_none_or(|number| number == history.number))
         .collect();
-    if std::env::var_os("SHOW").is_some() {
-        histories.iter().flat_map(|history| &history.runs).for_each(show);
+    if wanted.is_some() {
+        histories.iter().for_each(print);
     }
     let wrong: Vec<String> = histories.iter().filter_map(contradiction).collect();
     let count = |is: fn(&Standing) -> bool| histories.iter().filter(|history| is(&history.standing)).count();

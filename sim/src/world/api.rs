@@ -18,6 +18,8 @@ use crate::setup::Setup;
 pub(super) const DAEMON_SET: &str = "kube-system/proxy";
 /// The one driver of volumes.
 pub(super) const CSI_DRIVER: &str = "csi.example";
+/// The newest patch of the minors that a setup passes through.
+pub(crate) const PATCH_BETWEEN: u32 = 5;
 /// A container takes so long to be Ready.
 const POD_STARTS: u64 = 4_000;
 
@@ -81,7 +83,7 @@ impl Api {
             nodes: BTreeMap::new(),
             leases: BTreeMap::new(),
             pods: BTreeMap::new(),
-            policy: Some(BTreeMap::new()),
+            policy: Some(policy(setup)),
             kubeadm_config: setup.from,
             addons: setup.from,
             daemon_set: true,
@@ -98,7 +100,7 @@ impl Api {
             blocked_until: 0,
             denied_until: 0,
             heard: BTreeMap::new(),
-            offered: BTreeSet::from([setup.from, setup.target, setup.next()]),
+            offered: offered(setup),
         }
     }
 
@@ -159,6 +161,19 @@ impl Api {
             failing: None,
         })
     }
+}
+
+/// The ConfigMap `policy` a cluster begins with.
+fn policy(setup: &Setup) -> BTreeMap<String, String> {
+    let slots = (setup.slots != 1).then(|| ("maxUnavailable".to_owned(), setup.slots.to_string()));
+    slots.into_iter().collect()
+}
+
+/// What runs, what is asked for, the patch after it, and the newest patch of each minor between.
+fn offered(setup: &Setup) -> BTreeSet<Version> {
+    let between = setup.from.minor + 1..setup.target.minor;
+    let between = between.map(|minor| Version { minor, patch: PATCH_BETWEEN, ..setup.target });
+    between.chain([setup.from, setup.target, setup.next()]).collect()
 }
 
 /// A pod of a controller that is not a DaemonSet.

@@ -5,14 +5,14 @@ use upgrade_core::oracle::{FLEET, MEMORY_LOST, What};
 use super::api::DAEMON_SET;
 use super::host::ETCD;
 use super::{Happening, World};
-use crate::fault::Fault;
+use crate::fault::{FOR_EVER, Fault};
 
 impl World {
     pub(super) fn strikes(&mut self, fault: &Fault) {
-        let until = self.now + fault.lasts();
         if self.must_come_back(fault) {
             return self.comes_back(fault);
         }
+        let until = fault.ends_after().map_or(FOR_EVER, |lasts| self.now + lasts);
         match fault {
             Fault::Kill { node, restart } => self.kill(node, *restart),
             Fault::PowerCut { node, boot } => self.power_cut(node, *boot),
@@ -30,7 +30,7 @@ impl World {
             }
             fault => self.at_a_host_or_by_a_person(fault, until),
         }
-        if fault.lasts() > 0 {
+        if fault.ends_after().is_some_and(|lasts| lasts > 0) {
             self.later(until, Happening::Over(Box::new(fault.clone())));
         }
     }

@@ -75,6 +75,8 @@ pub(super) struct Host {
     pub(super) manifests: BTreeMap<&'static str, Version>,
     /// Static pods by component: the version that runs; none while it does not.
     pub(super) pods: BTreeMap<&'static str, Option<Version>>,
+    /// The newest etcd that has written its data: an older one does not start on them.
+    pub(super) etcd_data: Version,
     pub(super) pods_sick_until: BTreeMap<&'static str, u64>,
     pub(super) copy: Option<Copy>,
     pub(super) units: BTreeMap<String, Unit>,
@@ -115,6 +117,7 @@ impl Host {
             control_plane,
             manifests: static_pods().collect(),
             pods: static_pods().map(|(name, version)| (name, Some(version))).collect(),
+            etcd_data: etcd_of(version),
             pods_sick_until: BTreeMap::new(),
             copy: None,
             units: BTreeMap::new(),
@@ -145,7 +148,9 @@ impl Host {
     /// Whether the kubelet that would be started now ends soon after.
     pub(super) fn kubelet_crashes(&self, now: u64) -> bool {
         let (version, until) = self.crash_loops;
-        until > now && version.is_none_or(|version| version == self.kubelet_runs)
+        let loops = until > now && version.is_none_or(|version| version == self.kubelet_runs);
+        // Unpacked and never configured: a power cut left half of it.
+        loops || self.packages.get("kubelet").is_some_and(|package| !package.configured)
     }
 
     /// What the adapter would say of this host.

@@ -214,6 +214,10 @@ impl World {
         let failed = [ETCD].into_iter().filter(|_| component == ETCD);
         let swapped =
             STATIC_PODS.into_iter().chain(failed).filter(|name| manifests.get(name) == Some(&version));
+        // Together with etcd's manifest kubeadm puts its copy of the data back.
+        if component == ETCD {
+            machine.host.etcd_data = before;
+        }
         let mut back: VecDeque<(u64, Work)> = swapped
             .flat_map(|name| {
                 let out = Work::Kubeadm(Phase::ManifestOut(name));
@@ -264,9 +268,19 @@ impl World {
         }
     }
 
+    /// Which API server the kubelet of a control-plane node talks to.
+    pub(super) fn record_kubelet_server(&mut self, node: &str) {
+        let Some(machine) = self.machines.get(node).filter(|machine| machine.host.control_plane) else {
+            return;
+        };
+        let own = machine.host.kubelet_conf == Endpoint::Local;
+        self.record(node, What::KubeletServer { own });
+    }
+
     fn rewrite_kubelet_conf(&mut self, node: &str) {
         let Some(machine) = self.machines.get_mut(node) else { return };
         if std::mem::replace(&mut machine.host.kubelet_conf, Endpoint::Local) == Endpoint::Shared {
+            self.record_kubelet_server(node);
             self.restart_kubelet(node);
         }
     }

@@ -6,7 +6,7 @@ use upgrade_core::version::Version;
 
 use super::api::DAEMON_SET;
 use super::{Happening, World};
-use crate::fault::Identity;
+use crate::fault::{FOR_EVER, Identity};
 
 /// A kubelet writes its status so long after its start.
 const FIRST_STATUS: u64 = 2_000;
@@ -19,8 +19,6 @@ const GRACE: u64 = 40_000;
 /// A kubelet that cannot run ends so soon after its start, and systemd starts it again so much later.
 const ENDS: u64 = 1_500;
 const STARTED_AGAIN: u64 = 10_000;
-/// Containers are probed anew so long after a restart: until then the kubelet carries over what it knew.
-const PROBED: u64 = 10_000;
 /// A kubelet of a new minor restarts its static pods so long after it is Ready.
 const STATIC_PODS_RESTART: u64 = 3_000;
 
@@ -48,7 +46,7 @@ impl World {
             self.later(now + ENDS, Happening::KubeletEnds { node, starts });
         } else {
             self.later(now + FIRST_STATUS, Happening::Kubelet { node: node.clone(), starts });
-            self.later(now + PROBED, Happening::Probes { node, starts });
+            self.later(now + self.setup.probed, Happening::Probes { node, starts });
         }
     }
 
@@ -103,9 +101,13 @@ impl World {
 
     fn write_status(&mut self, node: &str, ready: Ready, version: Version) {
         let Some(machine) = self.machines.get_mut(node) else { return };
-        machine.unreported = false;
+        // A heartbeat that says what was said before is no event.
+        let restarted = std::mem::take(&mut machine.unreported);
         let heartbeat = machine.host.clock.shows(self.now);
-        self.record(node, What::Ready { ready: ready == Ready::True, kubelet: version });
+        let before = self.api.stored.nodes.get(node).map(|seen| (seen.ready == Ready::True, seen.kubelet));
+        if restarted || before != Some((ready == Ready::True, Some(version))) {
+            self.record(node, What::Ready { ready: ready == Ready::True, kubelet: version });
+        }
         self.change_node(node, |seen| {
             seen.ready = ready;
             seen.kubelet = Some(version);
@@ -196,7 +198,9 @@ impl World {
         for component in pods {
             self.static_pod_stops(node, component);
         }
-        self.later(self.now + boot_after, Happening::Boots { node: node.to_owned(), boot });
+        if boot_after != FOR_EVER {
+            self.later(self.now + boot_after, Happening::Boots { node: node.to_owned(), boot });
+        }
     }
 
     pub(super) fn boots(&mut self, node: &str, boot: u64) {

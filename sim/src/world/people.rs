@@ -5,7 +5,7 @@ use upgrade_core::judge::lease::LeaseState;
 use upgrade_core::oracle::{FLEET, MEMORY_LOST, What, Who};
 use upgrade_core::policy::{Policy, in_force};
 use upgrade_core::preflight::Check;
-use upgrade_core::request::{IGNORE, RETRY, SKIP_CHECKS, TARGET};
+use upgrade_core::request::{FOUND_CORDONED, IGNORE, RETRY, SKIP_CHECKS, TARGET};
 use upgrade_core::seen::ToolState;
 use upgrade_core::version::Version;
 
@@ -66,6 +66,7 @@ impl World {
             Fault::PersonCordons { node } => self.set_unschedulable(node, true, Who::Person),
             Fault::PersonUncordons { node } => self.set_unschedulable(node, false, Who::Person),
             Fault::LeaseFreed { node } => self.free_lease(node),
+            Fault::NotesRemoved { node } => self.annotate(node, FOUND_CORDONED, None),
             Fault::NodeDeleted { node, .. } => self.delete_node(node),
             Fault::EtcdMemberRemoved { node } => {
                 self.api.members.remove(node);

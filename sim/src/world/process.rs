@@ -155,7 +155,7 @@ impl World {
     }
 
     pub(super) fn agent_starts(&mut self, node: &str, boot: u64, lives: u64) {
-        let now = self.now;
+        let (now, settings) = (self.now, self.settings_of(node));
         let Some(machine) = self.machines.get_mut(node) else { return };
         let stands = machine.host.powered && machine.host.boot == boot && machine.lives == lives;
         if !stands || machine.life.is_some() || machine.purged {
@@ -164,7 +164,7 @@ impl World {
         machine.lives += 1;
         let number = machine.lives;
         let journal = machine.journal.as_deref().and_then(|text| serde_json::from_str::<Memory>(text).ok());
-        let agent = Agent::new(Self::settings(node), journal.unwrap_or_default());
+        let agent = Agent::new(settings, journal.unwrap_or_default());
         machine.life = Some(Life {
             number,
             began: now,
@@ -181,10 +181,22 @@ impl World {
             wrote: 0,
         });
         self.record(node, What::AgentStarted);
-        self.requests(node, 2);
-        self.tell_node(node);
+        self.looks(node, number);
         self.later(now + HEARTBEAT, Happening::Heartbeat { node: node.to_owned(), life: number });
         self.input(node, number, Input::Tick);
+    }
+
+    /// The watch of the own Node is begun, again and again until an API server answers.
+    pub(super) fn looks(&mut self, node: &str, life: u64) {
+        if !self.lives(node, life) {
+            return;
+        }
+        self.requests(node, 2);
+        if self.reaches(node, Identity::Kubelet) {
+            self.tell_node(node);
+        } else {
+            self.later(self.now + REPORT_AGAIN, Happening::Looks { node: node.to_owned(), life });
+        }
     }
 
     /// So many requests are sent to the API server.

@@ -5,9 +5,17 @@ use upgrade_core::oracle::End;
 use upgrade_core::report::Phase;
 use upgrade_core::request::{CURRENT, TARGET};
 use upgrade_core::seen::{NodeSeen, Ready, ToolState};
+use upgrade_core::verify::STATIC_PODS;
 
 use super::World;
-use super::host::API_SERVER;
+use super::host::{API_SERVER, Host};
+
+/// Whether a host's control plane is of two versions: somebody has stopped half-way.
+fn is_mixed(host: &Host) -> bool {
+    let mut versions = STATIC_PODS.iter().filter_map(|component| host.manifests.get(component));
+    let first = versions.next();
+    versions.any(|version| Some(version) != first)
+}
 
 /// Within this time a degraded node has answered what people ask.
 const ANSWERED: u64 = 1_000_000;
@@ -42,13 +50,14 @@ impl World {
         let nowhere = !nodes().any(takes_pods);
         let ailing = self.machines.iter().filter(|(_, machine)| machine.host.control_plane);
         let ailing = ailing.into_iter().any(|(name, _)| !self.api_server_is_ready(name));
+        let mixed = self.machines.iter().any(|(name, machine)| name != node && is_mixed(&machine.host));
         let uids: Vec<&String> = nodes().map(|seen| &seen.uid).collect();
         let holders = self.api.stored.leases.values().filter_map(|lease| lease.state.holder.as_deref());
         let orphaned = holders
             .filter_map(Holder::parse)
             .any(|holder| !uids.contains(&&holder.uid) || !self.has_agent(&holder.node));
         let paused = self.api.stored.policy.as_ref().is_some_and(|policy| policy.get("paused").is_some());
-        degraded || behind || down || nowhere || ailing || orphaned || paused
+        degraded || behind || down || nowhere || ailing || mixed || orphaned || paused
     }
 
     /// Whether the API server of one node is older than what another is asked to run.

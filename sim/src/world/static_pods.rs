@@ -77,10 +77,16 @@ impl World {
         if host.boot != boot || !host.powered || host.pods.get(component).copied().flatten().is_some() {
             return;
         }
-        if !host.kubelet.active {
+        if !host.kubelet.active || host.kubelet_crashes(self.now) {
             let again = self.now + STARTS;
             self.later(again, Happening::PodRuns { node: node.to_owned(), boot, component });
             return;
+        }
+        if component == ETCD {
+            if version < host.etcd_data {
+                return;
+            }
+            host.etcd_data = version;
         }
         host.pods.insert(component, Some(version));
         self.record_static_pod(node, component, Some(version));

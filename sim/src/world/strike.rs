@@ -63,7 +63,7 @@ impl World {
     }
 
     fn strike_now(&mut self, fault: &Fault) {
-        self.calm_from = self.calm_from.max(self.now + fault.lasts());
+        self.calm_from = self.calm_from.max(self.now + fault.ends_after().unwrap_or_default());
         self.strikes(fault);
     }
 }

@@ -117,8 +117,12 @@ impl World {
         let pods = planes.flat_map(|(node, machine)| {
             let components = STATIC_PODS.into_iter().chain([ETCD]);
             components.filter(|component| machine.host.mirrors(component)).map(|component| {
-                let runs = machine.host.runs(component, self.now);
-                let version = machine.host.pods.get(component).copied().flatten();
+                let host = &machine.host;
+                let runs = host.runs(component, self.now);
+                // Nobody takes back what a host told that has lost its power since.
+                let told = if host.powered { host.pods.get(component).copied().flatten() } else { None };
+                let last = host.manifests.get(component).copied().filter(|_| !host.powered);
+                let version = told.or(last);
                 ControlPlanePod {
                     node: node.clone(),
                     component: component.to_owned(),

@@ -71,6 +71,11 @@ fn end(fleet: &Fleet<'_>, name: &str, node: &Node, touched: bool) -> End {
             _ => End::Degraded,
         };
     }
+    // Whose own API server is dead can tell nothing on its Node.
+    let told_by_mark = node.control_plane && !node.is_ready();
+    if held.is_some_and(|(_, held)| held.degraded.is_some() && told_by_mark) {
+        return End::Degraded;
+    }
     if let Some((lease, _)) = held {
         return End::Unfinished(format!("still holds {lease} in phase {phase}"));
     }

@@ -177,6 +177,12 @@ pub enum What {
         /// The version of the kubeadm that wrote them.
         version: Version,
     },
+    /// Of a control-plane node: its kubelet came to talk to its own API server, or to whichever answers; it does the latter as
+    /// long as nothing is told.
+    KubeletServer {
+        /// Whether to its own.
+        own: bool,
+    },
     /// kubelet began to run anew: restarted by somebody, or with its host.
     KubeletRestarted,
     /// The agent wrote another phase, or another reason for it.

@@ -142,7 +142,8 @@ fn kubelet_hop(judged: &Judged<'_>, version: Version) -> Option<Violation> {
     judged.arose(Rule::Hops);
     let node = judged.node();
     let before = node.installed.get("kubelet").and_then(PackageVersion::kubernetes)?;
-    let unreachable = reachable(before, version, node.control_plane).err();
+    // What is between is left out on a control plane too, where its API server went through it.
+    let unreachable = reachable(before, version, false).err();
     let skips = unreachable.filter(|_| version > before)?;
     Some(judged.broken(Rule::Hops, format!("from {before} to {version}: {skips}"), &[]))
 }
@@ -151,10 +152,11 @@ fn kubelet_hop(judged: &Judged<'_>, version: Version) -> Option<Violation> {
 /// workers come after all of them and have no reason to be newer by a patch either.
 fn newer_than_api_servers(judged: &Judged<'_>, kubelet: Version) -> Option<Violation> {
     judged.arose(Rule::KubeletNotNewer);
-    let by_minor = judged.node().control_plane;
+    let (by_minor, own_server) = (judged.node().control_plane, judged.node().own_server.is_some());
     let newer = |server: Version| server < kubelet && (!by_minor || kubelet.minors_ahead_of(server) > 0);
-    let nodes = judged.fleet.nodes.values().filter(|node| node.deleted.is_none());
-    let older = nodes.filter_map(|node| node.api_server).find(|server| newer(server.is))?;
+    let talks_to = |name: &str| !own_server || name == judged.event.node;
+    let nodes = judged.fleet.nodes.iter().filter(|(name, node)| node.deleted.is_none() && talks_to(name));
+    let older = nodes.filter_map(|(_, node)| node.api_server).find(|server| newer(server.is))?;
     let message = format!("kubelet {kubelet} is newer than an API server, which runs {}", older.is);
     Some(judged.broken(Rule::KubeletNotNewer, message, &[Some(older.by)]))
 }

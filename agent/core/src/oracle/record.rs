@@ -87,6 +87,8 @@ pub(super) struct Node {
     pub(super) static_pods: BTreeMap<&'static str, Since<Option<Version>>>,
     pub(super) etcd: Option<Since<bool>>,
     pub(super) daemon_pods: BTreeMap<String, DaemonPod>,
+    /// Since when its kubelet talks to its own API server alone.
+    pub(super) own_server: Option<usize>,
     /// The version of the kubeadm that wrote kubelet's files.
     pub(super) files: Option<Since<Version>>,
     pub(super) cordon: Option<Cordon>,
@@ -186,6 +188,7 @@ impl Node {
                 self.daemon_pods.insert(daemon_set.clone(), DaemonPod { is: *ready, by: index, ready_by });
             }
             What::KubeletFiles { version } => self.files = Some(Since { is: *version, by: index }),
+            What::KubeletServer { own } => self.own_server = Some(index).filter(|_| *own),
             What::Ignored(ignored) => self.ignored = Some(Since { is: *ignored, by: index }),
             What::PodBound { pod } => {
                 self.pods.insert(pod.clone(), index);

@@ -31,7 +31,7 @@ rules! {
     ControlPlaneFirst = 2,
     /// A control-plane node begins only while the others, and etcd, are whole.
     ControlPlaneWholeBefore = 2,
-    /// No kubelet is newer than any API server.
+    /// No kubelet is newer than any API server that it may talk to.
     KubeletNotNewer = 2,
     /// The verb fits the node and does not change before it succeeded.
     Verb = 3,

@@ -198,9 +198,9 @@ pub(super) fn reports_are_dated() -> History {
     History {
         number: "A26",
         sentence: "A report is stable while nothing changes, and dated by what it says.",
-        standing: Standing::Red(&["w1 changes its report at most 50 times"]),
+        standing: Standing::Red(&["w1 changes its report at most 12 times"]),
         runs: vec![run(Setup::small(), vec![schedule]).wants(Want::AtMost(
-            50,
+            12,
             "w1",
             "changes its report",
             reports,

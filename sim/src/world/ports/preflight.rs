@@ -56,7 +56,7 @@ impl World {
         };
         // When it will be told, on this process's own clock.
         let at = Mono(self.clock(node).mono.0 + TAKES);
-        let options = Self::settings(node).drain;
+        let options = self.settings_of(node).drain;
         let here = self.pods_of(node, at);
         let control_plane = machine.host.seen(at, None).control_plane;
         let cluster = ClusterSeen {
@@ -114,7 +114,7 @@ impl World {
             state: "activating".to_owned(),
             sub_state: "auto-restart".to_owned(),
         };
-        let cgroup = Cgroups { unified: true, v1_allowed: false };
+        let cgroup = Cgroups { unified: !self.setup.cgroup_v1, v1_allowed: false };
         let room = disk_space(&self.file_systems(host));
         let roomy = !matches!(room, Outcome::Failed(_));
         let mut add = |check, outcome| seen.findings.push(Finding { check, outcome });

@@ -46,3 +46,12 @@ fn a_control_plane_degraded_in_its_own_turn_may_be_in_service() {
     story.add("cp", What::LeaseMarked { lease: LeaseName::ControlPlane, degraded: true });
     assert_eq!(story.end("cp"), End::Degraded);
 }
+
+#[test]
+fn the_mark_tells_of_a_control_plane_node_that_reaches_no_api_server() {
+    let mut story = Story::begin();
+    story.all("cp", [What::TargetSet(Some(NEW)), taken("cp", LeaseName::ControlPlane)]);
+    story.add("cp", What::LeaseMarked { lease: LeaseName::ControlPlane, degraded: true });
+    assert!(matches!(story.end("cp"), End::Unfinished(_)));
+    assert_eq!(story.add("cp", What::Ready { ready: false, kubelet: OLD }).end("cp"), End::Degraded);
+}

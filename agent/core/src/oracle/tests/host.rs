@@ -9,6 +9,15 @@ fn a_kubelet_newer_than_an_api_server_breaks_rule_2() {
 }
 
 #[test]
+fn a_kubelet_that_talks_to_its_own_api_server_may_be_newer_than_the_others() {
+    let mut story = Story::begin();
+    story.add("cp2", What::Joined { control_plane: true, uid: "cp2-uid".to_owned() });
+    story.add("cp2", api_server(Version::new(1, 35, 4)));
+    story.clone().all("cp", upgrade("cp")).breaks(Rule::KubeletNotNewer);
+    story.add("cp", What::KubeletServer { own: true }).all("cp", upgrade("cp")).keeps();
+}
+
+#[test]
 fn a_verb_that_does_not_fit_or_changes_breaks_rule_3() {
     let kubeadm = |what: &What| matches!(what, What::ToolStarted { kubeadm: Some(_), .. });
     let run = |verb| What::ToolStarted { tool: "kubeadm-upgrade", kubeadm: Some((verb, NEW)) };
