@@ -107,6 +107,19 @@ cluster-tests: lab-program
 real-nodes: $(AGENT_DEB)
 	NODE_UPGRADE_AGENT_DEB=$(AGENT_DEB) $(TEST) --test cluster --test scenarios -- $(if $(SLOW),--include-ignored,--ignored)
 
+# A copy of cargo-mutants of its own, at one version: another one may make other mutants. It only starts cargo, so it
+# is built quickly rather than quick.
+CARGO_MUTANTS_VERSION := 27.1.0
+CARGO_MUTANTS := $(CARGO_TARGET_DIR)/tools/cargo-mutants-$(CARGO_MUTANTS_VERSION)
+$(CARGO_MUTANTS)/bin/cargo-mutants:
+	$(CARGO) install --quiet --locked --debug --root $(CARGO_MUTANTS) cargo-mutants --version $(CARGO_MUTANTS_VERSION)
+
+.PHONY: mutants
+mutants: $(CARGO_MUTANTS)/bin/cargo-mutants ## Break the rules one by one: which breaks does no test see? SAMPLE=40 SEED=7 for some.
+	@$(CARGO) build --quiet --workspace --bin mutants
+	@$(CARGO_TARGET_DIR)/debug/mutants --tool $< --work $(CARGO_TARGET_DIR)/mutants \
+		$(if $(SAMPLE),--sample $(SAMPLE)) $(if $(SEED),--seed $(SEED)) $(if $(ONLY),--only "$$ONLY")
+
 .PHONY: bench
 bench: tools lab-program $(AGENT_DEB) bench-program ## Measure what docs/performance.md says; an hour and a half. ARGS='--only drains' for a part.
 	@$(BENCH) --lab $(LAB) --agent $(AGENT_DEB) $(ARGS)
