@@ -1,15 +1,15 @@
 //! Random clusters and random schedules, each from a seed.
 
-use upgrade_core::preflight::Check;
-use upgrade_core::verify::STATIC_PODS;
+mod draw;
+
 use upgrade_core::version::Version;
 
 use crate::coverage::{OBSERVATIONS, Place, places};
-use crate::fault::{ByHand, Failure, Fault, Identity};
+use crate::fault::Fault;
 use crate::rng::Rng;
-use crate::schedule::{Planned, Schedule, When};
+use crate::schedule::{Planned, Point, Schedule, When};
 use crate::setup::{Endpoint, Setup};
-use crate::world::World;
+use draw::faults;
 
 /// The words of all faults.
 pub const FAULTS: [&str; 43] = [
@@ -58,8 +58,8 @@ pub const FAULTS: [&str; 43] = [
     "agent-purged",
 ];
 
-/// So many faults of a seed are placed at acts and observations.
-const PLACED: u64 = 3;
+/// So many faults of a seed are placed at acts and observations; not all of them come to pass.
+const PLACED: u64 = 5;
 /// A fleet without faults takes about so long for each node.
 const SPAN: u64 = 60_000;
 
@@ -88,25 +88,31 @@ pub fn random_setup(seed: u64) -> Setup {
     }
 }
 
-/// Some faults at random times, and some placed at acts and observations that such a run has.
+/// Some faults at random times, and some placed at acts and observations.
+///
+/// It depends on setup and seed alone: what the agents do under it has no say in it.
 pub fn random_schedule(setup: &Setup, seed: u64) -> Schedule {
     let mut rng = Rng::new(seed);
     let mut schedule: Schedule = (0..rng.below(4)).map(|_| at_some_time(&mut rng, setup)).collect();
     if setup.unasked {
         schedule.extend(asked_in_any_order(&mut rng, setup));
     }
-    if rng.once_in(8) {
-        return schedule;
-    }
-    let shown = World::run(setup, &schedule);
     let all = places();
-    for number in 0..=rng.below(PLACED) {
+    for number in 0..PLACED {
         // Consecutive seeds go through all places one after the other.
         let index = usize::try_from(seed.wrapping_mul(PLACED).wrapping_add(number)).unwrap_or_default();
-        let place = all.get(index % all.len().max(1)).copied();
-        schedule.extend(place.and_then(|place| placed(&mut rng, setup, &shown, place)));
+        if let Some(place) = all.get(index % all.len().max(1)).copied() {
+            schedule.extend(placed(&mut rng, setup, place));
+        }
     }
     schedule
+}
+
+/// This fault at this place and nothing else, in a cluster that is asked to upgrade by itself.
+pub fn aimed_at(place: Place, seed: u64) -> (Setup, Schedule) {
+    let setup = Setup { unasked: false, tainted_workers: false, ..random_setup(seed) };
+    let schedule = placed(&mut Rng::new(seed), &setup, place);
+    (setup, schedule)
 }
 
 fn at_some_time(rng: &mut Rng, setup: &Setup) -> Planned {
@@ -131,170 +137,69 @@ fn asked_in_any_order(rng: &mut Rng, setup: &Setup) -> Vec<Planned> {
     schedule
 }
 
-/// This fault at this place, or at another one where the run has no such place.
-fn placed(rng: &mut Rng, setup: &Setup, shown: &World, (what, fault, point): Place) -> Option<Planned> {
-    let (node, when) = if OBSERVATIONS.contains(&what) {
-        let such: Vec<_> = shown.seen.iter().filter(|(_, word, _)| *word == what).collect();
-        let (node, fact, nth) = rng.pick(&such).copied().cloned()?;
-        (node.clone(), When::Seen { node, fact, nth, point })
+/// This fault at this place, on a node that may come there, with what leads there where an upgrade seldom does.
+fn placed(rng: &mut Rng, setup: &Setup, (what, fault, point): Place) -> Vec<Planned> {
+    let nodes = setup.nodes();
+    let of_control_planes = CONTROL_PLANE_ACTS.contains(&what);
+    let fit: Vec<&String> =
+        nodes.iter().filter(|node| !of_control_planes || node.starts_with("cp")).collect();
+    // What is seldom done is waited for everywhere.
+    let Some(chosen) = rng.pick(&fit).copied() else { return Vec::new() };
+    let chosen = if SELDOM.contains(&what) { fit.clone() } else { vec![chosen] };
+    chosen.into_iter().flat_map(|node| placed_at(rng, setup, node, (what, fault, point))).collect()
+}
+
+fn placed_at(rng: &mut Rng, setup: &Setup, node: &str, (what, fault, point): Place) -> Vec<Planned> {
+    let nodes = setup.nodes();
+    let nth = if rng.once_in(4) { rng.pick(&[1, 2, 5]).copied().unwrap_or_default() } else { 0 };
+    let when = if OBSERVATIONS.contains(&what) {
+        When::Seen { node: node.to_owned(), fact: what, nth, point }
     } else {
-        let such: Vec<_> = shown.steps.iter().filter(|step| step.word == what).collect();
-        let any: Vec<_> = shown.steps.iter().collect();
-        let step = rng.pick(if such.is_empty() { &any } else { &such }).copied()?;
-        (step.node.clone(), When::act(&step.node, step.word, step.nth, point))
+        When::act(node, what, if SELDOM.contains(&what) { 0 } else { nth }, point)
     };
     // What goes wrong may go wrong on another node than the one whose act it is.
-    let nodes = setup.nodes();
-    let victim = if rng.once_in(4) { rng.pick(&nodes).cloned()? } else { node };
-    Some(Planned { when, faults: faults(rng, &victim, setup, fault) })
+    let other = rng.once_in(4).then(|| rng.pick(&nodes)).flatten();
+    let victim = other.map_or(node, String::as_str);
+    let planned = Planned { when, faults: faults(rng, victim, setup, fault) };
+    leads_to(rng, node, what).into_iter().chain([planned]).collect()
 }
 
-/// A fault, and what belongs to it: the world changes while an agent is dead, and what was deleted or cancelled is asked for
-/// again.
-fn faults(rng: &mut Rng, node: &str, setup: &Setup, word: &str) -> Vec<(u64, Fault)> {
-    let first = fault(rng, node, setup, word);
-    let mut faults = vec![(0, first.clone())];
-    let asked = || Fault::Target { node: node.to_owned(), target: Some(setup.target) };
-    match first {
-        Fault::Kill { restart, .. } if rng.once_in(2) => {
-            let other = rng.pick(&FAULTS).copied().unwrap_or_default();
-            faults.push((rng.below(restart), fault(rng, node, setup, other)));
+/// What only a control-plane node does.
+const CONTROL_PLANE_ACTS: [&str; 2] = ["look-at-control-plane", "restore-manifests"];
+/// What an upgrade without faults does once, or never.
+const SELDOM: [&str; 9] = [
+    "look-at-node",
+    "disown",
+    "repair-dpkg",
+    "await",
+    "restore-manifests",
+    "restore-kubelet-config",
+    "hold",
+    "tidy",
+    "back-up",
+];
+
+/// What makes a node do something that it seldom does.
+fn leads_to(rng: &mut Rng, node: &str, act: &str) -> Option<Planned> {
+    let node_name = || node.to_owned();
+    let begun = |act, fault| Some(Planned::act(node, act, Point::Done, fault));
+    match act {
+        "look-at-node" => begun("install-kubelet", Fault::WatchSilent { node: node_name(), lasts: 120_000 }),
+        "disown" => begun("install-kubelet", Fault::PersonUncordons { node: node_name() }),
+        "repair-dpkg" => begun("install-kubelet", Fault::PowerCut { node: node_name(), boot: 20_000 }),
+        "await" => begun("install-kubelet", Fault::Kill { node: node_name(), restart: 1_000 }),
+        "restore-kubelet-config" => {
+            begun("kubeadm-upgrade", Fault::Target { node: node_name(), target: None })
         }
-        Fault::NodeDeleted { back, .. } => faults.push((back + 30_000, asked())),
-        Fault::Target { .. } if rng.once_in(2) => faults.push((rng.below(120_000), asked())),
-        Fault::SkipChecks { .. } if rng.once_in(2) => {
-            faults.push((0, Fault::KubeletSick { node: node.to_owned(), lasts: 1_000 + rng.below(900_000) }));
+        // A moment after kubeadm has taken the first manifest out and before it has put the new one in.
+        "restore-manifests" => {
+            let cut = Fault::PowerCut { node: node_name(), boot: 20_000 };
+            begun("kubeadm-upgrade", cut).map(|planned| planned.after(1_010 + rng.below(30)))
         }
-        // What left a node degraded is answered by a person, by one of the ways out.
-        Fault::ToolFails { .. } | Fault::KubeletCrashLoops { .. } if rng.once_in(2) => {
-            let node = node.to_owned();
-            let after = 60_000 + rng.below(900_000);
-            let newer = Fault::Target { node: node.clone(), target: Some(setup.next()) };
-            faults.push((after, if rng.once_in(2) { newer } else { Fault::Retry { node } }));
+        // A drain that lasts is renewed beside.
+        "saw-lease" | "renew" => {
+            Some(Planned::act(node, "drain", Point::Before, Fault::BudgetBlocks { lasts: 150_000 }))
         }
-        Fault::EtcdBackedUp => faults.push((rng.below(120_000), Fault::EtcdRestored)),
-        _ => {}
+        _ => None,
     }
-    faults
-}
-
-fn fault(rng: &mut Rng, node: &str, setup: &Setup, word: &str) -> Fault {
-    let node = node.to_owned();
-    let lasts = 1_000 + rng.below(90_000);
-    match word {
-        "kill" => Fault::Kill { node, restart: 500 + rng.below(20_000) },
-        "power-cut" => Fault::PowerCut { node, boot: 15_000 + rng.below(90_000) },
-        "journal-lost" => Fault::JournalLost { node },
-        "disk-full" => Fault::DiskFull { node, lasts },
-        "clock-jumps" => {
-            let jumps = [-86_400, -600, -30, 30, 1_200, 86_400];
-            Fault::ClockJumps { node, seconds: rng.pick(&jumps).copied().unwrap_or(30) }
-        }
-        "clock-drifts" => {
-            let speeds = [-100_000, -500, 500, 100_000];
-            Fault::ClockDrifts { node, ppm: rng.pick(&speeds).copied().unwrap_or(500) }
-        }
-        "watch-lag" => Fault::WatchLag { node, lag: 200 + rng.below(8_000), lasts },
-        "watch-silent" => Fault::WatchSilent { node, lasts: lasts * 4 },
-        "lost-answers" => Fault::LostAnswers { node, lasts },
-        "outage" => Fault::Outage { lasts },
-        "partition" => Fault::Partition { node, lasts: lasts * 2 },
-        "kubelet-credential-fails" => {
-            Fault::CredentialFails { node, identity: Identity::Kubelet, lasts: lasts * 10 }
-        }
-        "coordination-credential-fails" => {
-            Fault::CredentialFails { node, identity: Identity::Coordination, lasts: lasts * 10 }
-        }
-        "heartbeat-fails" => Fault::HeartbeatFails { node, lasts: lasts * 10 },
-        "etcd-backed-up" => Fault::EtcdBackedUp,
-        "etcd-restored" => Fault::EtcdRestored,
-        "etcd-member-sick" => Fault::EtcdMemberSick { node: plane(rng, setup), lasts },
-        // Nobody removes the only member.
-        "etcd-member-removed" if setup.control_planes > 1 => {
-            Fault::EtcdMemberRemoved { node: plane(rng, setup) }
-        }
-        "etcd-member-removed" => Fault::EtcdMemberSick { node, lasts },
-        "repository-down" => Fault::RepositoryDown { node, lasts: lasts * 4 },
-        "version-withdrawn" => Fault::VersionWithdrawn { version: setup.target },
-        "foreign-package-broken" => Fault::ForeignPackageBroken { node },
-        "budget-blocks" => Fault::BudgetBlocks { lasts: lasts * 5 },
-        "evictions-denied" => Fault::EvictionsDenied { lasts: lasts * 5 },
-        "tool-fails" => tool_fails(rng, node),
-        other => of_kubelets_or_people(rng, node, setup, other),
-    }
-}
-
-fn of_kubelets_or_people(rng: &mut Rng, node: String, setup: &Setup, word: &str) -> Fault {
-    let lasts = 1_000 + rng.below(90_000);
-    let next = setup.next();
-    match word {
-        "kubelet-sick" => Fault::KubeletSick { node, lasts: lasts * 5 },
-        "kubelet-crash-loops" => {
-            let versions = [None, Some(setup.target)];
-            Fault::KubeletCrashLoops {
-                node,
-                version: rng.pick(&versions).copied().flatten(),
-                lasts: lasts * 5,
-            }
-        }
-        "daemon-pods-sick" => Fault::DaemonPodsSick { node, lasts },
-        "daemon-set-deleted" => Fault::DaemonSetDeleted,
-        "csi-driver-gone" => Fault::CsiDriverGone { node },
-        "static-pod-sick" => {
-            let component = rng.pick(&STATIC_PODS).copied().unwrap_or("kube-scheduler");
-            Fault::StaticPodSick { node: plane(rng, setup), component, lasts }
-        }
-        "paused" => Fault::Paused { lasts: lasts * 3 },
-        "policy-garbled" => Fault::PolicyGarbled { lasts },
-        "min-ready" => {
-            let seconds = [0, 30, 400];
-            Fault::MinReady { seconds: rng.pick(&seconds).copied().unwrap_or(30) }
-        }
-        "target" => {
-            let targets = [None, Some(setup.from), Some(next)];
-            Fault::Target { node, target: rng.pick(&targets).copied().flatten() }
-        }
-        "retry" => Fault::Retry { node },
-        "skip-checks" => {
-            let checks = [Check::NodeReady, Check::Etcd, Check::OtherNodes, Check::Pods, Check::DiskSpace];
-            Fault::SkipChecks { node, checks: rng.pick(&checks).copied().into_iter().collect() }
-        }
-        "ignore" => Fault::Ignore { node, on: !rng.once_in(4) },
-        "person-cordons" => Fault::PersonCordons { node },
-        "person-uncordons" => Fault::PersonUncordons { node },
-        "lease-freed" => Fault::LeaseFreed { node },
-        "upgraded-by-hand" => {
-            let version = rng.pick(&[setup.target, next]).copied().unwrap_or(next);
-            Fault::UpgradedByHand { node, version, how: by_hand(rng) }
-        }
-        "node-deleted" => Fault::NodeDeleted { node, back: lasts },
-        _ => Fault::AgentPurged { node, back: lasts * 2 },
-    }
-}
-
-fn by_hand(rng: &mut Rng) -> ByHand {
-    let ways = [
-        ByHand::Kubelet,
-        ByHand::Kubeadm,
-        ByHand::Packages,
-        ByHand::HalfControlPlane,
-        ByHand::Whole,
-        ByHand::Whole,
-    ];
-    rng.pick(&ways).copied().unwrap_or(ByHand::Whole)
-}
-
-fn tool_fails(rng: &mut Rng, node: String) -> Fault {
-    let tools = ["install-kubeadm", "kubeadm-upgrade", "kubeadm-upgrade", "install-kubelet", "repair-dpkg"];
-    let tool = rng.pick(&tools).copied().unwrap_or_default();
-    let component = rng.pick(&STATIC_PODS).copied().unwrap_or("kube-scheduler");
-    let pieces = usize::try_from(rng.below(12)).unwrap_or_default();
-    let ways = [Failure::AtOnce, Failure::Late, Failure::Killed(pieces), Failure::RolledBack(component)];
-    let how = rng.pick(&ways).copied().unwrap_or(Failure::AtOnce);
-    Fault::ToolFails { node, tool, times: 1 + u32::try_from(rng.below(4)).unwrap_or(0), how }
-}
-
-fn plane(rng: &mut Rng, setup: &Setup) -> String {
-    let number = 1 + rng.below(u64::try_from(setup.control_planes).unwrap_or(1));
-    format!("cp{number}")
 }

@@ -10,7 +10,10 @@ use std::env;
 use std::fs;
 
 use upgrade_core::oracle::End;
-use upgrade_sim::world::{Schedule, Setup, judge, random_schedule, random_setup};
+use upgrade_sim::random::{random_schedule, random_setup};
+use upgrade_sim::schedule::Schedule;
+use upgrade_sim::setup::Setup;
+use upgrade_sim::verdict::judge;
 
 /// So many random schedules a mutant must survive.
 const SEEDS: u64 = 500;

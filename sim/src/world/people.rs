@@ -68,7 +68,8 @@ impl World {
             Fault::LeaseFreed { node } => self.free_lease(node),
             Fault::NotesRemoved { node } => self.annotate(node, FOUND_CORDONED, None),
             Fault::NodeDeleted { node, .. } => self.delete_node(node),
-            Fault::EtcdMemberRemoved { node } => {
+            // etcd itself refuses to lose its last member.
+            Fault::EtcdMemberRemoved { node } if self.api.members.len() > 1 => {
                 self.api.members.remove(node);
                 self.record(node, What::EtcdMember { healthy: false });
             }

@@ -100,15 +100,15 @@ impl Failures {
     }
 
     /// Fails with everything needed to see why, but for what is known.
-    pub(crate) fn none_but_known(self) {
+    pub(crate) fn none_but_known(&self) {
         let known: Vec<String> = KNOWN
             .iter()
             .filter_map(|(kind, why)| Some(format!("{kind} {} ({why})", self.kinds.get(*kind)?.count)))
             .collect();
         println!("known: {}", known.join(", "));
         let mut told = String::new();
-        for (kind, first) in self.kinds.into_iter().filter(|(kind, _)| !is_known(kind)) {
-            let _ = writeln!(told, "{}", show(&kind, first));
+        for (kind, first) in self.kinds.iter().filter(|(kind, _)| !is_known(kind)) {
+            let _ = writeln!(told, "{}", show(kind, first));
         }
         assert!(told.is_empty(), "{told}");
     }
@@ -119,10 +119,10 @@ impl Failures {
     }
 }
 
-fn show(kind: &str, first: First) -> String {
+fn show(kind: &str, first: &First) -> String {
     let First { count, label, setup, schedule, .. } = first;
-    let small = if kind == NOT_DONE { schedule } else { shrink(&setup, &schedule, kind) };
-    let world = World::run(&setup, &small);
+    let small = if kind == NOT_DONE { schedule.clone() } else { shrink(setup, schedule, kind) };
+    let world = World::run(setup, &small);
     let (history, verdict) = (history(&world), world.verdict());
     format!(
         "\n=== {kind}: {count} times, first by {label}\n{setup:?}\nsmallest: {small:#?}\n{history}\n{verdict}"
