@@ -10,7 +10,7 @@ use upgrade_sim::shrink::shrink;
 use upgrade_sim::verdict::Verdict;
 use upgrade_sim::world::World;
 
-use crate::known::{KNOWN, is_known};
+use crate::known::{KNOWN, Known, is_known};
 
 /// The kind of a run in which a node came to an allowed end that it had no reason for.
 const NOT_DONE: &str = "NotDone";
@@ -101,11 +101,8 @@ impl Failures {
 
     /// Fails with everything needed to see why, but for what is known.
     pub(crate) fn none_but_known(&self) {
-        let known: Vec<String> = KNOWN
-            .iter()
-            .filter_map(|(kind, why)| Some(format!("{kind} {} ({why})", self.kinds.get(*kind)?.count)))
-            .collect();
-        println!("known: {}", known.join(", "));
+        let told = |known: &Known| Some(format!("{} {} ({})", known.kind, self.count(known)?, known.why));
+        println!("known: {}", KNOWN.iter().filter_map(told).collect::<Vec<_>>().join(", "));
         let mut told = String::new();
         for (kind, first) in self.kinds.iter().filter(|(kind, _)| !is_known(kind)) {
             let _ = writeln!(told, "{}", show(kind, first));
@@ -115,7 +112,19 @@ impl Failures {
 
     /// Known kinds that did not arise.
     pub(crate) fn no_longer(&self) -> Vec<&'static str> {
-        KNOWN.iter().map(|(kind, _)| *kind).filter(|kind| !self.kinds.contains_key(*kind)).collect()
+        KNOWN.iter().filter(|known| self.count(known).is_none()).map(|known| known.kind).collect()
+    }
+
+    /// Known kinds that arose more often than they did among so many seeds.
+    pub(crate) fn more_often(&self, seeds: u64) -> Vec<String> {
+        let seeds = usize::try_from(seeds).unwrap_or(usize::MAX);
+        let more = KNOWN.iter().filter_map(|known| Some((known, self.count(known)?)));
+        let more = more.filter(|(known, count)| *count > (known.in_a_thousand * seeds).div_ceil(1_000));
+        more.map(|(known, count)| format!("{} {count} times", known.kind)).collect()
+    }
+
+    fn count(&self, known: &Known) -> Option<usize> {
+        self.kinds.get(known.kind).map(|first| first.count)
     }
 }
 

@@ -35,7 +35,8 @@ fn random_schedules_keep_every_rule_and_come_to_an_end() {
     println!("{}", failures.premises());
     failures.none_but_known();
     if seeds >= MANY {
-        let idle = failures.idle_rules();
+        let (idle, more) = (failures.idle_rules(), failures.more_often(seeds));
+        assert!(more.is_empty(), "known, and seen more often than before: {more:?}");
         assert!(idle.is_empty(), "these rules had nothing to judge: {idle:?}");
     }
     if seeds >= ALL {

@@ -100,11 +100,11 @@ fn wrong_verb(judged: &Judged<'_>, verb: Verb, target: Version) -> Option<Violat
             format!("{first} has applied {target} already, so this node must run `kubeadm upgrade node`");
         return broken(message, Some(*done));
     }
-    // Whoever asks for another version afterwards asks for a run of its own.
-    let asked_since = |by: usize| node.target.is_some_and(|asked| asked.by > by && asked.is == Some(target));
+    // Whoever asks for another version asks for a run of its own.
+    let asked_for = node.target.is_some_and(|asked| asked.is == Some(target));
     if let Some(begun) = node.tenure.as_ref().and_then(|tenure| tenure.verb)
         && begun.is != (verb, target)
-        && (begun.is.1 == target || !asked_since(begun.by))
+        && (begun.is.1 == target || !asked_for)
     {
         let message = format!("{:?} to {} was begun and has not succeeded", begun.is.0, begun.is.1);
         return broken(message, Some(begun.by));
@@ -170,7 +170,9 @@ fn downgrade(judged: &Judged<'_>, package: &str, version: &PackageVersion) -> Op
         .tenure
         .as_ref()
         .is_some_and(|tenure| tenure.changed.contains(package) && tenure.from.get(package) == Some(version));
-    (is < was && !way_back).then(|| {
+    // Nobody can look and install at one moment.
+    let just_now = node.by_hand.is_some_and(|by_hand| judged.unnoticed(by_hand));
+    (is < was && !way_back && !just_now).then(|| {
         judged.broken(Rule::NoDowngrade, format!("{package} went from {installed} to {version}"), &[])
     })
 }
