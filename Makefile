@@ -76,15 +76,20 @@ lab-down: lab-program ## Remove the cluster of `make demo` or `make lab`.
 check: ## Format, lints, unit tests and a short simulation: no root, no Go, under a minute when warm.
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
-	$(TEST) --lib --bins --test documents --test simulation
+	$(TEST) --lib --bins --test documents --test simulation --test histories
 
 .PHONY: test
-test: check contract-tests cluster-tests ## Everything .ci/run wants: check, contract suite, lab, scenarios on real nodes.
+test: check simulation contract-tests cluster-tests ## Everything .ci/run wants: check, a thousand seeds, contract suite, lab, scenarios on real nodes.
 
 .PHONY: test-all
-test-all: check contract-tests ## The same with the slow scenarios and a long simulation.
-	SIM_SEEDS=10000 $(TEST) --test simulation
+test-all: check contract-tests ## The same with the slow scenarios and ten thousand seeds.
+	@$(MAKE) --no-print-directory simulation SEEDS=10000
 	@$(MAKE) --no-print-directory cluster-tests SLOW=1
+
+SEEDS ?= 1000
+.PHONY: simulation
+simulation: ## So many random schedules (SEEDS=1000), and every cut from ten thousand on.
+	SIM_SEEDS=$(SEEDS) $(TEST) --test simulation
 
 # At the fake API server, and at the real one where its programs are or can be built; otherwise it says so.
 .PHONY: contract-tests

@@ -101,13 +101,17 @@ impl Failures {
 
     /// Fails with everything needed to see why, but for what is known.
     pub(crate) fn none_but_known(&self) {
-        let told = |known: &Known| Some(format!("{} {} ({})", known.kind, self.count(known)?, known.why));
-        println!("known: {}", KNOWN.iter().filter_map(told).collect::<Vec<_>>().join(", "));
         let mut told = String::new();
         for (kind, first) in self.kinds.iter().filter(|(kind, _)| !is_known(kind)) {
             let _ = writeln!(told, "{}", show(kind, first));
         }
         assert!(told.is_empty(), "{told}");
+    }
+
+    /// What is known and arose, and how often.
+    pub(crate) fn known(&self) -> String {
+        let told = |known: &Known| Some(format!("{} {} ({})", known.kind, self.count(known)?, known.why));
+        KNOWN.iter().filter_map(told).collect::<Vec<_>>().join(", ")
     }
 
     /// Known kinds that did not arise.

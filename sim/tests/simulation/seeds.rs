@@ -1,5 +1,6 @@
 //! Random schedules, as many seeds as asked for, on all processors.
 
+use std::io::{self, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
@@ -27,12 +28,13 @@ fn random_schedules_keep_every_rule_and_come_to_an_end() {
     }
     let seeds = number("SIM_SEEDS").unwrap_or(FEW);
     let (mut failures, mut coverage) = judge_all(seeds);
-    println!("{seeds} seeds: {} of {} places of faults visited", coverage.visited(), places().len());
+    tell(&format!("{seeds} seeds, {} of {} places of faults visited", coverage.visited(), places().len()));
     if seeds >= ALL {
         aim_at_the_rest(&mut failures, &mut coverage);
-        println!("and {} with runs aimed at those that chance left out", coverage.visited());
+        tell(&format!("{} visited with runs aimed at those that chance left out", coverage.visited()));
     }
     println!("{}", failures.premises());
+    tell(&format!("known failures: {}", failures.known()));
     failures.none_but_known();
     if seeds >= MANY {
         let (idle, more) = (failures.idle_rules(), failures.more_often(seeds));
@@ -45,6 +47,11 @@ fn random_schedules_keep_every_rule_and_come_to_an_end() {
         assert!(never.is_empty(), "{} places never visited, without a reason: {never:?}", never.len());
         assert!(stale.is_empty(), "these reasons excuse nothing: {stale:?}");
     }
+}
+
+/// A line past the capture of tests that pass: the build counts.
+fn tell(line: &str) {
+    let _ = writeln!(io::stderr(), "simulation: {line}");
 }
 
 /// Chance leaves some places out: a few runs for each of them.
