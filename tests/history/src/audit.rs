@@ -1,4 +1,4 @@
-//! The API server's audit log: who wrote what to Nodes, Leases and pods.
+//! The API server's audit log: who wrote what to Nodes, Leases, pods and the two `ConfigMaps` that matter.
 
 mod nodes;
 mod pods;
@@ -9,11 +9,13 @@ use anyhow::{Context, Result};
 use serde::Deserialize;
 use serde_json::Value;
 use upgrade_core::job::{Holder, JobId, LeaseName};
-use upgrade_core::oracle::{What, Who};
+use upgrade_core::oracle::{FLEET, What, Who};
 
 use super::{Moment, micros};
 
 const NAMESPACE: &str = "node-upgrade-agent";
+/// What the eviction API answers where a budget refuses.
+const TOO_MANY: u16 = 429;
 /// The mark on the Lease of a degraded node.
 const DEGRADED: &str = "node-upgrade-agent/degraded";
 
@@ -165,6 +167,29 @@ impl Story {
                 self.take_lease(write);
             }
             ("pods", _) if write.succeeded() => self.take_pod(write),
+            ("pods", "eviction") if write.code == TOO_MANY => self.eviction_refused(write),
+            ("configmaps", "") if write.succeeded() => self.take_config_map(write),
+            _ => {}
+        }
+    }
+
+    /// What `kubeadm upgrade apply` writes, and what people decide for the fleet.
+    fn take_config_map(&mut self, write: &Write) {
+        let object = &write.record.response_object;
+        let data = &object["data"];
+        let name = object["metadata"]["name"].as_str().unwrap_or(&write.object.name);
+        match (write.object.namespace.as_str(), name) {
+            ("kube-system", "kubeadm-config") => {
+                let mut lines = data["ClusterConfiguration"].as_str().unwrap_or_default().lines();
+                let named = lines.find_map(|line| line.strip_prefix("kubernetesVersion:"));
+                if let Some(version) = named.and_then(|version| version.trim().parse().ok()) {
+                    self.tell(write.at, FLEET, What::KubeadmConfig { version });
+                }
+            }
+            (NAMESPACE, "policy") => {
+                let paused = data["paused"] == "true" && write.record.verb != "delete";
+                self.tell(write.at, FLEET, What::PolicySet { paused });
+            }
             _ => {}
         }
     }

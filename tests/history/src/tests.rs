@@ -1,6 +1,6 @@
 //! One worker's upgrade, captured in the lab and cut down to what is read.
 
-use upgrade_core::oracle::{End, Expectations, Rule, Who, check, ends};
+use upgrade_core::oracle::{End, Expectations, FLEET, Rule, Who, check, ends};
 
 use super::*;
 
@@ -243,6 +243,48 @@ fn a_log_that_is_being_written_can_be_read() {
     let mut captured = Captured::new();
     captured.audit.push_str(r#"{"kind":"Event","verb":"pat"#);
     assert_eq!(captured.broken(), []);
+}
+
+/// A line of the audit log: an answer to a write of this object, with this code.
+fn answered(verb: &str, object: &str, code: u16, response: &str) -> String {
+    format!(
+        r#"{{"stage":"ResponseComplete","verb":"{verb}","requestURI":"/","stageTimestamp":"2026-11-22T05:00:00Z","user":{{"username":"kubernetes-admin"}},"objectRef":{object},"responseStatus":{{"code":{code}}},"requestObject":{{}},"responseObject":{response}}}"#
+    ) + "\n"
+}
+
+#[test]
+fn what_kubeadm_uploads_and_people_decide_for_the_fleet_is_seen() {
+    let mut captured = Captured::new();
+    captured.audit += &answered(
+        "update",
+        r#"{"resource":"configmaps","namespace":"kube-system","name":"kubeadm-config"}"#,
+        200,
+        r#"{"data":{"ClusterConfiguration":"kind: ClusterConfiguration\nkubernetesVersion: v1.36.3\n"}}"#,
+    );
+    captured.audit += &answered(
+        "patch",
+        r#"{"resource":"configmaps","namespace":"node-upgrade-agent","name":"policy"}"#,
+        200,
+        r#"{"data":{"paused":"true"}}"#,
+    );
+    let history = captured.history();
+    let fleet: Vec<&What> =
+        history.iter().filter(|event| event.node == FLEET).map(|event| &event.what).collect();
+    let version = Version::new(1, 36, 3);
+    assert_eq!(fleet, [&What::KubeadmConfig { version }, &What::PolicySet { paused: true }]);
+}
+
+#[test]
+fn an_eviction_that_a_budget_refuses_is_seen_and_is_none() {
+    let mut captured = Captured::new();
+    let pod = captured.audit.lines().find(|line| line.contains(r#""subresource":"eviction""#)).unwrap();
+    let refused = pod.replace(r#""code":201"#, r#""code":429"#);
+    assert_ne!(refused, pod);
+    captured.audit = captured.audit.replace(pod, &refused);
+    let history = captured.history();
+    let count = |is: fn(&What) -> bool| history.iter().filter(|event| is(&event.what)).count();
+    assert_eq!(count(|what| matches!(what, What::EvictionRefused { .. })), 1);
+    assert_eq!(count(|what| matches!(what, What::Evicted { .. })), 1);
 }
 
 #[test]

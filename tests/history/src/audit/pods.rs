@@ -1,10 +1,11 @@
-//! Writes to pods: where they are bound, that they are evicted, when they are gone, which API server runs.
+//! Writes to pods: where they are bound, that they are evicted or may not be, when they are gone, which static pods run.
 
 use std::collections::BTreeMap;
 
 use serde_json::Value;
 use upgrade_core::image;
 use upgrade_core::oracle::What;
+use upgrade_core::verify::STATIC_PODS;
 use upgrade_core::version::Version;
 
 use super::{Story, Write};
@@ -13,7 +14,10 @@ use super::{Story, Write};
 #[derive(Debug, Default)]
 pub(super) struct Pods {
     known: BTreeMap<String, Pod>,
-    api_servers: BTreeMap<String, Version>,
+    /// What runs of a node's static pods, by node and component.
+    components: BTreeMap<(String, &'static str), Option<Version>>,
+    /// Whether a node's member of etcd runs.
+    members: BTreeMap<String, bool>,
 }
 
 #[derive(Debug, Default)]
@@ -88,23 +92,37 @@ impl Story {
         self.tell(write.at, &node, What::Evicted { pod: uid, by: write.user() });
     }
 
+    /// A budget's answer.
+    pub(super) fn eviction_refused(&mut self, write: &Write) {
+        let name = format!("{}/{}", write.object.namespace, write.object.name);
+        let found = self.pods.known.iter().find(|(_, pod)| pod.name == name);
+        if let Some((uid, node)) = found.and_then(|(uid, pod)| Some((uid.clone(), pod.node.clone()?))) {
+            self.tell(write.at, &node, What::EvictionRefused { pod: uid });
+        }
+    }
+
     /// The image that runs, not the one that is asked for.
     fn pod_status(&mut self, write: &Write) {
         let object = &write.record.response_object;
         let name = object["metadata"]["name"].as_str().unwrap_or_default();
-        let Some(node) = name.strip_prefix("kube-apiserver-") else { return };
+        // Each of kubeadm's static pods has one container.
         let containers = object["status"]["containerStatuses"].as_array();
         let running =
             containers.into_iter().flatten().find(|container| container["state"].get("running").is_some());
-        let Some(version) = running.and_then(|container| image::version(container["image"].as_str()?)) else {
-            return;
-        };
-        if self.pods.api_servers.insert(node.to_owned(), version) != Some(version) {
-            self.tell(
-                write.at,
-                node,
-                What::StaticPod { component: "kube-apiserver", version: Some(version) },
-            );
+        let of = |component: &str| name.strip_prefix(component).and_then(|rest| rest.strip_prefix('-'));
+        if let Some(node) = of("etcd") {
+            let healthy = running.is_some();
+            if self.pods.members.insert(node.to_owned(), healthy) != Some(healthy) {
+                self.tell(write.at, node, What::EtcdMember { healthy });
+            }
+        }
+        for component in STATIC_PODS {
+            let Some(node) = of(component) else { continue };
+            let version = running.and_then(|container| image::version(container["image"].as_str()?));
+            let key = (node.to_owned(), component);
+            if self.pods.components.insert(key, version) != Some(version) {
+                self.tell(write.at, node, What::StaticPod { component, version });
+            }
         }
     }
 }
