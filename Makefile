@@ -23,7 +23,7 @@ TEST := $(CARGO) test --workspace
 .PHONY: help
 help: ## List the targets.
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS='	' read -r target text; do \
-		printf '  make %-10s %s\n' "$$target" "$$text"; done
+		printf '  make %-15s %s\n' "$$target" "$$text"; done
 
 .PHONY: tools
 tools: ## Install the host programs that are missing for the lab, by apt, saying what each is for.
@@ -76,6 +76,7 @@ lab-down: lab-program ## Remove the cluster of `make demo` or `make lab`.
 check: ## Format, lints, unit tests and a short simulation: no root, no Go, under a minute when warm.
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --quiet --no-deps --package upgrade-core --package upgrade-sim
 	$(TEST) --lib --bins --test documents --test simulation --test histories
 
 .PHONY: test
@@ -88,17 +89,17 @@ test-all: check contract-tests ## The same with the slow scenarios and ten thous
 
 SEEDS ?= 1000
 .PHONY: simulation
-simulation: ## So many random schedules (SEEDS=1000), and every cut from ten thousand on.
+simulation: ## SEEDS random schedules, 1000 if not given; from 10000 on every cut too, instead of a sample.
 	SIM_SEEDS=$(SEEDS) $(TEST) --test simulation
 
 # At the fake API server, and at the real one where its programs are or can be built; otherwise it says so.
 .PHONY: contract-tests
-contract-tests:
+contract-tests: ## The contract suite at the fake API server, and at the real one where it can be built.
 	$(TEST) --test contract
 
 # Needs root and tools: without them it says what is left out, and fails where a pipeline counts on it.
 .PHONY: cluster-tests
-cluster-tests: lab-program
+cluster-tests: lab-program ## The lab's own tests and the scenarios on real nodes, as root; SLOW=1 for all of them.
 	@if $(LAB) check; then \
 		$(MAKE) --no-print-directory real-nodes; \
 	else \
@@ -120,7 +121,7 @@ $(CARGO_MUTANTS)/bin/cargo-mutants:
 	$(CARGO) install --quiet --locked --debug --root $(CARGO_MUTANTS) cargo-mutants --version $(CARGO_MUTANTS_VERSION)
 
 .PHONY: mutants
-mutants: $(CARGO_MUTANTS)/bin/cargo-mutants ## Break the rules one by one: which breaks does no test see? SAMPLE=40 SEED=7 for some.
+mutants: $(CARGO_MUTANTS)/bin/cargo-mutants ## Break the rules one by one: which breaks does no test see? Hours; SAMPLE=40 SEED=7 for half an hour.
 	@$(CARGO) build --quiet --workspace --bin mutants
 	@$(CARGO_TARGET_DIR)/debug/mutants --tool $< --work $(CARGO_TARGET_DIR)/mutants \
 		$(if $(SAMPLE),--sample $(SAMPLE)) $(if $(SEED),--seed $(SEED)) $(if $(ONLY),--only "$$ONLY")

@@ -9,8 +9,10 @@ use anyhow::{Context, Result, ensure};
 
 use crate::digest;
 
-/// What decides whether a mutant is killed: the rules with their unit tests, and the simulator.
-const DECIDING: [&str; 2] = ["agent/core", "sim"];
+/// What decides whether a mutant is killed: the rules with their unit tests, the simulator, what both are built with, and
+/// how mutants are made and tried.
+const DECIDING: [&str; 7] =
+    ["agent/core", "sim", "Cargo.toml", "Cargo.lock", "Makefile", "mutants/src", ".cargo/mutants.toml"];
 /// What cargo builds in a copy, which is kept from run to run.
 const BUILT: &str = "target";
 

@@ -2,6 +2,7 @@
 //! says how it stands on the present core: it holds, it fails as expected, it waits for what is not built yet, or
 //! another test shows it. `docs/internals/histories.md` lists them.
 
+mod besides;
 mod defects;
 mod survives;
 
@@ -43,7 +44,8 @@ pub struct Run {
 pub enum Standing {
     /// It comes out right.
     Holds,
-    /// It goes wrong in these ways, in one of its runs at least: [`failures`] names them.
+    /// It goes wrong in these ways, for the reason its sentence is about; [`failures`] names them, and
+    /// [`History::besides`] what else it shows today.
     Red(&'static [&'static str]),
     /// It cannot be told yet: what it is about is not built.
     Waits(&'static str),
@@ -63,7 +65,13 @@ impl Standing {
     fn words(&self) -> String {
         match self {
             Self::Holds | Self::Shown { red: false, .. } => "holds".to_owned(),
-            Self::Red(kinds) => format!("red: {}", kinds.join(", ")),
+            Self::Red(kinds) => {
+                // What was wanted and does not come about is told by what was wanted.
+                let told = |kind: &&str| {
+                    if kind.contains(' ') { format!("not: {kind}") } else { (*kind).to_owned() }
+                };
+                format!("red: {}", kinds.iter().map(told).collect::<Vec<_>>().join(", "))
+            }
             Self::Waits(what) => format!("waits: {what}"),
             Self::Shown { red: true, .. } => "red".to_owned(),
         }
@@ -71,6 +79,11 @@ impl Standing {
 }
 
 impl History {
+    /// What else it shows today, where it is red: pinned, so that a new way of going wrong does not hide behind the known one.
+    pub fn besides(&self) -> &'static [&'static str] {
+        besides::BESIDES.iter().find(|(number, _)| *number == self.number).map_or(&[], |(_, kinds)| *kinds)
+    }
+
     /// Its row in `docs/internals/histories.md`.
     pub fn row(&self) -> String {
         let Self { number, sentence, standing, runs } = self;

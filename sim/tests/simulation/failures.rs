@@ -108,10 +108,13 @@ impl Failures {
         assert!(told.is_empty(), "{told}");
     }
 
-    /// What is known and arose, and how often.
-    pub(crate) fn known(&self) -> String {
-        let told = |known: &Known| Some(format!("{} {} ({})", known.kind, self.count(known)?, known.why));
-        KNOWN.iter().filter_map(told).collect::<Vec<_>>().join(", ")
+    /// What is known and arose, a line each.
+    pub(crate) fn known(&self, seeds: u64) -> Vec<String> {
+        let told = |known: &Known| {
+            let (count, most) = (self.count(known)?, limit(known, seeds));
+            Some(format!("known: {} {count} times, {most} at most ({})", known.kind, known.why()))
+        };
+        KNOWN.iter().filter_map(told).collect()
     }
 
     /// Known kinds that did not arise.
@@ -121,15 +124,19 @@ impl Failures {
 
     /// Known kinds that arose more often than they did among so many seeds.
     pub(crate) fn more_often(&self, seeds: u64) -> Vec<String> {
-        let seeds = usize::try_from(seeds).unwrap_or(usize::MAX);
         let more = KNOWN.iter().filter_map(|known| Some((known, self.count(known)?)));
-        let more = more.filter(|(known, count)| *count > (known.in_a_thousand * seeds).div_ceil(1_000));
+        let more = more.filter(|(known, count)| *count > limit(known, seeds));
         more.map(|(known, count)| format!("{} {count} times", known.kind)).collect()
     }
 
     fn count(&self, known: &Known) -> Option<usize> {
         self.kinds.get(known.kind).map(|first| first.count)
     }
+}
+
+/// How often a known failure may arise among this many seeds.
+fn limit(known: &Known, seeds: u64) -> usize {
+    (known.in_a_thousand * usize::try_from(seeds).unwrap_or(usize::MAX)).div_ceil(1_000)
 }
 
 fn show(kind: &str, first: &First) -> String {

@@ -12,13 +12,13 @@ use upgrade_sim::world::World;
 use crate::failures::{Failures, history};
 use crate::number;
 
-/// So many seeds without being asked.
+/// This many seeds without being asked.
 const FEW: u64 = 150;
-/// From so many on, every rule has to have something to judge.
+/// From this many on, every rule must have something to judge.
 const MANY: u64 = 1_000;
-/// So many runs are aimed at a place that chance left out.
+/// This many runs are aimed at a place that chance left out.
 const TRIES: u64 = 60;
-/// From so many on, every place has to be visited, and everything that is known has to arise.
+/// From this many on, every place must be visited, and everything that is known must arise.
 const ALL: u64 = 10_000;
 
 #[test]
@@ -34,7 +34,7 @@ fn random_schedules_keep_every_rule_and_come_to_an_end() {
         tell(&format!("{} visited with runs aimed at those that chance left out", coverage.visited()));
     }
     println!("{}", failures.premises());
-    tell(&format!("known failures: {}", failures.known()));
+    failures.known(seeds).iter().for_each(|line| tell(line));
     failures.none_but_known();
     if seeds >= MANY {
         let (idle, more) = (failures.idle_rules(), failures.more_often(seeds));

@@ -20,7 +20,7 @@ pub struct ClusterSeen<'a> {
     pub fleet: &'a FleetSeen,
     /// Other tools at work on this node.
     pub tools: OtherTools,
-    /// What [`checks::pods`] said of the pods here.
+    /// What `checks::pods::pods` said of the pods here.
     pub pods: Outcome,
     /// Whether this host carries a static API server.
     pub control_plane: bool,
