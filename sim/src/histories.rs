@@ -2,8 +2,8 @@
 //! says how it stands on the present core: it holds, it fails as expected, it waits for what is not built yet, or
 //! another test shows it. `docs/internals/histories.md` lists them.
 
-mod besides;
 mod defects;
+mod pinned;
 mod survives;
 
 use std::collections::BTreeSet;
@@ -44,8 +44,7 @@ pub struct Run {
 pub enum Standing {
     /// It comes out right.
     Holds,
-    /// It goes wrong in these ways, for the reason its sentence is about; [`failures`] names them, and
-    /// [`History::besides`] what else it shows today.
+    /// It goes wrong in these ways, for the reason its sentence is about; [`failures`] names them.
     Red(&'static [&'static str]),
     /// It cannot be told yet: what it is about is not built.
     Waits(&'static str),
@@ -79,9 +78,10 @@ impl Standing {
 }
 
 impl History {
-    /// What else it shows today, where it is red: pinned, so that a new way of going wrong does not hide behind the known one.
-    pub fn besides(&self) -> &'static [&'static str] {
-        besides::BESIDES.iter().find(|(number, _)| *number == self.number).map_or(&[], |(_, kinds)| *kinds)
+    /// In which ways each of its runs goes wrong today, where it does not hold: pinned, so that no run comes out right and none
+    /// goes wrong in a new way behind the others.
+    pub fn pinned(&self) -> &'static [&'static [&'static str]] {
+        pinned::PINNED.iter().find(|(number, _)| *number == self.number).map_or(&[], |(_, runs)| *runs)
     }
 
     /// Its row in `docs/internals/histories.md`.

@@ -203,3 +203,16 @@ fn leads_to(rng: &mut Rng, node: &str, act: &str) -> Option<Planned> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_fault_is_drawn_by_its_word() {
+        for word in FAULTS {
+            let drawn = faults(&mut Rng::new(1), "cp1", &Setup::small(), word);
+            assert_eq!(drawn.first().map(|(_, fault)| fault.word()), Some(word));
+        }
+    }
+}

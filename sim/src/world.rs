@@ -71,6 +71,8 @@ const MINUTE: u64 = 60_000;
 enum Happening {
     /// The agent sees something. Like everything of a process, it ends with that process's life.
     Saw { node: String, life: u64, fact: Box<Fact> },
+    /// A watch of the agent that was cut tries to begin anew.
+    ListsAnew { node: String, life: u64 },
     /// A moment the agent asked for.
     Tick { node: String, life: u64, at: u64 },
     /// The journal's rename.
@@ -311,6 +313,7 @@ impl World {
     fn happen(&mut self, happening: Happening) {
         match happening {
             Happening::Saw { node, life, fact } => self.saw(&node, life, *fact),
+            Happening::ListsAnew { node, life } => self.lists_anew(&node, life),
             Happening::Tick { node, life, at } => self.tick(&node, life, at),
             Happening::Renamed { node, life, step, memory } => self.renamed(&node, life, step, &memory),
             Happening::Stored { node, life, step } => self.stored(&node, life, step),

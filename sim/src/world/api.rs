@@ -12,6 +12,7 @@ use upgrade_core::time::Unix;
 use upgrade_core::version::Version;
 
 use super::{EPOCH, Happening, World};
+use crate::fault::Identity;
 use crate::setup::Setup;
 
 /// The one DaemonSet, as `namespace/name`.
@@ -20,6 +21,8 @@ pub(super) const DAEMON_SET: &str = "kube-system/proxy";
 pub(super) const CSI_DRIVER: &str = "csi.example";
 /// The newest patch of the minors that a setup passes through.
 pub(crate) const PATCH_BETWEEN: u32 = 5;
+/// A kubelet that could not end a pod tries again so much later.
+const ENDS_LATER: u64 = 5_000;
 /// A container takes so long to be Ready.
 const POD_STARTS: u64 = 4_000;
 
@@ -360,8 +363,19 @@ impl World {
         }
     }
 
-    /// A pod is gone; its controller makes another.
+    /// A pod is gone once its kubelet has ended it and has said so; the pods of a Node that is no more are collected. Its
+    /// controller makes another.
     pub(super) fn pod_gone(&mut self, uid: &str) {
+        let Some(node) = self.api.stored.pods.get(uid).map(|pod| pod.node.clone()) else { return };
+        let ends = self
+            .machines
+            .get(&node)
+            .is_some_and(|machine| machine.host.powered && machine.host.kubelet.active);
+        let said = ends && self.reaches(&node, Identity::Kubelet);
+        if !said && self.api.stored.nodes.contains_key(&node) {
+            self.later(self.now + ENDS_LATER, Happening::PodGone { pod: uid.to_owned() });
+            return;
+        }
         if let Some(pod) = self.api.stored.pods.remove(uid) {
             self.record(&pod.node, What::PodGone { pod: uid.to_owned() });
             self.api.pending += 1;

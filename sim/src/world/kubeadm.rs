@@ -16,8 +16,10 @@ use crate::setup::Endpoint;
 
 /// How often kubeadm looks whether something has come about.
 const POLL: u64 = 1_000;
-/// How long it waits for a static pod, and for an API server that is away.
+/// How long it waits for a static pod.
 const PATIENCE: u64 = 300_000;
+/// How long it asks an API server that is away.
+const ASKS: u64 = 60_000;
 /// Up to this minor `upload-config` takes the annotation with the runtime's socket away.
 const REMOVES_SOCKET: u32 = 36;
 
@@ -102,6 +104,11 @@ pub(super) fn roll_back_at(work: &mut VecDeque<(u64, Work)>, failing: &str) {
 
 impl World {
     pub(super) fn kubeadm_phase(&mut self, node: &str, unit: &str, phase: Phase) {
+        if self.connects(node)
+            && let Some(machine) = self.machines.get_mut(node)
+        {
+            machine.kubeadm_waits.remove(unit);
+        }
         match phase {
             Phase::ManifestOut(component) => self.manifest_out(node, component),
             Phase::ManifestIn(component, version) => self.manifest_in(node, component, version),
@@ -131,7 +138,7 @@ impl World {
         let Some(unit_now) = machine.host.units.get_mut(unit) else { return };
         // The work that is left shows how long it has waited: each time it asks a little later.
         let waited = machine.kubeadm_waits.entry(unit.to_owned()).or_insert(self.now);
-        if self.now.saturating_sub(*waited) < PATIENCE / 5 {
+        if self.now.saturating_sub(*waited) < ASKS {
             unit_now.work.push_front((POLL, Work::Kubeadm(phase)));
         } else {
             self.kubeadm_fails(node, unit, "the API server does not answer");

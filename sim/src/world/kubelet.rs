@@ -113,7 +113,15 @@ impl World {
             seen.kubelet = Some(version);
             seen.heartbeat = heartbeat;
         });
+        if ready == Ready::True {
+            self.pods_are_ready(node, true);
+        }
         self.schedule_pods();
+    }
+
+    fn pods_are_ready(&mut self, node: &str, ready: bool) {
+        let own = self.api.stored.pods.values_mut().filter(|pod| pod.node == node);
+        own.filter(|pod| pod.seen.deletion.is_none()).for_each(|pod| pod.seen.ready = ready);
     }
 
     /// A kubelet that finds no Node of its name makes one.
@@ -176,6 +184,8 @@ impl World {
         let Some(kubelet) = seen.kubelet else { return };
         self.record(node, What::Ready { ready: false, kubelet });
         self.change_node(node, |seen| seen.ready = Ready::Unknown);
+        // And with the node its pods are no longer Ready.
+        self.pods_are_ready(node, false);
     }
 
     pub(super) fn power_cut(&mut self, node: &str, boot_after: u64) {

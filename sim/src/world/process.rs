@@ -27,6 +27,8 @@ pub(super) const TRAVEL: u64 = 20;
 const DEADLINE: u64 = 10_000;
 /// Between two writes of the same phase.
 const REPORT_PACE: u64 = 5_000;
+/// A watch that was cut tries again so often.
+const WATCH_AGAIN: u64 = 1_000;
 /// A report that was not taken is written again so much later.
 const REPORT_AGAIN: u64 = 5_000;
 
@@ -109,6 +111,8 @@ pub(super) struct Life {
     wrote_report: Option<(Phase, u64)>,
     /// Which unit an act awaits.
     pub(super) awaited: BTreeMap<ActId, String>,
+    /// Whether a watch of it was cut and tries to begin anew.
+    lists_anew: bool,
     /// The policy it last read.
     pub(super) policy: Policy,
     /// The resourceVersion its last write of the Node made: older ones that a watch tells are dropped.
@@ -124,6 +128,15 @@ impl Life {
     /// When this process's own clock shows a moment.
     pub(super) fn when(&self, moment: Mono) -> u64 {
         self.began + moment.0.saturating_sub(1_000)
+    }
+}
+
+/// Whose watch tells this; none of what is no watch's.
+const fn watched_by(fact: &Fact) -> Option<Identity> {
+    match fact {
+        Fact::Node(_) => Some(Identity::Kubelet),
+        Fact::Turn(_) => Some(Identity::Coordination),
+        _ => None,
     }
 }
 
@@ -177,6 +190,7 @@ impl World {
             report: None,
             wrote_report: None,
             awaited: BTreeMap::new(),
+            lists_anew: false,
             policy: Policy::default(),
             wrote: 0,
         });
@@ -258,6 +272,11 @@ impl World {
 
     /// A watch that shows the Node as it was before the agent's own last write is out of date.
     pub(super) fn saw(&mut self, node: &str, number: u64, fact: Fact) {
+        if let Some(identity) = watched_by(&fact)
+            && !self.reaches(node, identity)
+        {
+            return self.watch_broke(node, number);
+        }
         let Some(life) = self.life(node, number) else { return };
         if let Fact::Node(Some(seen)) = &fact
             && seen.resource_version.parse::<u64>().is_ok_and(|version| version < life.wrote)
@@ -270,6 +289,28 @@ impl World {
         let outputs = self.ask(node, number, Input::Saw(fact));
         self.strike_seen(node, word, nth, Point::Answered);
         self.carry_out(node, number, outputs);
+    }
+
+    /// A watch that is cut begins anew, with what stands then, as soon as somebody answers.
+    fn watch_broke(&mut self, node: &str, number: u64) {
+        let at = self.now + WATCH_AGAIN;
+        if self.life(node, number).is_some_and(|life| !std::mem::replace(&mut life.lists_anew, true)) {
+            self.later(at, Happening::ListsAnew { node: node.to_owned(), life: number });
+        }
+    }
+
+    pub(super) fn lists_anew(&mut self, node: &str, number: u64) {
+        let answered = self.reaches(node, Identity::Kubelet) && self.reaches(node, Identity::Coordination);
+        let at = self.now + WATCH_AGAIN;
+        let Some(life) = self.life(node, number) else { return };
+        if !answered {
+            self.later(at, Happening::ListsAnew { node: node.to_owned(), life: number });
+            return;
+        }
+        life.lists_anew = false;
+        self.requests(node, 2);
+        self.tell_node(node);
+        self.tell_turn();
     }
 
     /// Counts a step; none if the agent did not live to take it.
@@ -411,6 +452,10 @@ impl World {
         life.wrote_report = Some((report.phase, now));
         let before = self.annotation(node, STATUS).and_then(|text| serde_json::from_str::<Report>(text).ok());
         let (phase, reason) = (report.phase, report.reason);
+        if before.as_ref().is_none_or(|before| before.phase != phase) {
+            // An Event.
+            self.requests(node, 1);
+        }
         if before.is_none_or(|before| (before.phase, before.reason) != (phase, reason)) {
             self.record(node, What::Reported { phase, reason });
         }

@@ -3,7 +3,7 @@
 use upgrade_core::job::Holder;
 use upgrade_core::oracle::End;
 use upgrade_core::report::Phase;
-use upgrade_core::request::{CURRENT, TARGET};
+use upgrade_core::request::{CURRENT, IGNORE, TARGET, is_on};
 use upgrade_core::seen::{NodeSeen, Ready, ToolState};
 use upgrade_core::verify::STATIC_PODS;
 
@@ -37,14 +37,18 @@ impl World {
     pub(crate) fn may_wait(&self, node: &str, ends: &[(String, End)]) -> bool {
         let nodes = || self.api.stored.nodes.values();
         let others = || ends.iter().filter(|(name, _)| name != node);
-        let degraded = others().any(|(_, end)| *end == End::Degraded);
+        // Only what was failed at is halted.
+        let same = |name: &String| self.annotation(name, TARGET) == self.annotation(node, TARGET);
+        let degraded = others().any(|(name, end)| *end == End::Degraded && same(name));
         let control_plane =
             |name: &str| self.api.stored.nodes.get(name).is_some_and(|seen| seen.control_plane);
         // Workers wait for the control plane, which is judged by itself.
         let first =
             |name: &str| control_plane(name) && (self.has_unmet_target(name) || self.is_behind(name, node));
         let behind = others().any(|(name, _)| first(name)) && !control_plane(node);
-        let down = nodes().any(|seen| seen.ready != Ready::True);
+        // A dead worker that people ignore keeps nobody.
+        let ignored = |seen: &NodeSeen| !seen.control_plane && is_on(&seen.annotations, IGNORE);
+        let down = nodes().any(|seen| seen.ready != Ready::True && !ignored(seen));
         let takes_pods =
             |seen: &NodeSeen| seen.name != node && seen.ready == Ready::True && !seen.unschedulable;
         let nowhere = !nodes().any(takes_pods);

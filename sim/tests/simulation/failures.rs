@@ -54,7 +54,7 @@ impl Failures {
     pub(crate) fn judge(&mut self, label: &str, setup: &Setup, schedule: &Schedule, done: bool) {
         let verdict = World::run(setup, schedule).verdict();
         self.take(&verdict, 0, label, setup, schedule);
-        if done && verdict.is_right() && !all_done(&verdict) {
+        if done && !all_done(&verdict) {
             self.add(NOT_DONE.to_owned(), 0, label, setup, schedule);
         }
     }

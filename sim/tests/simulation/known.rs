@@ -2,7 +2,7 @@
 //! build fails if a kind exceeds its limit, or no longer occurs among ten thousand seeds: then its entry goes, together with the
 //! fault. Which histories show a kind, the histories say; where none does, a few words say why it arises.
 
-use upgrade_sim::histories::{Standing, all};
+use upgrade_sim::histories::all;
 
 /// A kind of failure ([`upgrade_sim::verdict::Verdict::kinds`]).
 pub(crate) struct Known {
@@ -27,10 +27,7 @@ impl Known {
     pub(crate) fn why(&self) -> String {
         let numbers: Vec<&str> = all()
             .iter()
-            .filter(|history| match history.standing {
-                Standing::Red(kinds) => kinds.iter().chain(history.besides()).any(|kind| *kind == self.kind),
-                Standing::Holds | Standing::Waits(_) | Standing::Shown { .. } => false,
-            })
+            .filter(|history| history.pinned().iter().copied().flatten().any(|kind| *kind == self.kind))
             .map(|history| history.number)
             .collect();
         if numbers.is_empty() { self.note.to_owned() } else { numbers.join(", ") }
@@ -62,6 +59,7 @@ pub(crate) const KNOWN: &[Known] = &[
     known("CurrentLast", 6),
     known("Drain", 6),
     alone("HaltOnDegraded", 2, "nothing but the Lease says that a degraded node halts"),
+    alone("KubeletNotNewer", 2, "a retry in a retreat goes forward, past the API server"),
     alone("KubeletFilesBack", 4, "memory lost in a retreat"),
     known("LeaseHeld", 4),
     alone("LeaseIdentity", 2, "a watch that goes quiet hides that the Node is another one"),

@@ -9,6 +9,7 @@ use upgrade_core::time::Mono;
 use super::Caller;
 use crate::world::World;
 use crate::world::host::Copy;
+use crate::world::process::transient;
 
 impl World {
     pub(super) fn host_act(&mut self, caller: &Caller, act: Act, at: Mono) {
@@ -17,6 +18,9 @@ impl World {
             Act::Run { unit, tool } => return self.run_tool(caller, &unit, &tool),
             Act::Await { unit } => return self.await_tool(caller, &unit),
             Act::LookAtHost { job } => job,
+            Act::BackUp { .. } if self.disk_is_full(node) => {
+                return self.reply(caller, transient("copy manifests: no space left on device"));
+            }
             other => {
                 let job = self.job_of(node, caller.life);
                 self.change_host(node, &other);
@@ -26,6 +30,10 @@ impl World {
         let Some(machine) = self.machines.get(node) else { return };
         let ended = Ended::well(vec![Fact::Host(machine.host.seen(at, job.as_ref()))]);
         self.reply(caller, ended);
+    }
+
+    fn disk_is_full(&self, node: &str) -> bool {
+        self.machines.get(node).is_some_and(|machine| machine.host.disk_full_until > self.now)
     }
 
     /// The job in whose name the adapter looks at the copies.
