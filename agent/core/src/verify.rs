@@ -113,7 +113,78 @@ pub fn daemon_sets(pods: &[PodSeen]) -> BTreeSet<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::seen::EtcdSeen;
+    use crate::job::{Packages, Verb};
+    use crate::seen::{ContainerSeen, EtcdSeen, Owner, UnitSeen};
+    use crate::time::Mono;
+
+    const TARGET: Version = Version::new(1, 36, 3);
+
+    fn hop(verb: Verb) -> Hop {
+        let packages = |version: &str| Packages {
+            kubeadm: version.parse().unwrap(),
+            kubelet: version.parse().unwrap(),
+            kubectl: None,
+        };
+        Hop {
+            from: packages("1.36.2-1.1"),
+            to: packages("1.36.3-1.1"),
+            verb,
+            target: TARGET,
+            way_back: true,
+            daemon_sets: ["kube-system/kube-proxy".into()].into(),
+            csi_drivers: ["a.example".into(), "b.example".into()].into(),
+        }
+    }
+
+    fn static_pod(component: &str, version: &str) -> PodSeen {
+        let image = format!("registry.k8s.io/{component}:{version}");
+        PodSeen {
+            namespace: "kube-system".into(),
+            labels: [("component".into(), component.into())].into(),
+            mirror: true,
+            ready: true,
+            containers: vec![ContainerSeen { name: component.into(), image, ready: true }],
+            ..PodSeen::default()
+        }
+    }
+
+    fn daemon_pod() -> PodSeen {
+        let owner =
+            Owner { api_version: "apps/v1".into(), kind: "DaemonSet".into(), name: "kube-proxy".into() };
+        PodSeen {
+            namespace: "kube-system".into(),
+            controller: Some(owner),
+            ready: true,
+            ..PodSeen::default()
+        }
+    }
+
+    /// A control plane's node on which everything is back at the target; the last pod is the DaemonSet's.
+    fn pods() -> PodsSeen {
+        let pods = STATIC_PODS.iter().map(|component| static_pod(component, "v1.36.3"));
+        PodsSeen {
+            at: Mono(0),
+            pods: pods.chain([daemon_pod()]).collect(),
+            csi_drivers: hop(Verb::Apply).csi_drivers,
+        }
+    }
+
+    fn names(lack: Option<String>, words: &str) {
+        let lack = lack.unwrap_or_else(|| panic!("nothing is lacking: {words}"));
+        assert!(lack.contains(words), "{words}: {lack}");
+    }
+
+    fn node() -> NodeSeen {
+        NodeSeen { ready: Ready::True, heartbeat: Unix(1_001), kubelet: Some(TARGET), ..NodeSeen::default() }
+    }
+
+    fn control_plane(etcd: Option<EtcdSeen>) -> LocalControlPlane {
+        LocalControlPlane { at: Mono(0), api_server_ready: true, etcd }
+    }
+
+    fn etcd() -> EtcdSeen {
+        EtcdSeen { members: 3, healthy: 3, learners: 0, alarms: 0 }
+    }
 
     #[test]
     #[should_panic(expected = "no answer is no proof")]
@@ -124,5 +195,141 @@ mod tests {
             ..Default::default()
         };
         assert!(control_plane_lacks(&local).is_some(), "no answer is no proof");
+    }
+
+    #[test]
+    fn a_node_serves_only_with_a_kubelet_of_the_target() {
+        let lacks =
+            |kubelet| node_lacks(&hop(Verb::NodeWorker), &NodeSeen { kubelet, ..node() }, Unix(1_000));
+        assert_eq!(lacks(Some(TARGET)), None);
+        names(lacks(Some(Version::new(1, 36, 2))), "reports v1.36.2");
+        names(lacks(Some(Version::new(1, 36, 4))), "reports v1.36.4");
+        names(lacks(None), "no release");
+    }
+
+    #[test]
+    fn a_node_that_is_not_ready_does_not_serve() {
+        for ready in [Ready::False, Ready::Unknown] {
+            names(
+                node_lacks(&hop(Verb::NodeWorker), &NodeSeen { ready, ..node() }, Unix(1_000)),
+                "not Ready",
+            );
+        }
+    }
+
+    #[test]
+    fn a_ready_that_is_older_than_kubelets_restart_says_nothing() {
+        let lacks =
+            |heartbeat| node_lacks(&hop(Verb::NodeWorker), &NodeSeen { heartbeat, ..node() }, Unix(1_000));
+        names(lacks(Unix(999)), "older than kubelet's restart");
+        assert_eq!(lacks(Unix(1_001)), None);
+    }
+
+    #[test]
+    fn a_kubelet_whose_unit_is_not_active_does_not_serve() {
+        let kubelet = UnitSeen { active: false, since: Unix(0), ..UnitSeen::default() };
+        let host = HostSeen { kubelet, ..HostSeen::default() };
+        let now = Now { unix: Unix(1_000), ..Now::default() };
+        names(unit_lacks(&host, Patience { soak: 0, min_ready: 0 }, now), "not active");
+    }
+
+    #[test]
+    fn a_kubelet_counts_once_it_has_run_for_the_soak_time_and_the_fleets_min_ready_seconds() {
+        let kubelet = UnitSeen { active: true, since: Unix(1_000), ..UnitSeen::default() };
+        let host = HostSeen { kubelet, ..HostSeen::default() };
+        for (soak, min_ready) in [(30, 0), (0, 30), (30, 10), (10, 30)] {
+            let lacks = |ran: u64| {
+                let now = Now { unix: Unix(1_000 + ran), ..Now::default() };
+                unit_lacks(&host, Patience { soak, min_ready }, now)
+            };
+            names(lacks(29), "29 s of 30 s");
+            assert_eq!(lacks(30), None, "{soak} {min_ready}");
+        }
+    }
+
+    #[test]
+    fn each_static_pod_of_a_control_plane_is_back_at_the_target_and_ready() {
+        for verb in [Verb::Apply, Verb::NodeControlPlane] {
+            assert_eq!(pods_lack(&hop(verb), &pods()), None);
+            for (place, component) in STATIC_PODS.iter().enumerate() {
+                let lack_with = |pod: Option<PodSeen>| {
+                    let mut seen = pods();
+                    seen.pods.splice(place..=place, pod);
+                    pods_lack(&hop(verb), &seen)
+                };
+                let back = static_pod(component, "v1.36.3");
+                names(lack_with(None), &format!("{component} is not to be seen"));
+                names(
+                    lack_with(Some(static_pod(component, "v1.36.2"))),
+                    &format!("{component} runs v1.36.2"),
+                );
+                names(lack_with(Some(static_pod(component, "latest"))), "without a version");
+                let unready = PodSeen { ready: false, ..back.clone() };
+                names(lack_with(Some(unready)), &format!("{component} is not Ready"));
+                assert_eq!(lack_with(Some(back)), None);
+            }
+        }
+    }
+
+    #[test]
+    fn a_pod_that_only_bears_a_static_pods_label_does_not_stand_for_it() {
+        let server = static_pod("kube-apiserver", "v1.36.3");
+        for other in [
+            PodSeen { mirror: false, ..server.clone() },
+            PodSeen { namespace: "default".into(), ..server.clone() },
+            PodSeen { labels: [].into(), ..server },
+        ] {
+            let mut seen = pods();
+            seen.pods[0] = other;
+            names(pods_lack(&hop(Verb::Apply), &seen), "kube-apiserver is not to be seen");
+        }
+    }
+
+    #[test]
+    fn a_worker_serves_without_static_pods() {
+        let seen = PodsSeen { pods: vec![daemon_pod()], ..pods() };
+        assert_eq!(pods_lack(&hop(Verb::NodeWorker), &seen), None);
+    }
+
+    #[test]
+    fn each_daemon_set_that_was_ready_here_is_ready_here_again() {
+        let unready = PodSeen { ready: false, ..daemon_pod() };
+        let going = PodSeen { deletion: Some(Unix(1)), ..daemon_pod() };
+        let elsewhere = PodSeen { namespace: "default".into(), ..daemon_pod() };
+        let bare = PodSeen { controller: None, ..daemon_pod() };
+        for pod in [unready, going, elsewhere, bare] {
+            let seen = PodsSeen { pods: vec![pod], ..pods() };
+            names(pods_lack(&hop(Verb::NodeWorker), &seen), "kube-system/kube-proxy");
+        }
+    }
+
+    #[test]
+    fn each_csi_driver_that_was_registered_here_is_registered_here_again() {
+        for verb in [Verb::NodeWorker, Verb::Apply] {
+            let seen = PodsSeen { csi_drivers: ["a.example".into(), "c.example".into()].into(), ..pods() };
+            names(pods_lack(&hop(verb), &seen), "registered again: b.example");
+        }
+    }
+
+    #[test]
+    fn a_control_plane_serves_only_with_its_own_api_server() {
+        for etcd in [None, Some(etcd())] {
+            let mut local = control_plane(etcd);
+            assert_eq!(control_plane_lacks(&local), None);
+            local.api_server_ready = false;
+            names(control_plane_lacks(&local), "API server is not ready");
+        }
+    }
+
+    #[test]
+    fn a_control_plane_serves_only_with_an_etcd_whose_members_and_learners_are_healthy_without_alarm() {
+        for broken in [
+            EtcdSeen { healthy: 2, ..etcd() },
+            EtcdSeen { healthy: 0, ..etcd() },
+            EtcdSeen { learners: 1, ..etcd() },
+            EtcdSeen { alarms: 1, ..etcd() },
+        ] {
+            names(control_plane_lacks(&control_plane(Some(broken))), "etcd");
+        }
     }
 }

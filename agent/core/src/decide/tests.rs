@@ -11,6 +11,9 @@ use crate::version::Version;
 
 mod access;
 mod changing;
+mod pausing;
+mod proving;
+mod verifying;
 
 const OLD: Version = Version::new(1, 36, 2);
 const NEW: Version = Version::new(1, 36, 3);

@@ -144,18 +144,18 @@ impl Watched {
         match event {
             Event::List(pods) => {
                 self.engine.list(now, &pods);
-                self.forget(&pods);
                 (self.listed, self.fresh) = (pods, false);
+                self.forget();
             }
             Event::Confirmed(pods) => {
                 self.engine.confirmed(now, &pods);
-                self.forget(&pods);
                 (self.listed, self.fresh) = (pods, true);
+                self.forget();
             }
             Event::Answer(place, answer) if !self.waiting.is_empty() => {
                 let uid = self.waiting.remove(place % self.waiting.len());
                 match &answer {
-                    Answer::Blocked { budget: Some(budget), .. } => {
+                    Answer::Blocked { budget: Some(budget), .. } if self.has_to_go(&uid) => {
                         self.refused.insert(uid.clone(), budget.clone());
                     }
                     _ => drop(self.refused.remove(&uid)),
@@ -170,10 +170,16 @@ impl Watched {
         }
     }
 
-    /// A pod that is not there, or is going, has not been refused.
-    fn forget(&mut self, pods: &[PodSeen]) {
-        let stands = |uid: &String| pods.iter().any(|pod| pod.uid == *uid && pod.deletion.is_none());
-        self.refused.retain(|uid, _| stands(uid));
+    /// A pod that is not there, is going or may stay has not been refused.
+    fn forget(&mut self) {
+        let refused = std::mem::take(&mut self.refused);
+        self.refused = refused.into_iter().filter(|(uid, _)| self.has_to_go(uid)).collect();
+    }
+
+    /// Whether the last list holds a pod with this UID that has to be evicted.
+    fn has_to_go(&self, uid: &str) -> bool {
+        let evicted = |pod: &&PodSeen| sort(pod, &self.options, at(self.now).unix) == Sort::Evict;
+        self.listed.iter().filter(evicted).any(|pod| pod.uid == uid)
     }
 
     fn check(&mut self) -> Result<Next, TestCaseError> {
@@ -205,6 +211,33 @@ impl Watched {
         self.end = Some(state).filter(|state| *state != DrainState::Draining);
         Ok(next)
     }
+}
+
+#[test]
+fn what_a_budget_said_of_a_pod_that_was_no_longer_listed_does_not_count_when_an_old_list_shows_it_again() {
+    let pod = |name: &str| PodSeen {
+        namespace: "default".to_owned(),
+        name: name.to_owned(),
+        uid: format!("uid-{name}"),
+        ..PodSeen::default()
+    };
+    let by_b = || Answer::Blocked { budget: Some("b".to_owned()), message: String::new(), retry_after: None };
+    let mut drain = Watched::new(DrainOptions { force: true, ..DrainOptions::default() });
+    let mut ordered_after = |event| {
+        drain.take(event);
+        drain.check().unwrap().evict.into_iter().map(|order| order.name).collect::<Vec<_>>()
+    };
+    assert_eq!(ordered_after(Event::Confirmed(vec![pod("gone"), pod("stays")])), ["gone", "stays"]);
+    assert!(ordered_after(Event::Confirmed(vec![pod("stays")])).is_empty());
+    for _ in ["gone", "stays"] {
+        assert!(ordered_after(Event::Answer(0, by_b())).is_empty());
+    }
+    assert_eq!(ordered_after(Event::Later(1_000)), ["stays"], "it asks for all that the budget refused");
+    assert_eq!(
+        ordered_after(Event::List(vec![pod("gone"), pod("stays")])),
+        ["gone"],
+        "as one not yet refused"
+    );
 }
 
 /// Whether a drain of this pod alone could end with the pod gone.
