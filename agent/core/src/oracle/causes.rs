@@ -142,6 +142,7 @@ fn found(judged: &Judged<'_>, phase: Phase) -> BTreeSet<Cause> {
     }
     let unreachable = |target: &Version| is_unreachable(judged, node, *target);
     let states = [
+        (Cause::WentWrong, judged.fleet.went_wrong),
         (Cause::NoTarget, targets.contains(&None)),
         (Cause::Unreachable, targets.iter().flatten().any(unreachable)),
         (Cause::NotReady, node.ready.is_some_and(|ready| !ready.is.0)),

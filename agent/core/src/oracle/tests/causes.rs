@@ -29,6 +29,19 @@ fn a_refusal_without_a_cause_breaks_rule_6() {
 }
 
 #[test]
+fn what_went_wrong_for_the_whole_fleet_is_a_cause_for_each_node() {
+    let refused = told(Phase::Refused, Reason::PreflightFailed);
+    let after = |what| {
+        let mut story = after_the_control_plane();
+        story.add(FLEET, What::WentWrong { what }).add("w1", What::TargetSet(Some(NEW)));
+        story.add("w1", refused.clone());
+        story
+    };
+    after("a version left the repository").keeps();
+    after(ETCD_RESTORED).breaks(Rule::CauseOfRefused);
+}
+
+#[test]
 fn causes_are_not_judged_where_the_history_does_not_tell_what_went_wrong_outside() {
     let story = reports(Phase::Refused, Reason::PreflightFailed, []);
     let expectations = Expectations { tells_causes: false, ..Expectations::default() };
