@@ -11,6 +11,10 @@ use crate::version::{PackageVersion, Version, reachable};
 /// Stands in `What::WentWrong` for a disk that lost the agent's memory.
 pub const MEMORY_LOST: &str = "memory lost";
 
+/// Of the time that verification waits, how many tenths must have gone by before a node is degraded for not serving: clocks
+/// drift, and a host may be slow to see that a tool has ended, from which the agent counted.
+const WAITED_TENTHS: u64 = 9;
+
 /// What only a person can take away, or what keeps a node from its target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Cause {
@@ -24,7 +28,7 @@ enum Cause {
     LeaseTaken,
     /// The Node was deleted.
     Deleted,
-    /// Its kubelet was not Ready.
+    /// Its kubelet was not Ready; no cause to refuse anything.
     NotReady,
     /// The agent's memory was lost.
     Memory,
@@ -151,6 +155,10 @@ fn found(judged: &Judged<'_>, phase: Phase) -> BTreeSet<Cause> {
         (Cause::Unserving, phase == Phase::Degraded && is_unserving(judged, node)),
     ];
     causes.extend(states.into_iter().filter(|(_, holds)| *holds).map(|(cause, _)| cause));
+    // A node that is not Ready may become so by itself, and waits.
+    if phase == Phase::Refused {
+        causes.remove(&Cause::NotReady);
+    }
     // Another target than none is needed to refuse it for more than being none.
     if phase == Phase::Refused && node.asks_for().is_some() {
         causes.remove(&Cause::NoTarget);
@@ -189,8 +197,7 @@ fn has_nowhere(judged: &Judged<'_>, node: &Node, target: Version) -> bool {
 /// Something that verification wants is missing, or came too late to be noticed, and it was waited for as long as is
 /// said: since the last tool at least, where there was one.
 fn is_unserving(judged: &Judged<'_>, node: &Node) -> bool {
-    // Clocks drift, and a host may be slow to see that a tool has ended.
-    let waited = judged.expectations.verify / 10 * 9;
+    let waited = judged.expectations.verify / 10 * WAITED_TENTHS;
     if node.tool_at.is_some_and(|tool| judged.age(tool) < waited) {
         return false;
     }

@@ -23,7 +23,7 @@ fn a_refusal_without_a_cause_breaks_rule_6() {
     let refused = |events: Vec<What>| reports(Phase::Refused, Reason::PreflightFailed, events);
     refused(vec![]).breaks(Rule::CauseOfRefused);
     refused(vec![What::WentWrong { what: "no packages" }]).keeps();
-    refused(vec![says(false, OLD)]).keeps();
+    refused(vec![says(false, OLD)]).breaks(Rule::CauseOfRefused);
     refused(vec![package("kubelet", Version::new(1, 36, 9), Who::Person)]).keeps();
     refused(vec![What::EvictionRefused { pod: "w1-pod".to_owned() }]).keeps();
 }
