@@ -10,7 +10,7 @@ pub(super) fn judge(judged: &Judged<'_>) -> Vec<Violation> {
     if !node.control_plane {
         return Vec::new();
     }
-    let broken = match &judged.event.what {
+    let mut broken = match &judged.event.what {
         What::LeaseReleased { lease: LeaseName::ControlPlane, by: Who::Agent(_) }
             if node.tenure.as_ref().is_some_and(|tenure| tenure.past_return.is_some()) =>
         {
@@ -22,6 +22,7 @@ pub(super) fn judge(judged: &Judged<'_>) -> Vec<Violation> {
         What::CurrentWritten { version } => vec![announced(judged, *version)],
         _ => Vec::new(),
     };
+    broken.push(half_upgraded(judged));
     broken.into_iter().flatten().collect()
 }
 
@@ -68,6 +69,23 @@ pub(super) fn whole_before(judged: &Judged<'_>) -> Option<Violation> {
         }
     }
     None
+}
+
+/// What is visible at the target is not all that kubeadm does: a run that was cut may have left the rest undone.
+fn half_upgraded(judged: &Judged<'_>) -> Option<Violation> {
+    let node = judged.node();
+    let run = node.half_upgraded()?;
+    let message = match &judged.event.what {
+        What::LeaseReleased { by: Who::Agent(_), .. } if run.is.for_static_pods => "its turn ended",
+        What::CurrentWritten { version } if run.is.for_static_pods && *version == run.is.version => {
+            "`current` was written"
+        }
+        What::ToolStarted { tool: "install-kubelet", .. } => "kubelet is installed",
+        _ => return None,
+    };
+    judged.arose(Rule::Verb);
+    let message = format!("{message}, and no run of kubeadm for {} has succeeded", run.is.version);
+    Some(judged.broken(Rule::Verb, message, &[Some(run.by)]))
 }
 
 fn whole_after(judged: &Judged<'_>) -> Option<Violation> {

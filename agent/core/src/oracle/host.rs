@@ -100,6 +100,11 @@ fn wrong_verb(judged: &Judged<'_>, verb: Verb, target: Version) -> Option<Violat
             format!("{first} has applied {target} already, so this node must run `kubeadm upgrade node`");
         return broken(message, Some(*done));
     }
+    let config = judged.fleet.config.filter(|config| config.is != target && !judged.unnoticed(config.by));
+    if let Some(config) = config.filter(|_| verb == Verb::NodeControlPlane) {
+        let message = format!("`kubeadm upgrade node` for {target}, and kubeadm-config names {}", config.is);
+        return broken(message, Some(config.by));
+    }
     // Whoever asks for another version asks for a run of its own.
     let asked_for = node.target.is_some_and(|asked| asked.is == Some(target));
     if let Some(begun) = node.tenure.as_ref().and_then(|tenure| tenure.verb)

@@ -64,6 +64,14 @@ pub(super) struct Tenure {
     pub(super) verb: Option<Since<(Verb, Version)>>,
 }
 
+/// A run of `kubeadm upgrade` on a control-plane node that has not ended well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Run {
+    pub(super) version: Version,
+    /// Whether it has to bring the static pods to that version: they were not there when it was first begun.
+    pub(super) for_static_pods: bool,
+}
+
 /// One node.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Node {
@@ -97,6 +105,8 @@ pub(super) struct Node {
     /// Whether the tenure that ended last went past its point of no return.
     pub(super) went_past_return: bool,
     pub(super) was_cordoned_by_agent: bool,
+    /// kubeadm's run that was begun last, until one succeeds; a turn that ends does not end it.
+    pub(super) unfinished: Option<Since<Run>>,
     pub(super) tool: Option<Since<&'static str>>,
     /// When a tool last began or ended.
     pub(super) tool_at: Option<usize>,
@@ -340,6 +350,7 @@ impl Node {
             What::ToolEnded { tool, ok } => {
                 self.tool = None;
                 self.tool_at = Some(index);
+                self.unfinished = self.unfinished.filter(|_| !*ok || *tool != "kubeadm-upgrade");
                 if let Some(tenure) = self.tenure.as_mut().filter(|_| *ok && *tool == "kubeadm-upgrade") {
                     tenure.verb = None;
                 }
@@ -373,6 +384,10 @@ impl Node {
         let drained = self.must_be_drained(tool);
         let past = super::host::is_irreversible(tool, self.control_plane);
         let asks_for = self.asks_for();
+        if let Some((_, version)) = kubeadm.filter(|_| self.control_plane) {
+            let for_static_pods = self.brings_static_pods(version);
+            self.unfinished = Some(Since { is: Run { version, for_static_pods }, by: index });
+        }
         let Some(tenure) = &mut self.tenure else { return };
         let changes = Some(index).filter(|_| super::host::changes(tool));
         tenure.begun = tenure.begun.or(changes);
@@ -386,6 +401,19 @@ impl Node {
                 tenure.towards = Some(version);
             }
         }
+    }
+
+    /// Whether a run of kubeadm for this version has static pods to change: one that follows a run that failed at that has.
+    pub(super) fn brings_static_pods(&self, version: Version) -> bool {
+        let at_it = self.static_pods.values().all(|pod| pod.is == Some(version));
+        let again = self.unfinished.is_some_and(|run| run.is.version == version && run.is.for_static_pods);
+        again || !at_it || self.static_pods.is_empty()
+    }
+
+    /// The run that brought the static pods to what they are and never ended well, if nobody else installed anything since.
+    pub(super) fn half_upgraded(&self) -> Option<Since<Run>> {
+        let at_it = |run: &Since<Run>| self.api_server.is_some_and(|server| server.is == run.is.version);
+        self.unfinished.filter(|run| at_it(run) && self.by_hand < Some(run.by))
     }
 
     /// Whether the node must have been drained before this tool: a control plane's own upgrade needs no drain where

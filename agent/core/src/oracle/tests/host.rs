@@ -120,6 +120,21 @@ fn node_after_an_apply_that_never_succeeded_breaks_rule_3() {
     assert!(!story.add("cp2", applies(NEW)).broken().contains(&Rule::Verb));
 }
 
+#[test]
+fn node_runs_only_for_the_version_that_kubeadm_config_names() {
+    let node = What::ToolStarted { tool: "kubeadm-upgrade", kubeadm: Some((Verb::NodeControlPlane, NEW)) };
+    let named = |version| {
+        let mut story = after_the_control_plane();
+        control_plane::joins(&mut story, "cp2");
+        story.all("cp2", [What::TargetSet(Some(NEW)), taken("cp2", LeaseName::ControlPlane)]);
+        story.add(FLEET, What::KubeadmConfig { version });
+        story
+    };
+    named(NEW).add("cp2", node.clone()).keeps();
+    named(OLD).add("cp2", node.clone()).breaks(Rule::Verb);
+    named(OLD).after(5_000, "cp2", node).keeps();
+}
+
 /// A control plane applied to less than, or as much as, kubeadm-config names.
 fn config_names(version: Version) -> Story {
     let mut story = Story::begin();
