@@ -104,8 +104,8 @@ impl Causes {
         }
     }
 
-    pub(super) fn tools_failed(&self) -> bool {
-        self.now.contains(&Cause::Tool)
+    pub(super) fn went_wrong(&self) -> bool {
+        self.now.contains(&Cause::WentWrong)
     }
 }
 
@@ -123,6 +123,7 @@ pub(super) fn judge(judged: &Judged<'_>) -> Vec<Violation> {
     judged.arose(rule);
     let causes = found(judged, *phase);
     let explained = match Cause::of(*reason) {
+        _ if *phase == Phase::Degraded && is_to_retreat(judged, *reason) => false,
         Some(wanted) => wanted.iter().any(|cause| causes.contains(cause)),
         None => !causes.is_empty(),
     };
@@ -132,6 +133,12 @@ pub(super) fn judge(judged: &Judged<'_>) -> Vec<Violation> {
     let asked = judged.node().target.map(|target| target.by);
     let message = format!("{phase} because of {reason}, and the history shows no cause for that");
     vec![judged.broken(rule, message, &[asked, judged.node().causes.asked])]
+}
+
+/// A drain that cannot finish is taken back where the host is unchanged: nothing is broken by it.
+fn is_to_retreat(judged: &Judged<'_>, reason: Reason) -> bool {
+    let drain = matches!(reason, Reason::DrainGivenUp | Reason::DrainBlocked | Reason::DrainTimedOut);
+    drain && judged.node().tenure.as_ref().is_none_or(|tenure| tenure.staged.is_none())
 }
 
 /// Every cause that the history shows at this moment.

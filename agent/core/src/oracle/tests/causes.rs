@@ -121,6 +121,18 @@ fn a_degraded_end_without_a_cause_breaks_rule_9() {
 }
 
 #[test]
+fn a_drain_that_is_blocked_degrades_no_node_whose_host_is_unchanged() {
+    let refused = What::EvictionRefused { pod: "w1-pod".to_owned() };
+    let mut story = after_the_control_plane();
+    story.all("w1", clearing("w1")[..3].to_vec()).add("w1", refused.clone());
+    story.clone().add("w1", told(Phase::Degraded, Reason::DrainBlocked)).breaks(Rule::CauseOfDegraded);
+    let full = What::WentWrong { what: "disk full" };
+    story.add("w1", full).clone().add("w1", told(Phase::Degraded, Reason::ToolFailed)).keeps();
+    story.add("w1", told(Phase::Degraded, Reason::DrainTimedOut)).breaks(Rule::CauseOfDegraded);
+    reports(Phase::Degraded, Reason::DrainBlocked, [refused]).keeps();
+}
+
+#[test]
 fn a_node_is_degraded_for_not_serving_only_after_the_verify_time() {
     let mut story = reports(Phase::Idle, Reason::Idle, []);
     story.all("w1", clearing("w1")).all("w1", changing("w1")[..9].to_vec()).add("w1", says(false, NEW));
