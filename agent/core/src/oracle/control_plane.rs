@@ -53,7 +53,10 @@ pub(super) fn whole_before(judged: &Judged<'_>) -> Option<Violation> {
     if !node.control_plane {
         return None;
     }
-    judged.arose(Rule::ControlPlaneWholeBefore);
+    let mut peers = judged.fleet.others(&judged.event.node);
+    if node.etcd.is_some() || peers.any(|(_, other)| other.control_plane) {
+        judged.arose(Rule::ControlPlaneWholeBefore);
+    }
     let broken = |what: String, by: usize| {
         Some(judged.broken(Rule::ControlPlaneWholeBefore, format!("it begins while {what}"), &[Some(by)]))
     };

@@ -11,6 +11,8 @@ use crate::version::Version;
 #[derive(Debug, Clone)]
 pub(super) struct Held {
     pub(super) node: String,
+    /// The Node's UID as the holder names it: another Node of that name is somebody else.
+    pub(super) uid: String,
     pub(super) by: usize,
     /// The event that marked it.
     pub(super) degraded: Option<usize>,
@@ -135,8 +137,8 @@ impl<'a> Fleet<'a> {
 
     fn take_lease(&mut self, index: usize, event: &Event) {
         match &event.what {
-            What::LeaseTaken { lease, .. } => {
-                let held = Held { node: event.node.clone(), by: index, degraded: None };
+            What::LeaseTaken { lease, uid, .. } => {
+                let held = Held { node: event.node.clone(), uid: uid.clone(), by: index, degraded: None };
                 self.leases.insert(*lease, held);
             }
             What::LeaseReleased { lease, .. } => {

@@ -60,6 +60,10 @@ pub(super) struct Tenure {
     pub(super) drained: Option<usize>,
     /// The first tool after which there is no simple way back.
     pub(super) past_return: Option<usize>,
+    /// kubeadm's package was already changed when it was last begun to be installed: it may be the way back.
+    pub(super) puts_back: bool,
+    /// The last time that failed.
+    pub(super) not_put_back: Option<usize>,
     /// kubeadm's verb and target, until it succeeded.
     pub(super) verb: Option<Since<(Verb, Version)>>,
 }
@@ -79,6 +83,8 @@ pub(super) struct Node {
     /// The UID of the Node that exists, or that existed last.
     pub(super) uid: Option<Since<String>>,
     pub(super) deleted: Option<usize>,
+    /// The UIDs that Nodes of this name had before, and since when those are gone.
+    pub(super) gone: BTreeMap<String, usize>,
     pub(super) ignored: Option<Since<bool>>,
     pub(super) target: Option<Since<Option<Version>>>,
     pub(super) target_before: Option<Version>,
@@ -122,6 +128,13 @@ pub(super) struct Node {
 impl Node {
     pub(super) fn cordoned_by_agent(&self) -> Option<&Cordon> {
         self.cordon.as_ref().filter(|cordon| cordon.by_agent)
+    }
+
+    /// Since when the Node of this UID is gone, if it is. One that was never seen is gone since it was first named.
+    pub(super) fn gone_since(&self, uid: &str, named: usize) -> Option<usize> {
+        let other = self.uid.as_ref().is_some_and(|is| is.is != uid && !uid.is_empty());
+        let gone = self.gone.get(uid).copied();
+        if other { gone.or(Some(named)) } else { gone.or(self.deleted) }
     }
 
     pub(super) fn is_ready(&self) -> bool {
@@ -248,7 +261,13 @@ impl Node {
     }
 
     fn take_object(&mut self, index: usize, what: &What) {
+        if let Some(before) = &self.uid
+            && !matches!(what, What::Joined { uid, .. } if *uid == before.is)
+        {
+            self.gone.entry(before.is.clone()).or_insert(index);
+        }
         if let What::Joined { control_plane, uid } = what {
+            self.gone.remove(uid);
             self.control_plane = *control_plane;
             self.uid = Some(Since { is: uid.clone(), by: index }).filter(|uid| !uid.is.is_empty());
             // Whoever deletes a Node and lets it come back has put it back into service.
@@ -301,6 +320,8 @@ impl Node {
             staged: None,
             drained: None,
             past_return: None,
+            puts_back: false,
+            not_put_back: None,
             verb: None,
         });
     }
@@ -351,8 +372,12 @@ impl Node {
                 self.tool = None;
                 self.tool_at = Some(index);
                 self.unfinished = self.unfinished.filter(|_| !*ok || *tool != "kubeadm-upgrade");
-                if let Some(tenure) = self.tenure.as_mut().filter(|_| *ok && *tool == "kubeadm-upgrade") {
-                    tenure.verb = None;
+                match &mut self.tenure {
+                    Some(tenure) if *ok && *tool == "kubeadm-upgrade" => tenure.verb = None,
+                    Some(tenure) if !*ok && *tool == "install-kubeadm" && tenure.puts_back => {
+                        tenure.not_put_back = Some(index);
+                    }
+                    _ => {}
                 }
             }
             What::PackageInstalled { package, version, by } => {
@@ -382,7 +407,7 @@ impl Node {
         self.tool = Some(Since { is: tool, by: index });
         self.tool_at = Some(index);
         let drained = self.must_be_drained(tool);
-        let past = super::host::is_irreversible(tool, self.control_plane);
+        let past = super::host::is_irreversible(self, tool, kubeadm);
         let asks_for = self.asks_for();
         if let Some((_, version)) = kubeadm.filter(|_| self.control_plane) {
             let for_static_pods = self.brings_static_pods(version);
@@ -390,6 +415,9 @@ impl Node {
         }
         let Some(tenure) = &mut self.tenure else { return };
         let changes = Some(index).filter(|_| super::host::changes(tool));
+        if tool == "install-kubeadm" {
+            tenure.puts_back = tenure.changed.contains("kubeadm");
+        }
         tenure.begun = tenure.begun.or(changes);
         tenure.staged = tenure.staged.or(changes);
         tenure.drained = tenure.drained.or(changes.filter(|_| drained));
