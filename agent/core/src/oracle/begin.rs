@@ -14,10 +14,18 @@ pub(super) fn judge(judged: &Judged<'_>) -> Vec<Violation> {
         broken.extend([alone(judged), super::lease::without_lease(judged, "it was cordoned")]);
     }
     if cordons && !goes_on(node) {
-        broken.extend([budget(judged), first(judged), super::control_plane::whole_before(judged)]);
+        broken.extend([
+            budget(judged),
+            first(judged),
+            super::control_plane::whole_before(judged, "it begins"),
+        ]);
         broken.extend([halt(judged), paused(judged), super::turn::asked_for(judged)]);
     } else if begins_with_a_tool(judged) {
-        broken.extend([alone(judged), first(judged), super::control_plane::whole_before(judged)]);
+        broken.extend([
+            alone(judged),
+            first(judged),
+            super::control_plane::whole_before(judged, "it begins"),
+        ]);
         broken.extend([halt(judged), paused(judged)]);
     }
     premises(judged);

@@ -2,7 +2,7 @@
 
 use super::record::Node;
 use super::{Judged, Rule, Violation, What, Who};
-use crate::job::LeaseName;
+use crate::job::{LeaseName, Verb};
 use crate::version::Version;
 
 pub(super) fn judge(judged: &Judged<'_>) -> Vec<Violation> {
@@ -16,6 +16,7 @@ pub(super) fn judge(judged: &Judged<'_>) -> Vec<Violation> {
         {
             vec![whole_after(judged), at_one_version(judged)]
         }
+        What::ToolStarted { tool, kubeadm } => vec![whole_before_step(judged, tool, *kubeadm)],
         What::CurrentWritten { version } if node.current.is_some_and(|current| current != *version) => {
             vec![whole_after(judged), announced(judged, *version)]
         }
@@ -48,7 +49,7 @@ fn mixed(judged: &Judged<'_>, node: &Node) -> Option<(String, usize)> {
 
 /// Own etcd, and everything of the other control-plane nodes. Its own static pods may be of two versions: that is what
 /// a turn may be there to repair.
-pub(super) fn whole_before(judged: &Judged<'_>) -> Option<Violation> {
+pub(super) fn whole_before(judged: &Judged<'_>, what: &str) -> Option<Violation> {
     let node = judged.node();
     if !node.control_plane {
         return None;
@@ -57,8 +58,8 @@ pub(super) fn whole_before(judged: &Judged<'_>) -> Option<Violation> {
     if node.etcd.is_some() || peers.any(|(_, other)| other.control_plane) {
         judged.arose(Rule::ControlPlaneWholeBefore);
     }
-    let broken = |what: String, by: usize| {
-        Some(judged.broken(Rule::ControlPlaneWholeBefore, format!("it begins while {what}"), &[Some(by)]))
+    let broken = |lack: String, by: usize| {
+        Some(judged.broken(Rule::ControlPlaneWholeBefore, format!("{what} while {lack}"), &[Some(by)]))
     };
     if let Some(etcd) = node.etcd.filter(|etcd| !etcd.is && !judged.unnoticed(etcd.by)) {
         return broken("its own member of etcd is not healthy".to_owned(), etcd.by);
@@ -89,6 +90,17 @@ fn half_upgraded(judged: &Judged<'_>) -> Option<Violation> {
     judged.arose(Rule::Verb);
     let message = format!("{message}, and no run of kubeadm for {} has succeeded", run.is.version);
     Some(judged.broken(Rule::Verb, message, &[Some(run.by)]))
+}
+
+/// Before each step without a way back it is looked again, for the drain may have taken an hour. What was begun is gone on
+/// with: trying it once more may be what makes the control plane whole.
+fn whole_before_step(judged: &Judged<'_>, tool: &str, kubeadm: Option<(Verb, Version)>) -> Option<Violation> {
+    let node = judged.node();
+    let tenure = node.tenure.as_ref()?;
+    // Where it is the first of all, it is the turn's beginning and judged as that.
+    let first = tenure.begun.is_some() && !tenure.irreversible.contains(tool);
+    let judges = first && super::host::is_irreversible(node, tool, kubeadm);
+    if judges { whole_before(judged, &format!("{tool} is started")) } else { None }
 }
 
 fn whole_after(judged: &Judged<'_>) -> Option<Violation> {

@@ -60,6 +60,8 @@ pub(super) struct Tenure {
     pub(super) drained: Option<usize>,
     /// The first tool after which there is no simple way back.
     pub(super) past_return: Option<usize>,
+    /// All such tools that were begun.
+    pub(super) irreversible: BTreeSet<&'static str>,
     /// kubeadm's package was already changed when it was last begun to be installed: it may be the way back.
     pub(super) puts_back: bool,
     /// The last time that failed.
@@ -320,6 +322,7 @@ impl Node {
             staged: None,
             drained: None,
             past_return: None,
+            irreversible: BTreeSet::new(),
             puts_back: false,
             not_put_back: None,
             verb: None,
@@ -421,7 +424,10 @@ impl Node {
         tenure.begun = tenure.begun.or(changes);
         tenure.staged = tenure.staged.or(changes);
         tenure.drained = tenure.drained.or(changes.filter(|_| drained));
-        tenure.past_return = tenure.past_return.or(Some(index).filter(|_| past));
+        if past {
+            tenure.past_return = tenure.past_return.or(Some(index));
+            tenure.irreversible.insert(tool);
+        }
         if let Some((verb, version)) = kubeadm {
             tenure.verb = Some(Since { is: (verb, version), by: index });
             // The last hop of a new plan; an intermediate one is on the way to the same target.

@@ -63,6 +63,35 @@ fn a_turn_that_cordons_nothing_begins_with_its_first_tool() {
     story.add("cp", started("install-kubeadm")).breaks(Rule::ControlPlaneWholeBefore);
 }
 
+/// cp is drained; this happens to cp2 before so much of the change of cp.
+fn stepped_after(events: &[What], before: usize, later: u64) -> Story {
+    let mut story = begins_after([]);
+    let steps = changing("cp");
+    story.all("cp", steps[..before].to_vec()).all("cp2", events.to_vec());
+    story.after(later, "cp", steps[before].clone());
+    story
+}
+
+#[test]
+fn the_others_are_whole_before_every_step_without_a_way_back() {
+    let sick = [What::EtcdMember { healthy: false }];
+    for step in [3, 6] {
+        assert!(matches!(changing("cp")[step], What::ToolStarted { .. }), "{step}");
+        stepped_after(&sick, step, 90_000).breaks(Rule::ControlPlaneWholeBefore);
+        stepped_after(&sick, step, 9_000).keeps();
+        stepped_after(&[], step, 90_000).keeps();
+    }
+    stepped_after(&sick, 0, 90_000).keeps();
+}
+
+#[test]
+fn a_step_that_was_begun_is_begun_again_whatever_the_others_are() {
+    let mut story = stepped_after(&[], 3, 90_000);
+    story.add("cp", What::ToolEnded { tool: "kubeadm-upgrade", ok: false });
+    story.add("cp2", What::EtcdMember { healthy: false });
+    story.add("cp", changing("cp")[3].clone()).keeps();
+}
+
 #[test]
 fn a_control_planes_turn_ends_with_etcd_and_all_static_pods_whole() {
     ends_after([]).keeps();
