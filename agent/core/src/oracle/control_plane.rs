@@ -23,7 +23,7 @@ pub(super) fn judge(judged: &Judged<'_>) -> Vec<Violation> {
         What::CurrentWritten { version } => vec![announced(judged, *version)],
         _ => Vec::new(),
     };
-    broken.push(half_upgraded(judged));
+    broken.push(half_done(judged));
     broken.into_iter().flatten().collect()
 }
 
@@ -76,19 +76,20 @@ pub(super) fn whole_before(judged: &Judged<'_>, what: &str) -> Option<Violation>
 }
 
 /// What is visible at the target is not all that kubeadm does: a run that was cut may have left the rest undone.
-fn half_upgraded(judged: &Judged<'_>) -> Option<Violation> {
+fn half_done(judged: &Judged<'_>) -> Option<Violation> {
     let node = judged.node();
-    let run = node.half_upgraded()?;
+    let run = node.half_done()?;
+    let version = run.is.version;
+    // A run that changed no static pods, or was rolled back by kubeadm, may be given up.
+    let stays = run.is.for_static_pods && node.api_server.is_some_and(|server| server.is == version);
     let message = match &judged.event.what {
-        What::LeaseReleased { by: Who::Agent(_), .. } if run.is.for_static_pods => "its turn ended",
-        What::CurrentWritten { version } if run.is.for_static_pods && *version == run.is.version => {
-            "`current` was written"
-        }
+        What::LeaseReleased { by: Who::Agent(_), .. } if stays => "its turn ended",
+        What::CurrentWritten { version: written } if stays && *written == version => "`current` was written",
         What::ToolStarted { tool: "install-kubelet", .. } => "kubelet is installed",
         _ => return None,
     };
     judged.arose(Rule::Verb);
-    let message = format!("{message}, and no run of kubeadm for {} has succeeded", run.is.version);
+    let message = format!("{message}, and no run of kubeadm for {version} has succeeded");
     Some(judged.broken(Rule::Verb, message, &[Some(run.by)]))
 }
 

@@ -444,10 +444,9 @@ impl Node {
         again || !at_it || self.static_pods.is_empty()
     }
 
-    /// The run that brought the static pods to what they are and never ended well, if nobody else installed anything since.
-    pub(super) fn half_upgraded(&self) -> Option<Since<Run>> {
-        let at_it = |run: &Since<Run>| self.api_server.is_some_and(|server| server.is == run.is.version);
-        self.unfinished.filter(|run| at_it(run) && self.by_hand < Some(run.by))
+    /// kubeadm's run that never ended well, if nobody else installed anything since.
+    pub(super) fn half_done(&self) -> Option<Since<Run>> {
+        self.unfinished.filter(|run| self.by_hand < Some(run.by))
     }
 
     /// Whether the node must have been drained before this tool: a control plane's own upgrade needs no drain where

@@ -152,6 +152,9 @@ fn no_later_turn_goes_on_from_a_run_of_kubeadm_that_never_succeeded() {
     let done = story.clone().all("cp", changing("cp")[3..6].to_vec()).clone();
     story.add("cp", started("install-kubelet")).breaks(Rule::Verb);
     done.clone().add("cp", started("install-kubelet")).keeps();
+    let mut rolled_back = half_applied(OLD);
+    rolled_back.all("cp", [What::Cordoned { by: agent("cp") }, What::PodGone { pod: "cp-pod".to_owned() }]);
+    rolled_back.add("cp", started("install-kubelet")).breaks(Rule::Verb);
     let mut current = half_applied(NEW);
     current.all("cp", [says(true, NEW), What::CurrentWritten { version: NEW }]).breaks(Rule::Verb);
 }

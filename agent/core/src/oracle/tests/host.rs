@@ -94,6 +94,15 @@ fn two_tools_at_once_break_rule_10() {
     exchanged(ends, &[What::Booted]).keeps();
 }
 
+#[test]
+fn the_first_tool_of_a_node_cannot_be_beside_another() {
+    let mut story = Story::begin();
+    story.all("cp", clearing("cp")).add("cp", started("install-kubeadm"));
+    assert_eq!(story.premises(Rule::OneTool), 0);
+    story.all("cp", [ended("install-kubeadm"), started("install-kubelet")]);
+    assert_eq!(story.premises(Rule::OneTool), 1);
+}
+
 fn applies(target: Version) -> What {
     What::ToolStarted { tool: "kubeadm-upgrade", kubeadm: Some((Verb::Apply, target)) }
 }
