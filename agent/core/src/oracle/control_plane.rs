@@ -100,8 +100,8 @@ fn whole_before_step(judged: &Judged<'_>, tool: &str, kubeadm: Option<(Verb, Ver
     let tenure = node.tenure.as_ref()?;
     // Where it is the first of all, it is the turn's beginning and judged as that.
     let first = tenure.begun.is_some() && !tenure.irreversible.contains(tool);
-    let judges = first && super::host::is_irreversible(node, tool, kubeadm);
-    if judges { whole_before(judged, &format!("{tool} is started")) } else { None }
+    let asks = first && super::host::is_irreversible(node, tool, kubeadm);
+    if asks { whole_before(judged, &format!("{tool} is started")) } else { None }
 }
 
 fn whole_after(judged: &Judged<'_>) -> Option<Violation> {

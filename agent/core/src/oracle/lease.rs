@@ -3,6 +3,7 @@
 use super::fleet::Held;
 use super::{Judged, Rule, Violation, What, Who};
 use crate::job::{LeaseName, Verb};
+use crate::report::Phase;
 use crate::version::Version;
 
 /// After this time without its Node a holder may be replaced, in milliseconds.
@@ -14,6 +15,11 @@ pub(super) const PROOF_AGE: u64 = 20_000;
 
 pub(super) fn judge(judged: &Judged<'_>) -> Vec<Violation> {
     let broken = match &judged.event.what {
+        // Where the rule is kept nobody takes what is held: its premise is that somebody would.
+        What::Reported { phase: Phase::Claiming, .. } if is_held_by_another(judged) => {
+            judged.arose(Rule::LeaseStolen);
+            Vec::new()
+        }
         What::Cordoned { by: Who::Agent(_) } => vec![own_node(judged), stranger(judged, "it was cordoned")],
         What::Evicted { by: Who::Agent(_), .. } => {
             vec![
@@ -50,6 +56,12 @@ fn own_node(judged: &Judged<'_>) -> Option<Violation> {
         }
         _ => None,
     }
+}
+
+/// Whether another holds a Lease of the kind that this node claims.
+fn is_held_by_another(judged: &Judged<'_>) -> bool {
+    let claims = |lease: &LeaseName| (*lease == LeaseName::ControlPlane) == judged.node().control_plane;
+    judged.fleet.leases.iter().any(|(lease, held)| claims(lease) && held.node != judged.event.node)
 }
 
 /// A Node that was made anew has another UID: neither is it its predecessor, nor is that one there any more.

@@ -128,10 +128,15 @@ fn the_lease_of_the_control_plane_is_never_taken_over_by_a_node_made_anew() {
 
 #[test]
 fn a_lease_that_is_kept_gives_its_rules_nothing_to_judge() {
-    let story = after_the_control_plane();
+    let mut story = after_the_control_plane();
     for rule in [Rule::LeaseStolen, Rule::LeaseHeld, Rule::ControlPlaneAlone, Rule::ControlPlaneWholeBefore] {
         assert_eq!(story.premises(rule), 0, "{rule:?}");
     }
+    story.add("w1", reported(Phase::Claiming)).add("w1", taken("w1", LeaseName::Slot(0)));
+    story.add("cp", reported(Phase::Claiming)).add("w1", reported(Phase::Claiming));
+    assert_eq!(story.premises(Rule::LeaseStolen), 0);
+    story.add("w2", reported(Phase::Claiming));
+    assert_eq!(story.premises(Rule::LeaseStolen), 1);
 }
 
 pub(super) fn fires() -> Vec<(Rule, Story)> {
