@@ -3,6 +3,7 @@
 
 use super::record::Node;
 use super::{Judged, Rule, Violation, What, Who};
+use crate::job::LeaseName;
 use crate::report::Phase;
 
 pub(super) fn judge(judged: &Judged<'_>) -> Vec<Violation> {
@@ -13,10 +14,18 @@ pub(super) fn judge(judged: &Judged<'_>) -> Vec<Violation> {
         broken.extend([alone(judged), super::lease::without_lease(judged, "it was cordoned")]);
     }
     if cordons && !goes_on(node) {
-        broken.extend([budget(judged), first(judged), super::control_plane::whole_before(judged)]);
+        broken.extend([
+            budget(judged),
+            first(judged),
+            super::control_plane::whole_before(judged, "it begins"),
+        ]);
         broken.extend([halt(judged), paused(judged), super::turn::asked_for(judged)]);
     } else if begins_with_a_tool(judged) {
-        broken.extend([alone(judged), first(judged), super::control_plane::whole_before(judged)]);
+        broken.extend([
+            alone(judged),
+            first(judged),
+            super::control_plane::whole_before(judged, "it begins"),
+        ]);
         broken.extend([halt(judged), paused(judged)]);
     }
     premises(judged);
@@ -80,26 +89,39 @@ fn budget(judged: &Judged<'_>) -> Option<Violation> {
     })
 }
 
-/// Nobody is at work beside a control-plane node; but a node that is degraded does not keep a control plane, which
-/// needs no cordon for that, from a newer version.
+/// Nobody is at work beside a control-plane node.
 fn alone(judged: &Judged<'_>) -> Option<Violation> {
     let node = judged.node();
-    let cordons = matches!(judged.event.what, What::Cordoned { .. });
-    let at_work = |name: &str, other: &Node| {
+    let at_work = |other: &Node| {
         let tool = other.tool.map(|tool| tool.by).filter(|_| other.holding().is_some());
-        let by = other.cordoned_by_agent().map(|cordon| cordon.by).or(tool)?;
-        let passed_over = !cordons
-            && judged.fleet.degraded(name).is_some()
-            && node.asks_for().is_some_and(|target| other.failed_at < Some(target));
-        (!passed_over).then_some(by)
+        other.cordoned_by_agent().map(|cordon| cordon.by).or(tool)
     };
-    judged.arose(Rule::ControlPlaneAlone);
-    let (name, by) = judged.fleet.others(&judged.event.node).find_map(|(name, other)| {
-        let by = at_work(name, other).filter(|_| node.control_plane || other.control_plane)?;
+    let concerns = |other: &Node| node.control_plane || other.control_plane;
+    let others: Vec<_> =
+        judged.fleet.others(&judged.event.node).filter(|(_, other)| concerns(other)).collect();
+    let is_peer = |other: &Node| node.control_plane && other.control_plane;
+    if others.iter().any(|(_, other)| is_peer(other) || at_work(other).is_some()) {
+        judged.arose(Rule::ControlPlaneAlone);
+    }
+    let (name, by) = others.into_iter().find_map(|(name, other)| {
+        let by = at_work(other).filter(|_| !is_passed_over(judged, name, other))?;
         Some((name, by))
     })?;
     let message = format!("{name} is at work or out of service, and a control-plane node is upgraded alone");
     Some(judged.broken(Rule::ControlPlaneAlone, message, &[Some(by)]))
+}
+
+/// Who keeps no control-plane node from its turn: a worker that is ignored or whose slot is marked, and whoever is degraded
+/// at an older target, for a newer one is the way forward. Whether there is room for a cordon beside them, the budget says.
+fn is_passed_over(judged: &Judged<'_>, name: &str, other: &Node) -> bool {
+    let node = judged.node();
+    let marked = judged
+        .fleet
+        .held_by(name)
+        .is_some_and(|(lease, held)| *lease != LeaseName::ControlPlane && held.degraded.is_some());
+    let older = judged.fleet.degraded(name).is_some()
+        && node.asks_for().is_some_and(|target| other.failed_at < Some(target));
+    node.control_plane && (older || !other.control_plane && (marked || other.is_ignored()))
 }
 
 fn first(judged: &Judged<'_>) -> Option<Violation> {

@@ -11,6 +11,10 @@ use crate::version::{PackageVersion, Version, reachable};
 /// Stands in `What::WentWrong` for a disk that lost the agent's memory.
 pub const MEMORY_LOST: &str = "memory lost";
 
+/// Of the time that verification waits, how many tenths must have gone by before a node is degraded for not serving: clocks
+/// drift, and a host may be slow to see that a tool has ended, from which the agent counted.
+const WAITED_TENTHS: u64 = 9;
+
 /// What only a person can take away, or what keeps a node from its target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Cause {
@@ -24,7 +28,7 @@ enum Cause {
     LeaseTaken,
     /// The Node was deleted.
     Deleted,
-    /// Its kubelet was not Ready.
+    /// Its kubelet was not Ready; no cause to refuse anything.
     NotReady,
     /// The agent's memory was lost.
     Memory,
@@ -100,8 +104,8 @@ impl Causes {
         }
     }
 
-    pub(super) fn tools_failed(&self) -> bool {
-        self.now.contains(&Cause::Tool)
+    pub(super) fn went_wrong(&self) -> bool {
+        self.now.contains(&Cause::WentWrong)
     }
 }
 
@@ -119,6 +123,7 @@ pub(super) fn judge(judged: &Judged<'_>) -> Vec<Violation> {
     judged.arose(rule);
     let causes = found(judged, *phase);
     let explained = match Cause::of(*reason) {
+        _ if *phase == Phase::Degraded && is_to_retreat(judged, *reason) => false,
         Some(wanted) => wanted.iter().any(|cause| causes.contains(cause)),
         None => !causes.is_empty(),
     };
@@ -128,6 +133,12 @@ pub(super) fn judge(judged: &Judged<'_>) -> Vec<Violation> {
     let asked = judged.node().target.map(|target| target.by);
     let message = format!("{phase} because of {reason}, and the history shows no cause for that");
     vec![judged.broken(rule, message, &[asked, judged.node().causes.asked])]
+}
+
+/// A drain that cannot finish is taken back where the host is unchanged: nothing is broken by it.
+fn is_to_retreat(judged: &Judged<'_>, reason: Reason) -> bool {
+    let drain = matches!(reason, Reason::DrainGivenUp | Reason::DrainBlocked | Reason::DrainTimedOut);
+    drain && judged.node().tenure.as_ref().is_none_or(|tenure| tenure.staged.is_none())
 }
 
 /// Every cause that the history shows at this moment.
@@ -142,6 +153,7 @@ fn found(judged: &Judged<'_>, phase: Phase) -> BTreeSet<Cause> {
     }
     let unreachable = |target: &Version| is_unreachable(judged, node, *target);
     let states = [
+        (Cause::WentWrong, judged.fleet.went_wrong),
         (Cause::NoTarget, targets.contains(&None)),
         (Cause::Unreachable, targets.iter().flatten().any(unreachable)),
         (Cause::NotReady, node.ready.is_some_and(|ready| !ready.is.0)),
@@ -150,6 +162,10 @@ fn found(judged: &Judged<'_>, phase: Phase) -> BTreeSet<Cause> {
         (Cause::Unserving, phase == Phase::Degraded && is_unserving(judged, node)),
     ];
     causes.extend(states.into_iter().filter(|(_, holds)| *holds).map(|(cause, _)| cause));
+    // A node that is not Ready may become so by itself, and waits.
+    if phase == Phase::Refused {
+        causes.remove(&Cause::NotReady);
+    }
     // Another target than none is needed to refuse it for more than being none.
     if phase == Phase::Refused && node.asks_for().is_some() {
         causes.remove(&Cause::NoTarget);
@@ -188,8 +204,7 @@ fn has_nowhere(judged: &Judged<'_>, node: &Node, target: Version) -> bool {
 /// Something that verification wants is missing, or came too late to be noticed, and it was waited for as long as is
 /// said: since the last tool at least, where there was one.
 fn is_unserving(judged: &Judged<'_>, node: &Node) -> bool {
-    // Clocks drift, and a host may be slow to see that a tool has ended.
-    let waited = judged.expectations.verify / 10 * 9;
+    let waited = judged.expectations.verify / 10 * WAITED_TENTHS;
     if node.tool_at.is_some_and(|tool| judged.age(tool) < waited) {
         return false;
     }

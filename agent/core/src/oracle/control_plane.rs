@@ -2,7 +2,7 @@
 
 use super::record::Node;
 use super::{Judged, Rule, Violation, What, Who};
-use crate::job::LeaseName;
+use crate::job::{LeaseName, Verb};
 use crate::version::Version;
 
 pub(super) fn judge(judged: &Judged<'_>) -> Vec<Violation> {
@@ -10,18 +10,20 @@ pub(super) fn judge(judged: &Judged<'_>) -> Vec<Violation> {
     if !node.control_plane {
         return Vec::new();
     }
-    let broken = match &judged.event.what {
+    let mut broken = match &judged.event.what {
         What::LeaseReleased { lease: LeaseName::ControlPlane, by: Who::Agent(_) }
             if node.tenure.as_ref().is_some_and(|tenure| tenure.past_return.is_some()) =>
         {
             vec![whole_after(judged), at_one_version(judged)]
         }
+        What::ToolStarted { tool, kubeadm } => vec![whole_before_step(judged, tool, *kubeadm)],
         What::CurrentWritten { version } if node.current.is_some_and(|current| current != *version) => {
             vec![whole_after(judged), announced(judged, *version)]
         }
         What::CurrentWritten { version } => vec![announced(judged, *version)],
         _ => Vec::new(),
     };
+    broken.push(half_done(judged));
     broken.into_iter().flatten().collect()
 }
 
@@ -47,14 +49,17 @@ fn mixed(judged: &Judged<'_>, node: &Node) -> Option<(String, usize)> {
 
 /// Own etcd, and everything of the other control-plane nodes. Its own static pods may be of two versions: that is what
 /// a turn may be there to repair.
-pub(super) fn whole_before(judged: &Judged<'_>) -> Option<Violation> {
+pub(super) fn whole_before(judged: &Judged<'_>, what: &str) -> Option<Violation> {
     let node = judged.node();
     if !node.control_plane {
         return None;
     }
-    judged.arose(Rule::ControlPlaneWholeBefore);
-    let broken = |what: String, by: usize| {
-        Some(judged.broken(Rule::ControlPlaneWholeBefore, format!("it begins while {what}"), &[Some(by)]))
+    let mut peers = judged.fleet.others(&judged.event.node);
+    if node.etcd.is_some() || peers.any(|(_, other)| other.control_plane) {
+        judged.arose(Rule::ControlPlaneWholeBefore);
+    }
+    let broken = |lack: String, by: usize| {
+        Some(judged.broken(Rule::ControlPlaneWholeBefore, format!("{what} while {lack}"), &[Some(by)]))
     };
     if let Some(etcd) = node.etcd.filter(|etcd| !etcd.is && !judged.unnoticed(etcd.by)) {
         return broken("its own member of etcd is not healthy".to_owned(), etcd.by);
@@ -68,6 +73,35 @@ pub(super) fn whole_before(judged: &Judged<'_>) -> Option<Violation> {
         }
     }
     None
+}
+
+/// What is visible at the target is not all that kubeadm does: a run that was cut may have left the rest undone.
+fn half_done(judged: &Judged<'_>) -> Option<Violation> {
+    let node = judged.node();
+    let run = node.half_done()?;
+    let version = run.is.version;
+    // A run that changed no static pods, or was rolled back by kubeadm, may be given up.
+    let stays = run.is.for_static_pods && node.api_server.is_some_and(|server| server.is == version);
+    let message = match &judged.event.what {
+        What::LeaseReleased { by: Who::Agent(_), .. } if stays => "its turn ended",
+        What::CurrentWritten { version: written } if stays && *written == version => "`current` was written",
+        What::ToolStarted { tool: "install-kubelet", .. } => "kubelet is installed",
+        _ => return None,
+    };
+    judged.arose(Rule::Verb);
+    let message = format!("{message}, and no run of kubeadm for {version} has succeeded");
+    Some(judged.broken(Rule::Verb, message, &[Some(run.by)]))
+}
+
+/// Before each step without a way back it is looked again, for the drain may have taken an hour. What was begun is gone on
+/// with: trying it once more may be what makes the control plane whole.
+fn whole_before_step(judged: &Judged<'_>, tool: &str, kubeadm: Option<(Verb, Version)>) -> Option<Violation> {
+    let node = judged.node();
+    let tenure = node.tenure.as_ref()?;
+    // Where it is the first of all, it is the turn's beginning and judged as that.
+    let first = tenure.begun.is_some() && !tenure.irreversible.contains(tool);
+    let asks = first && super::host::is_irreversible(node, tool, kubeadm);
+    if asks { whole_before(judged, &format!("{tool} is started")) } else { None }
 }
 
 fn whole_after(judged: &Judged<'_>) -> Option<Violation> {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::record::{Node, Since};
-use super::{Event, FLEET, Rule, Violation, What};
+use super::{ETCD_RESTORED, Event, FLEET, Rule, Violation, What};
 use crate::job::{LeaseName, Verb};
 use crate::version::Version;
 
@@ -11,6 +11,8 @@ use crate::version::Version;
 #[derive(Debug, Clone)]
 pub(super) struct Held {
     pub(super) node: String,
+    /// The Node's UID as the holder names it: another Node of that name is somebody else.
+    pub(super) uid: String,
     pub(super) by: usize,
     /// The event that marked it.
     pub(super) degraded: Option<usize>,
@@ -28,6 +30,8 @@ pub(super) struct Fleet<'a> {
     /// The version that kubeadm-config names.
     pub(super) config: Option<Since<Version>>,
     pub(super) paused: Option<Since<bool>>,
+    /// Whether something went wrong that every node may fail for, those that join later too.
+    pub(super) went_wrong: bool,
     nobody: Node,
 }
 
@@ -41,6 +45,7 @@ impl<'a> Fleet<'a> {
             tried: BTreeSet::new(),
             config: None,
             paused: None,
+            went_wrong: false,
             nobody: Node::default(),
         }
     }
@@ -112,6 +117,8 @@ impl<'a> Fleet<'a> {
                 self.config = Some(Since { is: *version, by: index });
             }
             What::PolicySet { paused } => self.paused = Some(Since { is: *paused, by: index }),
+            // What an etcd that was put back changed is told event by event.
+            What::WentWrong { what } => self.went_wrong |= *what != ETCD_RESTORED,
             _ => {}
         }
     }
@@ -130,8 +137,8 @@ impl<'a> Fleet<'a> {
 
     fn take_lease(&mut self, index: usize, event: &Event) {
         match &event.what {
-            What::LeaseTaken { lease, .. } => {
-                let held = Held { node: event.node.clone(), by: index, degraded: None };
+            What::LeaseTaken { lease, uid, .. } => {
+                let held = Held { node: event.node.clone(), uid: uid.clone(), by: index, degraded: None };
                 self.leases.insert(*lease, held);
             }
             What::LeaseReleased { lease, .. } => {

@@ -1,5 +1,6 @@
 //! Rules 2 to 5, 7, 9 and 10: what may run on a host and what may be installed.
 
+use super::record::Node;
 use super::{Judged, Rule, Violation, What, Who};
 use crate::job::Verb;
 use crate::version::{PackageVersion, Version, reachable};
@@ -9,9 +10,12 @@ pub(super) fn changes(tool: &str) -> bool {
     matches!(tool, "install-kubeadm" | "install-kubelet" | "kubeadm-upgrade")
 }
 
-/// Whether there is no simple way back once this tool has begun.
-pub(super) fn is_irreversible(tool: &str, control_plane: bool) -> bool {
-    tool == "install-kubelet" || (tool == "kubeadm-upgrade" && control_plane)
+/// Whether there is no simple way back once this tool has begun. Where a control-plane node's static pods are at the version
+/// already, `kubeadm upgrade node` writes kubelet's files alone, and those can be put back.
+pub(super) fn is_irreversible(node: &Node, tool: &str, kubeadm: Option<(Verb, Version)>) -> bool {
+    let files_alone = kubeadm
+        .is_some_and(|(verb, version)| verb == Verb::NodeControlPlane && !node.brings_static_pods(version));
+    tool == "install-kubelet" || (tool == "kubeadm-upgrade" && node.control_plane && !files_alone)
 }
 
 pub(super) fn judge(judged: &Judged<'_>) -> Vec<Violation> {
@@ -43,6 +47,7 @@ pub(super) fn judge(judged: &Judged<'_>) -> Vec<Violation> {
 }
 
 fn one_tool(judged: &Judged<'_>) -> Option<Violation> {
+    judged.node().tool_at?;
     judged.arose(Rule::OneTool);
     let running = judged.node().tool?;
     let message = format!("a tool was started while {} still ran", running.is);
@@ -99,6 +104,11 @@ fn wrong_verb(judged: &Judged<'_>, verb: Verb, target: Version) -> Option<Violat
         let message =
             format!("{first} has applied {target} already, so this node must run `kubeadm upgrade node`");
         return broken(message, Some(*done));
+    }
+    let config = judged.fleet.config.filter(|config| config.is != target && !judged.unnoticed(config.by));
+    if let Some(config) = config.filter(|_| verb == Verb::NodeControlPlane) {
+        let message = format!("`kubeadm upgrade node` for {target}, and kubeadm-config names {}", config.is);
+        return broken(message, Some(config.by));
     }
     // Whoever asks for another version asks for a run of its own.
     let asked_for = node.target.is_some_and(|asked| asked.is == Some(target));

@@ -1,7 +1,10 @@
 //! Rules 8, 12 and 13: whose Lease it is, and what may be done with it.
 
+use super::fleet::Held;
 use super::{Judged, Rule, Violation, What, Who};
-use crate::job::LeaseName;
+use crate::job::{LeaseName, Verb};
+use crate::report::Phase;
+use crate::version::Version;
 
 /// After this time without its Node a holder may be replaced, in milliseconds.
 const ABSENT_LONG_ENOUGH: u64 = 600_000;
@@ -12,6 +15,11 @@ pub(super) const PROOF_AGE: u64 = 20_000;
 
 pub(super) fn judge(judged: &Judged<'_>) -> Vec<Violation> {
     let broken = match &judged.event.what {
+        // Where the rule is kept nobody takes what is held: its premise is that somebody would.
+        What::Reported { phase: Phase::Claiming, .. } if is_held_by_another(judged) => {
+            judged.arose(Rule::LeaseStolen);
+            Vec::new()
+        }
         What::Cordoned { by: Who::Agent(_) } => vec![own_node(judged), stranger(judged, "it was cordoned")],
         What::Evicted { by: Who::Agent(_), .. } => {
             vec![
@@ -21,11 +29,11 @@ pub(super) fn judge(judged: &Judged<'_>) -> Vec<Violation> {
             ]
         }
         What::Uncordoned { by: Who::Agent(_) } => vec![own_node(judged)],
-        What::ToolStarted { tool, .. } if super::host::changes(tool) => {
-            vec![tool_without_lease(judged, tool), tool_of_a_stranger(judged, tool)]
+        What::ToolStarted { tool, kubeadm } if super::host::changes(tool) => {
+            vec![tool_without_lease(judged, tool, *kubeadm), tool_of_a_stranger(judged, tool)]
         }
         What::LeaseTaken { lease, uid, turn } => {
-            vec![stolen(judged, *lease), names_nobody(judged, uid, turn)]
+            vec![stolen(judged, *lease, uid), names_nobody(judged, uid, turn)]
         }
         What::LeaseReleased { by: Who::Agent(by), .. } => vec![own_node(judged), released_last(judged, by)],
         _ => Vec::new(),
@@ -50,15 +58,23 @@ fn own_node(judged: &Judged<'_>) -> Option<Violation> {
     }
 }
 
-fn stolen(judged: &Judged<'_>, lease: LeaseName) -> Option<Violation> {
+/// Whether another holds a Lease of the kind that this node claims.
+fn is_held_by_another(judged: &Judged<'_>) -> bool {
+    let claims = |lease: &LeaseName| (*lease == LeaseName::ControlPlane) == judged.node().control_plane;
+    judged.fleet.leases.iter().any(|(lease, held)| claims(lease) && held.node != judged.event.node)
+}
+
+/// A Node that was made anew has another UID: neither is it its predecessor, nor is that one there any more.
+fn stolen(judged: &Judged<'_>, lease: LeaseName, uid: &str) -> Option<Violation> {
+    let another = |held: &Held| held.node != judged.event.node || held.uid != uid;
+    let held = judged.fleet.leases.get(&lease).filter(|held| another(held))?;
     judged.arose(Rule::LeaseStolen);
-    let held = judged.fleet.leases.get(&lease).filter(|held| held.node != judged.event.node)?;
-    let gone = judged.fleet.node(&held.node).deleted;
+    let gone = judged.fleet.node(&held.node).gone_since(&held.uid, held.by);
     let absent = gone.is_some_and(|index| judged.age(index) >= ABSENT_LONG_ENOUGH);
     if absent && lease != LeaseName::ControlPlane {
         return None;
     }
-    let message = format!("{lease} was taken while {} held it", held.node);
+    let message = format!("{lease} was taken while {} held it, the Node of UID {}", held.node, held.uid);
     Some(judged.broken(Rule::LeaseStolen, message, &[Some(held.by), gone]))
 }
 
@@ -76,12 +92,13 @@ pub(super) fn without_lease(judged: &Judged<'_>, what: &str) -> Option<Violation
 
 /// Nothing disturbing is begun without the Lease; after the point of no return what was begun is finished.
 fn lost_for(judged: &Judged<'_>, what: &str, tolerance: u64) -> Option<Violation> {
-    judged.arose(Rule::LeaseHeld);
     let Some(tenure) = &judged.node().tenure else {
+        judged.arose(Rule::LeaseHeld);
         return Some(judged.broken(Rule::LeaseHeld, format!("{what} without a Lease"), &[]));
     };
-    let lost = tenure.lost.filter(|&lost| judged.age(lost) > tolerance)?;
-    if tenure.past_return.is_some() {
+    let lost = tenure.lost?;
+    judged.arose(Rule::LeaseHeld);
+    if judged.age(lost) <= tolerance || tenure.past_return.is_some() {
         return None;
     }
     Some(judged.broken(
@@ -92,11 +109,15 @@ fn lost_for(judged: &Judged<'_>, what: &str, tolerance: u64) -> Option<Violation
 }
 
 /// kubeadm's own package may be put back without the Lease: that is how a node backs out.
-fn tool_without_lease(judged: &Judged<'_>, tool: &str) -> Option<Violation> {
+fn tool_without_lease(
+    judged: &Judged<'_>,
+    tool: &str,
+    kubeadm: Option<(Verb, Version)>,
+) -> Option<Violation> {
     if judged.puts_back(tool) {
         return None;
     }
-    let irreversible = super::host::is_irreversible(tool, judged.node().control_plane);
+    let irreversible = super::host::is_irreversible(judged.node(), tool, kubeadm);
     let tolerance = if irreversible { PROOF_AGE } else { judged.expectations.renewal };
     lost_for(judged, &format!("{tool} was started"), tolerance)
 }

@@ -60,8 +60,22 @@ pub(super) struct Tenure {
     pub(super) drained: Option<usize>,
     /// The first tool after which there is no simple way back.
     pub(super) past_return: Option<usize>,
+    /// All such tools that were begun.
+    pub(super) irreversible: BTreeSet<&'static str>,
+    /// kubeadm's package was already changed when it was last begun to be installed: it may be the way back.
+    pub(super) puts_back: bool,
+    /// The last time that failed.
+    pub(super) not_put_back: Option<usize>,
     /// kubeadm's verb and target, until it succeeded.
     pub(super) verb: Option<Since<(Verb, Version)>>,
+}
+
+/// A run of `kubeadm upgrade` on a control-plane node that has not ended well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Run {
+    pub(super) version: Version,
+    /// Whether it has to bring the static pods to that version: they were not there when it was first begun.
+    pub(super) for_static_pods: bool,
 }
 
 /// One node.
@@ -71,6 +85,8 @@ pub(super) struct Node {
     /// The UID of the Node that exists, or that existed last.
     pub(super) uid: Option<Since<String>>,
     pub(super) deleted: Option<usize>,
+    /// The UIDs that Nodes of this name had before, and since when those are gone.
+    pub(super) gone: BTreeMap<String, usize>,
     pub(super) ignored: Option<Since<bool>>,
     pub(super) target: Option<Since<Option<Version>>>,
     pub(super) target_before: Option<Version>,
@@ -97,6 +113,8 @@ pub(super) struct Node {
     /// Whether the tenure that ended last went past its point of no return.
     pub(super) went_past_return: bool,
     pub(super) was_cordoned_by_agent: bool,
+    /// kubeadm's run that was begun last, until one succeeds; a turn that ends does not end it.
+    pub(super) unfinished: Option<Since<Run>>,
     pub(super) tool: Option<Since<&'static str>>,
     /// When a tool last began or ended.
     pub(super) tool_at: Option<usize>,
@@ -112,6 +130,13 @@ pub(super) struct Node {
 impl Node {
     pub(super) fn cordoned_by_agent(&self) -> Option<&Cordon> {
         self.cordon.as_ref().filter(|cordon| cordon.by_agent)
+    }
+
+    /// Since when the Node of this UID is gone, if it is. One that was never seen is gone since it was first named.
+    pub(super) fn gone_since(&self, uid: &str, named: usize) -> Option<usize> {
+        let other = self.uid.as_ref().is_some_and(|is| is.is != uid && !uid.is_empty());
+        let gone = self.gone.get(uid).copied();
+        if other { gone.or(Some(named)) } else { gone.or(self.deleted) }
     }
 
     pub(super) fn is_ready(&self) -> bool {
@@ -238,7 +263,13 @@ impl Node {
     }
 
     fn take_object(&mut self, index: usize, what: &What) {
+        if let Some(before) = &self.uid
+            && !matches!(what, What::Joined { uid, .. } if *uid == before.is)
+        {
+            self.gone.entry(before.is.clone()).or_insert(index);
+        }
         if let What::Joined { control_plane, uid } = what {
+            self.gone.remove(uid);
             self.control_plane = *control_plane;
             self.uid = Some(Since { is: uid.clone(), by: index }).filter(|uid| !uid.is.is_empty());
             // Whoever deletes a Node and lets it come back has put it back into service.
@@ -291,6 +322,9 @@ impl Node {
             staged: None,
             drained: None,
             past_return: None,
+            irreversible: BTreeSet::new(),
+            puts_back: false,
+            not_put_back: None,
             verb: None,
         });
     }
@@ -340,8 +374,13 @@ impl Node {
             What::ToolEnded { tool, ok } => {
                 self.tool = None;
                 self.tool_at = Some(index);
-                if let Some(tenure) = self.tenure.as_mut().filter(|_| *ok && *tool == "kubeadm-upgrade") {
-                    tenure.verb = None;
+                self.unfinished = self.unfinished.filter(|_| !*ok || *tool != "kubeadm-upgrade");
+                match &mut self.tenure {
+                    Some(tenure) if *ok && *tool == "kubeadm-upgrade" => tenure.verb = None,
+                    Some(tenure) if !*ok && *tool == "install-kubeadm" && tenure.puts_back => {
+                        tenure.not_put_back = Some(index);
+                    }
+                    _ => {}
                 }
             }
             What::PackageInstalled { package, version, by } => {
@@ -371,14 +410,24 @@ impl Node {
         self.tool = Some(Since { is: tool, by: index });
         self.tool_at = Some(index);
         let drained = self.must_be_drained(tool);
-        let past = super::host::is_irreversible(tool, self.control_plane);
+        let past = super::host::is_irreversible(self, tool, kubeadm);
         let asks_for = self.asks_for();
+        if let Some((_, version)) = kubeadm.filter(|_| self.control_plane) {
+            let for_static_pods = self.brings_static_pods(version);
+            self.unfinished = Some(Since { is: Run { version, for_static_pods }, by: index });
+        }
         let Some(tenure) = &mut self.tenure else { return };
         let changes = Some(index).filter(|_| super::host::changes(tool));
+        if tool == "install-kubeadm" {
+            tenure.puts_back = tenure.changed.contains("kubeadm");
+        }
         tenure.begun = tenure.begun.or(changes);
         tenure.staged = tenure.staged.or(changes);
         tenure.drained = tenure.drained.or(changes.filter(|_| drained));
-        tenure.past_return = tenure.past_return.or(Some(index).filter(|_| past));
+        if past {
+            tenure.past_return = tenure.past_return.or(Some(index));
+            tenure.irreversible.insert(tool);
+        }
         if let Some((verb, version)) = kubeadm {
             tenure.verb = Some(Since { is: (verb, version), by: index });
             // The last hop of a new plan; an intermediate one is on the way to the same target.
@@ -386,6 +435,18 @@ impl Node {
                 tenure.towards = Some(version);
             }
         }
+    }
+
+    /// Whether a run of kubeadm for this version has static pods to change: one that follows a run that failed at that has.
+    pub(super) fn brings_static_pods(&self, version: Version) -> bool {
+        let at_it = self.static_pods.values().all(|pod| pod.is == Some(version));
+        let again = self.unfinished.is_some_and(|run| run.is.version == version && run.is.for_static_pods);
+        again || !at_it || self.static_pods.is_empty()
+    }
+
+    /// kubeadm's run that never ended well, if nobody else installed anything since.
+    pub(super) fn half_done(&self) -> Option<Since<Run>> {
+        self.unfinished.filter(|run| self.by_hand < Some(run.by))
     }
 
     /// Whether the node must have been drained before this tool: a control plane's own upgrade needs no drain where

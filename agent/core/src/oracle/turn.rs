@@ -86,7 +86,7 @@ fn files_back(judged: &Judged<'_>) -> Option<Violation> {
     })
 }
 
-/// A tool that failed, or a repository that lost the old package, is a reason to leave the new kubeadm.
+/// A way back that failed, or a repository that lost the old package, is a reason to leave the new kubeadm.
 fn package_back(judged: &Judged<'_>) -> Option<Violation> {
     let (node, tenure) = going_back(judged)?;
     if !tenure.changed.contains("kubeadm") || tenure.past_return.is_some() {
@@ -96,7 +96,8 @@ fn package_back(judged: &Judged<'_>) -> Option<Violation> {
     let (is, was) = (node.installed.get("kubeadm")?, tenure.from.get("kubeadm")?);
     // A node whose kubelet was at the target already is done without that package.
     let done = is.kubernetes().is_some() && is.kubernetes() == node.kubelet();
-    (is != was && !done && !node.causes.tools_failed()).then(|| {
+    let cannot = tenure.not_put_back.is_some() || judged.fleet.went_wrong || node.causes.went_wrong();
+    (is != was && !done && !cannot).then(|| {
         let [is, was] = [is, was].map(PackageVersion::as_str);
         let message = format!("it went back and left kubeadm at {is}, which was {was}");
         judged.broken(Rule::PackageBack, message, &[Some(tenure.taken), tenure.staged])

@@ -106,6 +106,36 @@ fn an_ignored_node_that_is_down_uses_up_no_budget() {
     story.all("w1", clearing("w1")).keeps();
 }
 
+/// A control-plane node cordons itself for this version beside a worker that is out of service.
+fn beside(version: Version, events: impl IntoIterator<Item = What>) -> (Story, Vec<Rule>) {
+    let mut story = after_the_control_plane();
+    story.all("w1", clearing("w1")).all("w1", events);
+    story.add("cp", What::TargetSet(Some(version))).add("cp", taken("cp", LeaseName::ControlPlane));
+    story.add("cp", What::Cordoned { by: agent("cp") });
+    let two = Expectations { slots: 2, ..Expectations::default() };
+    let broken = check(&story.0, &two).into_iter().map(|violation| violation.rule).collect();
+    (story, broken)
+}
+
+#[test]
+fn a_marked_or_ignored_workers_slot_keeps_no_control_plane_from_its_turn() {
+    let newer = Version::new(1, 36, 4);
+    let failed = || {
+        let failed = What::ToolEnded { tool: "install-kubelet", ok: false };
+        vec![started("install-kubelet"), failed, told(Phase::Degraded, Reason::ToolFailed)]
+    };
+    let mark = |degraded| What::LeaseMarked { lease: LeaseName::Slot(0), degraded };
+    assert_eq!(beside(newer, []).1, [Rule::ControlPlaneAlone]);
+    assert_eq!(beside(newer, failed()).1, []);
+    assert_eq!(beside(newer, [failed(), vec![mark(true)]].concat()).1, []);
+    let marked = beside(NEW, [failed(), vec![mark(true)]].concat()).1;
+    assert!(!marked.contains(&Rule::ControlPlaneAlone), "{marked:?}");
+    assert!(beside(NEW, failed()).1.contains(&Rule::ControlPlaneAlone));
+    assert_eq!(beside(newer, [What::Ignored(true)]).1, []);
+    assert_eq!(beside(newer, [What::Ignored(true), What::Ignored(false)]).1, [Rule::ControlPlaneAlone]);
+    beside(newer, failed()).0.breaks(Rule::Budget);
+}
+
 #[test]
 fn of_two_workers_that_are_down_each_may_go_in_its_turn() {
     let mut story = after_the_control_plane();

@@ -23,9 +23,22 @@ fn a_refusal_without_a_cause_breaks_rule_6() {
     let refused = |events: Vec<What>| reports(Phase::Refused, Reason::PreflightFailed, events);
     refused(vec![]).breaks(Rule::CauseOfRefused);
     refused(vec![What::WentWrong { what: "no packages" }]).keeps();
-    refused(vec![says(false, OLD)]).keeps();
+    refused(vec![says(false, OLD)]).breaks(Rule::CauseOfRefused);
     refused(vec![package("kubelet", Version::new(1, 36, 9), Who::Person)]).keeps();
     refused(vec![What::EvictionRefused { pod: "w1-pod".to_owned() }]).keeps();
+}
+
+#[test]
+fn what_went_wrong_for_the_whole_fleet_is_a_cause_for_each_node() {
+    let refused = told(Phase::Refused, Reason::PreflightFailed);
+    let after = |what| {
+        let mut story = after_the_control_plane();
+        story.add(FLEET, What::WentWrong { what }).add("w1", What::TargetSet(Some(NEW)));
+        story.add("w1", refused.clone());
+        story
+    };
+    after("a version left the repository").keeps();
+    after(ETCD_RESTORED).breaks(Rule::CauseOfRefused);
 }
 
 #[test]
@@ -105,6 +118,18 @@ fn a_degraded_end_without_a_cause_breaks_rule_9() {
     degraded(Reason::ToolFailed, vec![started("install-kubelet"), failed()]).keeps();
     degraded(Reason::JournalLost, vec![]).breaks(Rule::CauseOfDegraded);
     degraded(Reason::JournalLost, vec![What::WentWrong { what: MEMORY_LOST }]).keeps();
+}
+
+#[test]
+fn a_drain_that_is_blocked_degrades_no_node_whose_host_is_unchanged() {
+    let refused = What::EvictionRefused { pod: "w1-pod".to_owned() };
+    let mut story = after_the_control_plane();
+    story.all("w1", clearing("w1")[..3].to_vec()).add("w1", refused.clone());
+    story.clone().add("w1", told(Phase::Degraded, Reason::DrainBlocked)).breaks(Rule::CauseOfDegraded);
+    let full = What::WentWrong { what: "disk full" };
+    story.add("w1", full).clone().add("w1", told(Phase::Degraded, Reason::ToolFailed)).keeps();
+    story.add("w1", told(Phase::Degraded, Reason::DrainTimedOut)).breaks(Rule::CauseOfDegraded);
+    reports(Phase::Degraded, Reason::DrainBlocked, [refused]).keeps();
 }
 
 #[test]

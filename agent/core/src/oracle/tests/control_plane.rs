@@ -63,6 +63,35 @@ fn a_turn_that_cordons_nothing_begins_with_its_first_tool() {
     story.add("cp", started("install-kubeadm")).breaks(Rule::ControlPlaneWholeBefore);
 }
 
+/// cp is drained; this happens to cp2 before so much of the change of cp.
+fn stepped_after(events: &[What], before: usize, later: u64) -> Story {
+    let mut story = begins_after([]);
+    let steps = changing("cp");
+    story.all("cp", steps[..before].to_vec()).all("cp2", events.to_vec());
+    story.after(later, "cp", steps[before].clone());
+    story
+}
+
+#[test]
+fn the_others_are_whole_before_every_step_without_a_way_back() {
+    let sick = [What::EtcdMember { healthy: false }];
+    for step in [3, 6] {
+        assert!(matches!(changing("cp")[step], What::ToolStarted { .. }), "{step}");
+        stepped_after(&sick, step, 90_000).breaks(Rule::ControlPlaneWholeBefore);
+        stepped_after(&sick, step, 9_000).keeps();
+        stepped_after(&[], step, 90_000).keeps();
+    }
+    stepped_after(&sick, 0, 90_000).keeps();
+}
+
+#[test]
+fn a_step_that_was_begun_is_begun_again_whatever_the_others_are() {
+    let mut story = stepped_after(&[], 3, 90_000);
+    story.add("cp", What::ToolEnded { tool: "kubeadm-upgrade", ok: false });
+    story.add("cp2", What::EtcdMember { healthy: false });
+    story.add("cp", changing("cp")[3].clone()).keeps();
+}
+
 #[test]
 fn a_control_planes_turn_ends_with_etcd_and_all_static_pods_whole() {
     ends_after([]).keeps();
@@ -93,6 +122,52 @@ fn a_control_plane_goes_back_into_service_with_its_static_pods_at_its_kubelets_v
     let old = |event: &Event| event.node == "cp" && event.what == pod("kube-scheduler", Some(NEW));
     story.0.retain(|event| !old(event));
     assert_eq!(story.broken(), [Rule::VerifiedBeforeService, Rule::StaticPodsAtOneVersion]);
+}
+
+/// An `apply` that left the API server at this version and ended with an error.
+fn half_applied(version: Version) -> Story {
+    let mut story = Story::begin();
+    story.all("cp", [What::TargetSet(Some(NEW)), taken("cp", LeaseName::ControlPlane)]);
+    story.all("cp", changing("cp")[..4].to_vec()).add("cp", api_server(version));
+    story.add("cp", What::ToolEnded { tool: "kubeadm-upgrade", ok: false });
+    story
+}
+
+#[test]
+fn a_turn_does_not_end_as_done_before_its_run_of_kubeadm_succeeded() {
+    let again = changing("cp")[3..6].to_vec();
+    half_applied(NEW).add("cp", released("cp")).breaks(Rule::Verb);
+    half_applied(NEW).all("cp", again).add("cp", released("cp")).keeps();
+    let back = package("kubeadm", OLD, agent("cp"));
+    half_applied(OLD).add("cp", back).add("cp", released("cp")).keeps();
+    let by_hand = package("kubeadm", NEW, Who::Person);
+    half_applied(NEW).add("cp", by_hand).add("cp", released("cp")).keeps();
+}
+
+#[test]
+fn no_later_turn_goes_on_from_a_run_of_kubeadm_that_never_succeeded() {
+    let mut story = half_applied(NEW);
+    story.all("cp", [freed("cp"), taken("cp", LeaseName::ControlPlane), What::Cordoned { by: agent("cp") }]);
+    story.add("cp", What::PodGone { pod: "cp-pod".to_owned() });
+    let done = story.clone().all("cp", changing("cp")[3..6].to_vec()).clone();
+    story.add("cp", started("install-kubelet")).breaks(Rule::Verb);
+    done.clone().add("cp", started("install-kubelet")).keeps();
+    let mut rolled_back = half_applied(OLD);
+    rolled_back.all("cp", [What::Cordoned { by: agent("cp") }, What::PodGone { pod: "cp-pod".to_owned() }]);
+    rolled_back.add("cp", started("install-kubelet")).breaks(Rule::Verb);
+    let mut current = half_applied(NEW);
+    current.all("cp", [says(true, NEW), What::CurrentWritten { version: NEW }]).breaks(Rule::Verb);
+}
+
+#[test]
+fn a_turn_that_finds_its_static_pods_at_the_target_may_go_back_from_a_run_that_failed() {
+    let mut story = Story::begin();
+    story.all("cp", [api_server(NEW), What::TargetSet(Some(NEW)), taken("cp", LeaseName::ControlPlane)]);
+    let run = What::ToolStarted { tool: "kubeadm-upgrade", kubeadm: Some((Verb::NodeControlPlane, NEW)) };
+    story.all("cp", [run, What::ToolEnded { tool: "kubeadm-upgrade", ok: false }]);
+    story.clone().add("cp", released("cp")).keeps();
+    story.all("cp", [What::Cordoned { by: agent("cp") }, What::PodGone { pod: "cp-pod".to_owned() }]);
+    story.add("cp", started("install-kubelet")).breaks(Rule::Verb);
 }
 
 pub(super) fn fires() -> Vec<(Rule, Story)> {

@@ -94,6 +94,15 @@ fn two_tools_at_once_break_rule_10() {
     exchanged(ends, &[What::Booted]).keeps();
 }
 
+#[test]
+fn the_first_tool_of_a_node_cannot_be_beside_another() {
+    let mut story = Story::begin();
+    story.all("cp", clearing("cp")).add("cp", started("install-kubeadm"));
+    assert_eq!(story.premises(Rule::OneTool), 0);
+    story.all("cp", [ended("install-kubeadm"), started("install-kubelet")]);
+    assert_eq!(story.premises(Rule::OneTool), 1);
+}
+
 fn applies(target: Version) -> What {
     What::ToolStarted { tool: "kubeadm-upgrade", kubeadm: Some((Verb::Apply, target)) }
 }
@@ -118,6 +127,21 @@ fn node_after_an_apply_that_never_succeeded_breaks_rule_3() {
     let node = What::ToolStarted { tool: "kubeadm-upgrade", kubeadm: Some((Verb::NodeControlPlane, NEW)) };
     assert!(story.clone().add("cp2", node).broken().contains(&Rule::Verb));
     assert!(!story.add("cp2", applies(NEW)).broken().contains(&Rule::Verb));
+}
+
+#[test]
+fn node_runs_only_for_the_version_that_kubeadm_config_names() {
+    let node = What::ToolStarted { tool: "kubeadm-upgrade", kubeadm: Some((Verb::NodeControlPlane, NEW)) };
+    let named = |version| {
+        let mut story = after_the_control_plane();
+        control_plane::joins(&mut story, "cp2");
+        story.all("cp2", [What::TargetSet(Some(NEW)), taken("cp2", LeaseName::ControlPlane)]);
+        story.add(FLEET, What::KubeadmConfig { version });
+        story
+    };
+    named(NEW).add("cp2", node.clone()).keeps();
+    named(OLD).add("cp2", node.clone()).breaks(Rule::Verb);
+    named(OLD).after(5_000, "cp2", node).keeps();
 }
 
 /// A control plane applied to less than, or as much as, kubeadm-config names.

@@ -85,7 +85,58 @@ fn a_node_made_anew_does_not_work_under_its_predecessors_lease() {
     story.clone().add("w1", cordons.clone()).breaks(Rule::LeaseIdentity);
     let again =
         What::LeaseTaken { lease: LeaseName::Slot(0), uid: "w1-uid-2".to_owned(), turn: "turn".to_owned() };
-    story.all("w1", [again, cordons]).keeps();
+    story.after(600_000, "w1", again).add("w1", cordons).keeps();
+}
+
+/// A worker that holds a slot is deleted and comes back as another Node at once.
+fn made_anew() -> Story {
+    let mut story = taken_as("w1-uid", "turn");
+    let anew = What::Joined { control_plane: false, uid: "w1-uid-2".to_owned() };
+    story.all("w1", [What::Deleted, anew, says(true, OLD), What::TargetSet(Some(NEW))]);
+    story
+}
+
+#[test]
+fn whether_a_holder_is_gone_is_told_by_its_uid() {
+    let mut story = made_anew();
+    let own = |uid: &str| What::LeaseTaken {
+        lease: LeaseName::Slot(0),
+        uid: uid.to_owned(),
+        turn: "next".to_owned(),
+    };
+    for (node, uid) in [("w1", "w1-uid-2"), ("w2", "w2-uid")] {
+        story.clone().after(20_000, node, own(uid)).breaks(Rule::LeaseStolen);
+        story.clone().after(600_000, node, own(uid)).keeps();
+    }
+    story.after(600_000, "w1", own("w1-uid-2")).after(600_000, "w2", own("w2-uid"));
+    story.breaks(Rule::LeaseStolen);
+}
+
+#[test]
+fn the_lease_of_the_control_plane_is_never_taken_over_by_a_node_made_anew() {
+    let mut story = Story::begin();
+    let anew = What::Joined { control_plane: true, uid: "cp-uid-2".to_owned() };
+    story.all("cp", [taken("cp", LeaseName::ControlPlane), What::Deleted, anew, says(true, OLD)]);
+    let takes = What::LeaseTaken {
+        lease: LeaseName::ControlPlane,
+        uid: "cp-uid-2".to_owned(),
+        turn: "next".to_owned(),
+    };
+    story.clone().after(3_600_000, "cp", takes.clone()).breaks(Rule::LeaseStolen);
+    story.add("cp", freed("cp")).add("cp", takes).keeps();
+}
+
+#[test]
+fn a_lease_that_is_kept_gives_its_rules_nothing_to_judge() {
+    let mut story = after_the_control_plane();
+    for rule in [Rule::LeaseStolen, Rule::LeaseHeld, Rule::ControlPlaneAlone, Rule::ControlPlaneWholeBefore] {
+        assert_eq!(story.premises(rule), 0, "{rule:?}");
+    }
+    story.add("w1", reported(Phase::Claiming)).add("w1", taken("w1", LeaseName::Slot(0)));
+    story.add("cp", reported(Phase::Claiming)).add("w1", reported(Phase::Claiming));
+    assert_eq!(story.premises(Rule::LeaseStolen), 0);
+    story.add("w2", reported(Phase::Claiming));
+    assert_eq!(story.premises(Rule::LeaseStolen), 1);
 }
 
 pub(super) fn fires() -> Vec<(Rule, Story)> {

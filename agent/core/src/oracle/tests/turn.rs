@@ -41,6 +41,28 @@ fn a_turn_past_its_point_of_no_return_is_not_cancelled() {
     story.add("w1", started("install-kubelet")).keeps();
 }
 
+/// A control-plane node whose kubelet is still to come, after `kubeadm upgrade node` while its static pods run this.
+fn kubelet_to_come(runs: Version) -> Story {
+    let mut story = Story::begin();
+    story.all("cp", [api_server(runs), What::TargetSet(Some(NEW)), taken("cp", LeaseName::ControlPlane)]);
+    story.all("cp", clearing("cp")[2..].to_vec());
+    let run = What::ToolStarted { tool: "kubeadm-upgrade", kubeadm: Some((Verb::NodeControlPlane, NEW)) };
+    story.all("cp", [run, api_server(NEW), ended("kubeadm-upgrade")]);
+    story
+}
+
+#[test]
+fn a_control_planes_second_turn_has_a_way_back_until_kubelet_is_installed() {
+    let cancelled = [What::TargetSet(None), started("install-kubelet")];
+    kubelet_to_come(NEW).all("cp", cancelled.clone()).breaks(Rule::Cancel);
+    kubelet_to_come(OLD).all("cp", cancelled).keeps();
+    let lost = [freed("cp"), started("install-kubelet")];
+    kubelet_to_come(NEW).all("cp", lost.clone()).breaks(Rule::LeaseHeld);
+    kubelet_to_come(OLD).all("cp", lost).keeps();
+    let begun = [started("install-kubelet"), What::TargetSet(None), ended("install-kubelet")];
+    kubelet_to_come(NEW).all("cp", begun).add("cp", started("install-kubelet")).keeps();
+}
+
 #[test]
 fn kubeadm_runs_for_the_patch_that_is_asked_for() {
     let run =
@@ -80,7 +102,12 @@ fn a_node_that_goes_back_has_its_kubeadm_back() {
     let files = What::KubeletFiles { version: OLD };
     forgets(vec![files.clone()]).breaks(Rule::PackageBack);
     let failed = [started("install-kubeadm"), What::ToolEnded { tool: "install-kubeadm", ok: false }];
-    forgets([files].into_iter().chain(failed).collect()).keeps();
+    forgets([files.clone()].into_iter().chain(failed).collect()).keeps();
+    let another = [started("kubeadm-upgrade"), What::ToolEnded { tool: "kubeadm-upgrade", ok: false }];
+    let mut story = forgets([files.clone()].into_iter().chain(another).collect());
+    story.0.retain(|event| event.what != What::TargetSet(None));
+    story.breaks(Rule::PackageBack);
+    forgets(vec![files, What::WentWrong { what: "a version left the repository" }]).keeps();
 }
 
 pub(super) fn fires() -> Vec<(Rule, Story)> {
