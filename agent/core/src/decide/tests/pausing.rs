@@ -107,3 +107,38 @@ fn nothing_is_cordoned_when_the_packages_are_not_those_that_preflight_found() {
     }
     assert_eq!(act(next(&memory, &seen())), Act::LookAtFleet);
 }
+
+#[test]
+fn a_kubelet_that_is_not_ready_is_waited_for_as_long_as_the_policy_says_and_no_longer() {
+    let mut seen = cordoned(seen(), false);
+    seen.node.as_mut().unwrap().ready = Ready::False;
+    let after = |seconds: u64| {
+        let job = job(Stage::Returning(Verdict::Done), Verb::NodeWorker);
+        next(&remembering(Job { entered: Unix(NOW.unix.0 - seconds), ..job }), &seen)
+    };
+    let timeout = settings().verify_timeout;
+    assert!(matches!(after(timeout - 1), Next::Wait { why, .. } if why.reason == Reason::NotReady));
+    assert!(
+        matches!(stage_of(&after(timeout)), Stage::Degraded { why, .. } if why.reason == Reason::NotReady)
+    );
+}
+
+#[test]
+fn a_new_target_of_a_degraded_node_that_is_pending_is_looked_at_again_after_a_pause() {
+    let why = Trouble::new(Reason::NotVerified, "why");
+    let memory = worker(Stage::Degraded { step: Step::Verifying, why });
+    let newer = Version::new(1, 36, 4);
+    let mut seen = cordoned(seen(), false);
+    annotate(&mut seen, TARGET, Some(&newer.to_string()));
+    let mut looked = |at| {
+        let pending = findings(Outcome::Pending("its API server is replaced".into()));
+        seen.preflight = Some(Findings { target: newer, at, ..pending });
+        next(&memory, &seen)
+    };
+    let fresh = looked(NOW.mono);
+    assert!(
+        matches!(&fresh, Next::Wait { why, until: Some(_) } if why.reason == Reason::PreflightPending),
+        "{fresh:?}"
+    );
+    assert_eq!(act(looked(Mono(0))), Act::Preflight { target: newer });
+}
