@@ -111,7 +111,7 @@ pub fn daemon_sets(pods: &[PodSeen]) -> BTreeSet<String> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::job::{Packages, Verb};
     use crate::seen::{ContainerSeen, EtcdSeen, Owner, UnitSeen};
@@ -136,7 +136,8 @@ mod tests {
         }
     }
 
-    fn static_pod(component: &str, version: &str) -> PodSeen {
+    /// A static pod that is Ready, as its kubelet mirrors it.
+    pub(crate) fn static_pod(component: &str, version: &str) -> PodSeen {
         let image = format!("registry.k8s.io/{component}:{version}");
         PodSeen {
             namespace: "kube-system".into(),

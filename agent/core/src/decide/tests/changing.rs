@@ -199,3 +199,40 @@ fn a_lost_journal_with_our_cordon_or_lease_left_is_degraded_and_not_forgotten() 
     let Next::Remember(memory) = next(&blank, &clean) else { panic!("nothing remembered") };
     assert_eq!(*memory, known());
 }
+
+#[test]
+fn kubeadm_is_put_back_while_that_can_be_done_and_may_be_tried_and_the_end_says_where_it_was_not() {
+    let why = Trouble::new(Reason::LeaseLost, "the Lease was freed");
+    let stage = Stage::Changing { step: Step::Staging, way: Way::Back(why) };
+    let staged = Seen { host: Some(host("1.36.3-1.1", "1.36.2-1.1")), ..cordoned(seen(), false) };
+    let decided = |way_back, tries| {
+        let job = job(stage.clone(), Verb::NodeWorker);
+        next(&remembering(Job { hop: Hop { way_back, ..job.hop.clone() }, tries, ..job }), &staged)
+    };
+    let back = |tries| act(decided(true, tries));
+    for tries in [0, crate::job::MAX_TRIES - 1] {
+        assert!(matches!(back(tries), Act::Run { tool: Tool::InstallKubeadm { back: true, .. }, .. }));
+    }
+    for given_up in [decided(false, 0), decided(true, crate::job::MAX_TRIES)] {
+        let Stage::Returning(Verdict::BackedOut(why)) = stage_of(&given_up) else { panic!("{given_up:?}") };
+        assert!(why.message.contains("kubeadm stays at its new version"), "{}", why.message);
+    }
+}
+
+#[test]
+fn kubelet_is_installed_only_when_kubectl_is_too_where_there_is_one() {
+    let memory = worker(changing(Step::Installing));
+    let decided = |kubelet: &str, kubectl: &str| {
+        let mut there = host("1.36.3-1.1", kubelet);
+        there.packages.get_mut("kubectl").unwrap().version = kubectl.parse().unwrap();
+        next(&memory, &Seen { host: Some(there), ..cordoned(seen(), false) })
+    };
+    for (kubelet, kubectl) in [("1.36.3-1.1", "1.36.2-1.1"), ("1.36.2-1.1", "1.36.3-1.1")] {
+        let installs = act(decided(kubelet, kubectl));
+        assert!(matches!(installs, Act::Run { tool: Tool::InstallKubelet { .. }, .. }), "{installs:?}");
+    }
+    assert!(matches!(
+        stage_of(&decided("1.36.3-1.1", "1.36.3-1.1")),
+        Stage::Changing { step: Step::Restarting { .. }, .. }
+    ));
+}

@@ -1,20 +1,9 @@
 //! Everything that verification wants is asked, and nothing is taken for granted that was not seen since.
 
 use super::*;
-use crate::seen::{ContainerSeen, EtcdSeen, LocalControlPlane, PodSeen, PodsSeen};
+use crate::seen::{EtcdSeen, LocalControlPlane, PodsSeen};
 use crate::verify::STATIC_PODS;
-
-fn static_pod(component: &str) -> PodSeen {
-    let image = format!("registry.k8s.io/{component}:{NEW}");
-    PodSeen {
-        namespace: "kube-system".into(),
-        labels: [("component".into(), component.into())].into(),
-        mirror: true,
-        ready: true,
-        containers: vec![ContainerSeen { name: component.into(), image, ready: true }],
-        ..PodSeen::default()
-    }
-}
+use crate::verify::tests::static_pod;
 
 /// What makes a node serve no longer, or makes an observation old.
 type Change = fn(&mut Seen);
@@ -26,7 +15,7 @@ fn serving() -> Seen {
     seen.host = Some(host("1.36.3-1.1", "1.36.3-1.1"));
     let etcd = Some(EtcdSeen { members: 3, healthy: 3, ..EtcdSeen::default() });
     seen.local = Some(LocalControlPlane { at: NOW.mono, api_server_ready: true, etcd });
-    let pods = STATIC_PODS.iter().map(|component| static_pod(component)).collect();
+    let pods = STATIC_PODS.iter().map(|component| static_pod(component, &NEW.to_string())).collect();
     seen.pods = Some(PodsSeen { at: NOW.mono, pods, ..PodsSeen::default() });
     seen
 }
