@@ -44,9 +44,6 @@ struct Mutants {
     /// Judge only those whose identity contains this.
     #[arg(long)]
     only: Option<String>,
-    /// How many are tried at a time; as many as there are processors, if it is not said.
-    #[arg(long)]
-    jobs: Option<usize>,
 }
 
 fn main() -> ExitCode {
@@ -78,7 +75,7 @@ impl Mutants {
         let order = self.chosen(&all);
         let want = self.sample.unwrap_or(order.len());
         if !Hunt::is_over(&order, want, &progress) {
-            let benches = self.benches(&tool, &root, &files)?;
+            let benches = Self::benches(&tool, &root, &files)?;
             let workers = benches.iter().map(|bench| |mutant: &Mutant| bench.try_out(mutant)).collect();
             Hunt::new(&order, want, &mut progress).run(workers)?;
         }
@@ -101,10 +98,8 @@ impl Mutants {
     }
 
     /// A copy for each worker, built, and tested as it is.
-    fn benches<'a>(&self, tool: &'a Tool, root: &Path, files: &[PathBuf]) -> Result<Vec<Bench<'a>>> {
-        let jobs = self
-            .jobs
-            .map_or_else(|| thread::available_parallelism().map_or(1, usize::from), |jobs| jobs.max(1));
+    fn benches<'a>(tool: &'a Tool, root: &Path, files: &[PathBuf]) -> Result<Vec<Bench<'a>>> {
+        let jobs = thread::available_parallelism().map_or(1, usize::from);
         println!("building, and testing the source as it is, for {jobs} at a time");
         let prepare = |worker: usize| {
             source::mirror(root, files, &tool.copy(worker))?;

@@ -63,7 +63,7 @@ impl FromStr for Outcome {
 }
 
 const ABOUT: &str = "# How each mutant fared. `make mutants` appends here and goes on from here: commit it.
-# It is worth something for this source of agent/core and sim alone; for another one it is begun anew.";
+# It is worth something for one source (rules, simulator, how mutants are made and built); for another one it is begun anew.";
 
 /// All outcomes for one source, in memory and in their file.
 #[derive(Debug)]

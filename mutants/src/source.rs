@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn the_hash_is_of_rules_and_simulator_alone() {
+    fn the_hash_is_of_what_decides_and_of_nothing_else() {
         let root = tempfile::tempdir().unwrap();
         let files: Vec<PathBuf> = ["agent/core/src/a.rs", "lab/b.rs", "sim/c.rs"].map(PathBuf::from).into();
         for file in &files {

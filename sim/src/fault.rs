@@ -190,6 +190,8 @@ impl Fault {
                 | Self::PersonCordons { .. }
                 | Self::PersonUncordons { .. }
                 | Self::LeaseFreed { .. }
+                | Self::NotesRemoved { .. }
+                | Self::DaemonSetDeleted
                 | Self::NodeDeleted { .. }
         )
     }

@@ -22,11 +22,6 @@ pub struct Verdict {
 }
 
 impl Verdict {
-    /// Whether nothing was wrong.
-    pub fn is_right(&self) -> bool {
-        self.violations.is_empty() && self.unfinished.is_empty()
-    }
-
     /// What went wrong, without its details: two runs that go wrong alike have a kind in common.
     pub fn kinds(&self) -> BTreeSet<String> {
         let rules = self.violations.iter().map(|violation| format!("{:?}", violation.rule));
@@ -40,7 +35,7 @@ impl Verdict {
 }
 
 /// The kind of a run in which a node came to no end.
-pub const UNFINISHED: &str = "Unfinished";
+const UNFINISHED: &str = "Unfinished";
 
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

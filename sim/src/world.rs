@@ -163,8 +163,6 @@ pub struct World {
     pub history: Vec<Event>,
     /// What the agents wanted carried out.
     pub steps: Vec<Step>,
-    /// Observations by node, each with its number: where faults can be placed beside acts.
-    pub seen: Vec<(String, &'static str, usize)>,
     /// Where placed faults struck: act or observation, fault, point.
     pub struck: BTreeSet<(&'static str, &'static str, Point)>,
 }
@@ -220,7 +218,6 @@ impl World {
             calm_from: ASKED,
             history: Vec::new(),
             steps: Vec::new(),
-            seen: Vec::new(),
             struck: BTreeSet::new(),
         };
         world.record(FLEET, What::KubeadmConfig { version: setup.from });

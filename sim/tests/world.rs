@@ -73,6 +73,12 @@ fn kubeadm_puts_back_all_static_pods_that_it_changed_when_one_does_not_come_up()
             runs.insert(component, version);
         }
     }
+    let new = |what: &What| matches!(what, What::StaticPod { version: Some(version), .. } if *version == setup.target);
+    assert!(!times(&world, "cp1", new).is_empty(), "some were changed");
+    assert!(
+        !times(&world, "cp1", ended("kubeadm-upgrade", false)).is_empty(),
+        "and kubeadm says that it failed"
+    );
     assert!(runs.values().all(|version| *version == Some(setup.from)), "{runs:?}");
 }
 

@@ -3,6 +3,9 @@
 use crate::request::FOUND_CORDONED;
 use crate::seen::NodeSeen;
 
+/// So often a patch is decided anew after somebody else changed the Node.
+pub const TRIES: u32 = 5;
+
 /// A patch of the own Node, to be sent with the resourceVersion of the Node it was decided from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CordonPatch {

@@ -1,5 +1,8 @@
-//! Pure questions about what was observed, each asked in one place: preflight, the turn, verification and the
-//! simulator call the same functions. Adapters observe and write; nothing here reads, waits or remembers.
+//! Pure questions about what was observed, which adapters and the simulator ask of the same functions. Adapters observe and
+//! write; nothing here reads, waits or remembers.
+//!
+//! What the turn and verification ask of etcd, API servers and other nodes is still judged in `slots` and `verify`, by rules of
+//! their own.
 //!
 //! - [`lease`]: what becomes of a Lease that was read, for somebody who wants it.
 //! - [`checks`]: what each check of preflight comes to; [`preflight`]: the checks put together.

@@ -8,7 +8,7 @@
 //! - [`job`]: the memory, which holds only what cannot be seen again.
 //! - [`seen`]: what was observed; [`act`]: what can be done.
 //! - [`decide`]: the rules that bring them together; [`agent`]: inputs to outputs around them.
-//! - [`judge`]: pure questions about what was observed, asked by preflight, the turn and the simulator alike.
+//! - [`judge`]: pure questions about what was observed, asked by preflight, the Lease's adapter and the simulator alike.
 //! - [`preflight`], [`slots`], [`cordon`], [`drain`], [`verify`], [`policy`], [`enrol`]: rules of their own.
 //! - [`text`]: what others had a hand in, made fit to be told.
 //! - [`oracle`]: the oracle, which judges histories and knows nothing of all this.

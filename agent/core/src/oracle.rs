@@ -144,8 +144,9 @@ pub fn examine(history: &[Event], until: u64, expectations: &Expectations) -> Ex
             restored = Some(event.at);
         }
         if restored == Some(event.at) {
-            // Nobody did what an older state says: it is only what stands now.
+            // Nobody did what an older state says: it is only what stands now. What was waited for until then was.
             let nobodys = Judged { fleet: &fleet, event, index, expectations, premises: &premises };
+            violations.extend(bounds.overdue(&nobodys));
             drop(bounds.judge(&nobodys));
             fleet.take(index, event);
             bounds.look(&Judged { fleet: &fleet, event, index, expectations, premises: &premises });
@@ -160,6 +161,7 @@ pub fn examine(history: &[Event], until: u64, expectations: &Expectations) -> Ex
         violations.extend(host::judge(&judged));
         violations.extend(control_plane::judge(&judged));
         violations.extend(causes::judge(&judged));
+        violations.extend(bounds.overdue(&judged));
         violations.extend(bounds.judge(&judged));
         fleet.take(index, event);
         bounds.look(&Judged { fleet: &fleet, event, index, expectations, premises: &premises });
@@ -204,8 +206,13 @@ impl<'a> Judged<'a> {
         self.age(index) <= self.expectations.notice
     }
 
-    /// Whether this tool takes back what the node's turn has begun.
-    fn puts_back(&self, tool: &str) -> bool {
+    /// Whether somebody installed a package on the node a moment ago.
+    fn just_installed_by_hand(&self) -> bool {
+        self.node().by_hand.is_some_and(|by_hand| self.unnoticed(by_hand))
+    }
+
+    /// Whether this tool may take back what the node's turn has begun; which way it goes is not told.
+    fn may_put_back(&self, tool: &str) -> bool {
         tool == "install-kubeadm" && self.node().tenure.as_ref().is_some_and(|t| t.staged.is_some())
     }
 }

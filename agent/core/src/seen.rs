@@ -73,7 +73,7 @@ pub enum Fact {
 }
 
 impl Fact {
-    /// A fixed word, for logs and schedules.
+    /// A fixed word, for the simulator's schedules.
     pub const fn word(&self) -> &'static str {
         match self {
             Self::Node(_) => "saw-node",

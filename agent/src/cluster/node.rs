@@ -9,7 +9,7 @@ use kube::{Api, Client};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 use upgrade_core::act::{Ended, Fault};
-use upgrade_core::cordon::{self, CordonPatch};
+use upgrade_core::cordon::{self, CordonPatch, TRIES};
 use upgrade_core::request;
 use upgrade_core::seen::{Fact, NodeSeen};
 use upgrade_core::version::Version;
@@ -18,9 +18,6 @@ use super::Cluster;
 use super::client::{Pause, WATCH_LIFE, watch};
 use super::convert::node_seen;
 use super::error::{Error, ended};
-
-/// So often a patch is decided anew after somebody else changed the Node.
-const TRIES: u32 = 5;
 
 /// The newest resourceVersion the own Node is known to have from our own writes: what a lagging watch still shows of
 /// older ones is dropped. The API calls resourceVersions opaque; where one is not a number nothing is dropped.

@@ -304,7 +304,9 @@ impl World {
         let holder_of = |state: &LeaseState| state.holder.as_deref().and_then(Holder::parse);
         let (was, is) = (holder_of(before), holder_of(after));
         if was != is {
-            if let Some(Holder { node, .. }) = &was {
+            // Taken over by an agent it was never given back.
+            let given_back = is.is_none() || *by == Who::Person;
+            if let Some(Holder { node, .. }) = was.as_ref().filter(|_| given_back) {
                 self.record(node, What::LeaseReleased { lease: name, by: by.clone() });
             }
             if let Some(Holder { node, uid, job }) = is.clone() {

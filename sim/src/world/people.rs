@@ -11,7 +11,7 @@ use upgrade_core::version::Version;
 
 use super::api::Lease;
 use super::{Happening, World};
-use crate::fault::Fault;
+use crate::fault::{ByHand, Fault};
 
 /// Who finds no API server, or dpkg locked, comes back so much later.
 const COMES_BACK: u64 = 5_000;
@@ -30,7 +30,10 @@ impl World {
     /// Whether a person finds no API server, or dpkg locked.
     pub(super) fn must_come_back(&self, fault: &Fault) -> bool {
         match fault {
-            Fault::UpgradedByHand { node, .. } => self.dpkg_is_busy(node),
+            Fault::UpgradedByHand { node, how, .. } => {
+                // kubeadm asks the API server and writes its configuration there.
+                self.dpkg_is_busy(node) || *how == ByHand::Whole && !self.serves_api()
+            }
             fault => fault.is_asked_of_the_api() && !self.serves_api(),
         }
     }

@@ -51,7 +51,7 @@ impl World {
                     self.host_act(caller, act, at);
                 }
             }
-            Act::Claim { .. } | Act::Renew { .. } | Act::Release { .. } => self.lease_act(caller, &act, at),
+            Act::Claim { .. } | Act::Renew { .. } | Act::Release { .. } => self.lease_act(caller, &act),
             Act::Cordon | Act::Uncordon | Act::Disown => self.node_act(caller, &act),
             Act::Drain { options, until } => self.begin_drain(caller, &options, until),
             Act::AwaitTurn => self.await_turn(caller, at),

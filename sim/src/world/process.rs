@@ -384,6 +384,7 @@ impl World {
     /// Sends an answer on its way; lost ones end in a deadline. What a renewal beside the acts brings is an observation.
     pub(super) fn reply(&mut self, caller: &Caller, ended: Ended) {
         let Caller { node, life, id } = caller;
+        let came_about = ended.fault.is_none();
         let mute = self.machines.get(node).is_some_and(|machine| machine.mute_until > self.now);
         let Some(id) = *id else {
             for fact in ended.facts.into_iter().filter(|_| !mute) {
@@ -400,7 +401,7 @@ impl World {
         let step = self.life(node, *life).and_then(|life| life.acts.get(&id).copied());
         let ended = Box::new(ended);
         self.later(self.now + after, Happening::Answer { node: node.clone(), life: *life, id, ended });
-        if let Some(step) = step {
+        if let Some(step) = step.filter(|_| came_about) {
             self.strike_at(node, step, Point::Done);
         }
     }

@@ -60,7 +60,12 @@ impl World {
         let orphaned = holders
             .filter_map(Holder::parse)
             .any(|holder| !uids.contains(&&holder.uid) || !self.has_agent(&holder.node));
-        let paused = self.api.stored.policy.as_ref().is_some_and(|policy| policy.get("paused").is_some());
+        let paused = self
+            .api
+            .stored
+            .policy
+            .as_ref()
+            .is_some_and(|policy| policy.get("paused").is_some_and(|value| value == "true"));
         degraded || behind || down || nowhere || ailing || mixed || orphaned || paused
     }
 

@@ -33,9 +33,7 @@ impl World {
         let Some(machine) = self.machines.get_mut(node) else { return 0 };
         let count = machine.words.entry(word).or_default();
         *count += 1;
-        let nth = *count - 1;
-        self.seen.push((node.to_owned(), word, nth));
-        nth
+        *count - 1
     }
 
     /// Before or after an observation is taken in.
@@ -50,6 +48,11 @@ impl World {
             let planned = self.placed.remove(index);
             self.strike_placed(word, point, planned);
         }
+    }
+
+    /// What was placed and never struck: nobody came to that act so often.
+    pub fn unstruck(&self) -> &[Planned] {
+        &self.placed
     }
 
     fn strike_placed(&mut self, word: &'static str, point: Point, planned: Planned) {

@@ -10,7 +10,7 @@ use upgrade_sim::shrink::shrink;
 use upgrade_sim::verdict::Verdict;
 use upgrade_sim::world::World;
 
-use crate::known::{KNOWN, Known, is_known};
+use crate::known::{KNOWN, Known};
 
 /// The kind of a run in which a node came to an allowed end that it had no reason for.
 const NOT_DONE: &str = "NotDone";
@@ -99,10 +99,15 @@ impl Failures {
         Rule::ALL.iter().copied().filter(|rule| !self.premises.contains_key(rule)).collect()
     }
 
-    /// Fails with everything needed to see why, but for what is known.
+    /// Fails with everything needed to see why, but for what is known of random schedules.
     pub(crate) fn none_but_known(&self) {
+        self.none_but(&KNOWN.iter().map(|known| known.kind).collect::<Vec<_>>());
+    }
+
+    /// The same, but for what these runs are known to show.
+    pub(crate) fn none_but(&self, known: &[&str]) {
         let mut told = String::new();
-        for (kind, first) in self.kinds.iter().filter(|(kind, _)| !is_known(kind)) {
+        for (kind, first) in self.kinds.iter().filter(|(kind, _)| !known.contains(&kind.as_str())) {
             let _ = writeln!(told, "{}", show(kind, first));
         }
         assert!(told.is_empty(), "{told}");

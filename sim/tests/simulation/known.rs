@@ -1,6 +1,7 @@
-//! Known failures of today's core under random schedules, by kind, each with an upper limit for a thousand seeds. The
-//! build fails if a kind exceeds its limit, or no longer occurs among ten thousand seeds: then its entry goes, together with the
-//! fault. Which histories show a kind, the histories say; where none does, a few words say why it arises.
+//! Known failures of today's core under random schedules, by kind, each with an upper limit for a thousand seeds. From a
+//! thousand seeds on the test fails if a kind exceeds its limit, from ten thousand on also if one no longer occurs: then its
+//! entry goes, together with the fault. Which histories show a kind, the histories say; where none does, a few words say why
+//! it arises.
 
 use upgrade_sim::histories::all;
 
@@ -37,10 +38,11 @@ impl Known {
 /// All of them.
 pub(crate) const KNOWN: &[Known] = &[
     known("Attempts", 3),
-    known("Cancel", 9),
+    alone("Budget", 2, "`ignore` of a control-plane node takes it out of the budget"),
+    known("Cancel", 12),
     known("CauseOfDegraded", 77),
-    known("CauseOfRefused", 253),
-    alone("ChangedInService", 2, "a watch that goes quiet hides an uncordon"),
+    known("CauseOfRefused", 219),
+    alone("ChangedInService", 3, "a watch that goes quiet hides an uncordon"),
     known("ClaimsWithoutProgress", 60),
     alone("ConfigNeverBack", 2, "somebody applies a newer version in the middle of a run"),
     alone(
@@ -48,39 +50,34 @@ pub(crate) const KNOWN: &[Known] = &[
         2,
         "`ignore` opens a gate, and nothing but the Lease says that a control plane is at work",
     ),
-    alone("ControlPlaneFirst", 14, "`ignore` opens a gate"),
+    alone("ControlPlaneFirst", 12, "`ignore` opens a gate"),
     alone(
         "ControlPlaneWholeAfter",
         2,
         "a control plane that was upgraded by hand is announced by its kubelet",
     ),
     known("ControlPlaneWholeBefore", 39),
-    known("CordonedTime", 50),
-    known("CurrentLast", 4),
+    known("CordonedTime", 52),
+    known("CurrentLast", 5),
     known("Drain", 4),
-    alone("HaltOnDegraded", 2, "nothing but the Lease says that a degraded node halts"),
-    alone("KubeletNotNewer", 2, "a retry in a retreat goes forward, past the API server"),
+    alone("HaltOnDegraded", 4, "nothing but the Lease says that a degraded node halts"),
+    alone("KubeletNotNewer", 3, "a retry in a retreat goes forward, past the API server"),
     alone("KubeletFilesBack", 3, "memory lost in a retreat"),
-    known("LeaseHeld", 4),
+    known("LeaseHeld", 3),
     alone("LeaseIdentity", 2, "a watch that goes quiet hides that the Node is another one"),
-    known("OrphanGivenBack", 8),
+    known("OrphanGivenBack", 6),
     alone("PackageBack", 3, "memory lost in a retreat"),
     known("Paused", 32),
     alone("ReadyBeforeService", 2, "a watch that goes quiet hides that the Node is not Ready"),
     alone("RefusedUntouched", 6, "etcd restored: a Lease and a cordon come back that no turn explains"),
     alone("ReleaseLast", 5, "etcd restored: a cordon comes back that no turn explains"),
-    known("RequestsPerHour", 76),
+    known("RequestsPerHour", 75),
     known("StaticPodsAtOneVersion", 2),
     known("Unfinished", 158),
     known("Verb", 3),
     known("VerifiedBeforeService", 127),
     known("WayOut", 4),
 ];
-
-/// Whether a kind is known.
-pub(crate) fn is_known(kind: &str) -> bool {
-    KNOWN.iter().any(|known| known.kind == kind)
-}
 
 #[test]
 fn every_known_failure_is_shown_by_a_history_or_says_why_it_arises() {

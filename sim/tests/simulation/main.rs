@@ -40,7 +40,7 @@ fn without_faults_every_node_is_done() {
         let setup = Setup { control_planes, workers, ..small() };
         let mut failures = Failures::default();
         failures.judge("no faults", &setup, &Schedule::new(), true);
-        failures.none_but_known();
+        failures.none_but(&[]);
     }
 }
 
@@ -55,7 +55,8 @@ fn a_worker_whose_pods_could_run_nowhere_waits_without_claiming_again_and_again(
     let claims = claims.filter(|event| matches!(event.what, What::LeaseTaken { .. })).count();
     assert!(claims <= 1, "{claims} claims\n{}", history(&world));
     let verdict = world.verdict();
-    assert!(verdict.kinds().iter().all(|kind| known::is_known(kind)), "{verdict}");
+    // A13: who waits asks again and again.
+    assert_eq!(verdict.kinds().iter().collect::<Vec<_>>(), ["RequestsPerHour"], "{verdict}");
 }
 
 #[test]
@@ -64,7 +65,7 @@ fn an_agent_killed_at_any_point_of_any_step_still_gets_its_node_done() {
     for (step, point, schedule) in every_cut(&small()).with("", kill) {
         failures.judge(&format!("kill at {step:?} {point:?}"), &small(), &schedule, true);
     }
-    failures.none_but_known();
+    failures.none_but(&[]);
 }
 
 #[test]
@@ -74,7 +75,8 @@ fn a_power_cut_at_any_point_of_any_step_still_gets_its_node_done() {
     for (step, point, schedule) in every_cut(&small()).with("", cut) {
         failures.judge(&format!("power cut at {step:?} {point:?}"), &small(), &schedule, true);
     }
-    failures.none_but_known();
+    // A12 and A21: a kubelet that a boot has just started.
+    failures.none_but(&["VerifiedBeforeService"]);
 }
 
 fn kill(node: &str) -> Vec<(u64, Fault)> {
@@ -88,7 +90,7 @@ fn an_agent_killed_twice_still_gets_its_node_done() {
         schedule.extend(second_cut(number, &step, kill(&step.node)));
         failures.judge(&format!("kill at {step:?} {point:?}, and again"), &setup, &schedule, true);
     }
-    failures.none_but_known();
+    failures.none_but(&[]);
 }
 
 #[test]
@@ -99,7 +101,8 @@ fn a_power_cut_after_a_kill_still_gets_its_node_done() {
         schedule.extend(second_cut(number, &step, cut));
         failures.judge(&format!("kill at {step:?} {point:?}, then a power cut"), &setup, &schedule, true);
     }
-    failures.none_but_known();
+    // E26: a single control plane whose kubelet is half installed; and as above.
+    failures.none_but(&["CordonedTime", "NotDone", "Unfinished", "VerifiedBeforeService"]);
 }
 
 #[test]
@@ -130,7 +133,8 @@ fn the_world_changed_while_the_agent_was_dead_breaks_no_rule() {
             failures.judge(&format!("change {change} at {step:?} {point:?}"), &setup, &schedule, false);
         }
     }
-    failures.none_but_known();
+    // A13, A14 and A28: who waits for another asks again and again.
+    failures.none_but(&["CauseOfRefused", "ClaimsWithoutProgress", "RequestsPerHour"]);
 }
 
 /// Schedules that once broke a rule, by what was wrong: made small, kept for ever.
@@ -207,11 +211,25 @@ fn wrong_together() -> Vec<(&'static str, Setup, Schedule)> {
     ]
 }
 
+/// What such a schedule shows today, which is not what it is kept for.
+fn shows_today(what: &str) -> &'static [&'static str] {
+    match what {
+        "a newer version installed by hand during the drain was downgraded"
+        | "somebody's cordon taken back, made after ours was lifted" => &["RequestsPerHour"],
+        "the journal lost while kubelet is installed: degraded and returning in turns" => {
+            &["VerifiedBeforeService"]
+        }
+        _ => &[],
+    }
+}
+
 #[test]
 fn schedules_that_once_broke_a_rule_keep_it() {
-    let mut failures = Failures::default();
     for (what, setup, schedule) in once_wrong().into_iter().chain(wrong_together()) {
+        let mut failures = Failures::default();
         failures.judge(what, &setup, &schedule, false);
+        failures.none_but(shows_today(what));
+        let missed = World::run(&setup, &schedule).unstruck().to_vec();
+        assert!(missed.is_empty(), "{what}: nobody came to {missed:?}");
     }
-    failures.none_but_known();
 }

@@ -123,6 +123,13 @@ pub(super) struct Bounds {
 }
 
 impl Bounds {
+    /// What was waited for too long by the time of an event.
+    pub(super) fn overdue(&mut self, judged: &Judged<'_>) -> Vec<Violation> {
+        let (name, at) = (&judged.event.node, judged.event.at);
+        let counted = self.nodes.get_mut(name);
+        counted.map_or_else(Vec::new, |node| node.overdue(judged.fleet, name, at, judged.expectations))
+    }
+
     /// Judges an event before it is taken in.
     pub(super) fn judge(&mut self, judged: &Judged<'_>) -> Vec<Violation> {
         let event = judged.event;
@@ -136,11 +143,10 @@ impl Bounds {
             self.nodes.insert(event.node.clone(), Counted::default());
         }
         let Some(counted) = self.nodes.get_mut(&event.node) else { return Vec::new() };
-        let mut broken = counted.overdue(judged.fleet, &event.node, event.at, judged.expectations);
         counted.live(event.at, &event.what);
         cordoned(counted, judged);
         way_out(counted, judged);
-        broken.extend(claims(counted, judged));
+        let mut broken: Vec<_> = claims(counted, judged).into_iter().collect();
         broken.extend(attempts(counted, judged));
         broken.extend(requests(counted, judged, self.policy));
         broken

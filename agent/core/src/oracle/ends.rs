@@ -18,7 +18,7 @@ pub enum End {
     BackedOut,
     /// It went back after its point of no return; in service.
     RolledBack,
-    /// Stopped for a person: out of service, its Lease held and marked.
+    /// Stopped for a person, and said so: by its report, by the mark on its Lease, or both.
     Degraded,
     /// Nothing was asked of it, or it still waits for its turn; in service as it was.
     Untouched,

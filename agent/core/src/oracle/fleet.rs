@@ -139,7 +139,10 @@ impl<'a> Fleet<'a> {
         match &event.what {
             What::LeaseTaken { lease, uid, .. } => {
                 let held = Held { node: event.node.clone(), uid: uid.clone(), by: index, degraded: None };
-                self.leases.insert(*lease, held);
+                let before = self.leases.insert(*lease, held).filter(|before| before.node != event.node);
+                if let Some(node) = before.and_then(|before| self.nodes.get_mut(&before.node)) {
+                    node.lose(index, *lease);
+                }
             }
             What::LeaseReleased { lease, .. } => {
                 self.leases.remove(lease);

@@ -141,7 +141,8 @@ fn hop(judged: &Judged<'_>, target: Version) -> Option<Violation> {
         return None;
     }
     judged.arose(Rule::Hops);
-    let behind = judged.fleet.nodes.values().filter_map(|node| node.api_server);
+    let there = judged.fleet.nodes.values().filter(|node| node.deleted.is_none());
+    let behind = there.filter_map(|node| node.api_server);
     let behind = behind.into_iter().find(|server| target.minors_ahead_of(server.is) > 1)?;
     let message =
         format!("kubeadm takes the control plane to {target} while an API server runs {}", behind.is);
@@ -181,8 +182,7 @@ fn downgrade(judged: &Judged<'_>, package: &str, version: &PackageVersion) -> Op
         .as_ref()
         .is_some_and(|tenure| tenure.changed.contains(package) && tenure.from.get(package) == Some(version));
     // Nobody can look and install at one moment.
-    let just_now = node.by_hand.is_some_and(|by_hand| judged.unnoticed(by_hand));
-    (is < was && !way_back && !just_now).then(|| {
+    (is < was && !way_back && !judged.just_installed_by_hand()).then(|| {
         judged.broken(Rule::NoDowngrade, format!("{package} went from {installed} to {version}"), &[])
     })
 }

@@ -114,7 +114,7 @@ fn tool_without_lease(
     tool: &str,
     kubeadm: Option<(Verb, Version)>,
 ) -> Option<Violation> {
-    if judged.puts_back(tool) {
+    if judged.may_put_back(tool) {
         return None;
     }
     let irreversible = super::host::is_irreversible(judged.node(), tool, kubeadm);
@@ -150,5 +150,5 @@ fn stranger(judged: &Judged<'_>, what: &str) -> Option<Violation> {
 }
 
 fn tool_of_a_stranger(judged: &Judged<'_>, tool: &str) -> Option<Violation> {
-    if judged.puts_back(tool) { None } else { stranger(judged, &format!("{tool} was started")) }
+    if judged.may_put_back(tool) { None } else { stranger(judged, &format!("{tool} was started")) }
 }

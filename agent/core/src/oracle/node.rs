@@ -34,7 +34,7 @@ fn ready_for_service(judged: &Judged<'_>) -> Option<Violation> {
     let Some(ready) = node.ready else {
         return broken("it was never seen Ready".to_owned(), None);
     };
-    let by_hand = node.by_hand.is_some_and(|by_hand| judged.unnoticed(by_hand));
+    let by_hand = judged.just_installed_by_hand();
     let by_others = super::verified::restarted_by_others(judged, node);
     if node.restarted.is_some_and(|restarted| restarted > ready.by) && !by_hand && !by_others {
         return broken(

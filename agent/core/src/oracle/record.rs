@@ -156,7 +156,7 @@ impl Node {
     }
 
     pub(super) fn is_ignored(&self) -> bool {
-        self.ignored.is_some_and(|ignored| ignored.is)
+        !self.control_plane && self.ignored.is_some_and(|ignored| ignored.is)
     }
 
     /// The tenure, unless its Lease was taken away.
@@ -200,12 +200,7 @@ impl Node {
                 self.ready_before = self.ready;
                 self.ready = Some(Since { is: (*ready, *kubelet), by: index });
             }
-            What::StaticPod { component, version } => {
-                if let Some(version) = version.filter(|_| *component == "kube-apiserver") {
-                    self.api_server = Some(Since { is: version, by: index });
-                }
-                self.static_pods.insert(component, Since { is: *version, by: index });
-            }
+            What::StaticPod { component, version } => self.take_static_pod(index, component, *version),
             What::EtcdMember { healthy } => self.etcd = Some(Since { is: *healthy, by: index }),
             What::DaemonPod { daemon_set, ready } => {
                 let before = self.daemon_pods.get(daemon_set).and_then(|pod| pod.ready_by);
@@ -250,6 +245,13 @@ impl Node {
             | What::AgentStarted
             | What::AgentDied => {}
         }
+    }
+
+    fn take_static_pod(&mut self, index: usize, component: &'static str, version: Option<Version>) {
+        if let Some(version) = version.filter(|_| component == "kube-apiserver") {
+            self.api_server = Some(Since { is: version, by: index });
+        }
+        self.static_pods.insert(component, Since { is: version, by: index });
     }
 
     /// What a node came with was not installed in anybody's way.
@@ -334,11 +336,14 @@ impl Node {
             Who::Agent(_) => {
                 self.went_past_return = self.tenure.take().is_some_and(|t| t.past_return.is_some());
             }
-            Who::Person => {
-                if let Some(tenure) = self.tenure.as_mut().filter(|tenure| tenure.lease == lease) {
-                    tenure.lost = Some(index);
-                }
-            }
+            Who::Person => self.lose(index, lease),
+        }
+    }
+
+    /// Somebody else freed its Lease, or took it.
+    pub(super) fn lose(&mut self, index: usize, lease: LeaseName) {
+        if let Some(tenure) = self.tenure.as_mut().filter(|tenure| tenure.lease == lease) {
+            tenure.lost = Some(index);
         }
     }
 

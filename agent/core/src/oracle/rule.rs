@@ -61,7 +61,8 @@ rules! {
     Attempts = 8,
     /// A node goes back into service only when Ready at a version that was chosen.
     ReadyBeforeService = 9,
-    /// A node whose kubelet was changed goes back into service only when all of `verifying` was seen.
+    /// A node whose kubelet was changed goes back into service only when `verifying` was seen, as far as events
+    /// tell: CSI drivers and `minReadySeconds` are not among them.
     VerifiedBeforeService = 9,
     /// The host is changed only while the node is out of service.
     ChangedInService = 9,

@@ -18,7 +18,7 @@ pub(super) fn judge(judged: &Judged<'_>) -> Vec<Violation> {
         What::Evicted { by: Who::Agent(_), .. } => {
             vec![cancelled(judged, "a pod was evicted", judged.expectations.notice)]
         }
-        What::ToolStarted { tool, kubeadm } if super::host::changes(tool) && !judged.puts_back(tool) => {
+        What::ToolStarted { tool, kubeadm } if super::host::changes(tool) && !judged.may_put_back(tool) => {
             let tolerance = judged.expectations.notice.max(PROOF_AGE);
             let what = format!("{tool} was started");
             vec![cancelled(judged, &what, tolerance), of_another_target(judged, kubeadm.map(|(_, v)| v))]

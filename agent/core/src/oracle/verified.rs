@@ -43,14 +43,14 @@ fn lacks_version(judged: &Judged<'_>, node: &Node, tenure: &Tenure) -> Option<(S
         return Some(("its kubelet was not restarted since its package changed".to_owned(), installed));
     }
     let (version, ready) = (node.installed.get("kubelet").and_then(PackageVersion::kubernetes)?, node.ready?);
-    let by_hand = node.by_hand.is_some_and(|by_hand| judged.unnoticed(by_hand));
+    let by_hand = judged.just_installed_by_hand();
     (ready.is.1 != version && !by_hand && !judged.unnoticed(ready.by))
         .then(|| (format!("its kubelet reports {}, where {version} is installed", ready.is.1), ready.by))
 }
 
 fn lacks_soak(judged: &Judged<'_>, node: &Node) -> Option<(String, usize)> {
     let restarted = node.restarted?;
-    let by_hand = node.by_hand.is_some_and(|by_hand| judged.unnoticed(by_hand));
+    let by_hand = judged.just_installed_by_hand();
     let soaked = judged.age(restarted) + CLOCK_GRAIN >= judged.expectations.soak;
     (!soaked && !by_hand && !restarted_by_others(judged, node))
         .then(|| ("its kubelet had been restarted a moment ago".to_owned(), restarted))

@@ -5,7 +5,6 @@ use upgrade_core::job::{Holder, LeaseName};
 use upgrade_core::judge::lease::{LeaseDecision, LeaseState, Standing, TRIES, Wish, judge, standing};
 use upgrade_core::oracle::Who;
 use upgrade_core::seen::Fact;
-use upgrade_core::time::Mono;
 
 use super::{Caller, Write};
 use crate::fault::Identity;
@@ -25,7 +24,7 @@ pub(in crate::world) struct Swap {
 }
 
 impl World {
-    pub(super) fn lease_act(&mut self, caller: &Caller, act: &Act, _sent: Mono) {
+    pub(super) fn lease_act(&mut self, caller: &Caller, act: &Act) {
         let (lease, holder, wish) = match act {
             Act::Claim { lease, holder } => (*lease, holder, Wish::Claim),
             Act::Renew { lease, holder, degraded } => {

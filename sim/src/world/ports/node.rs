@@ -1,7 +1,7 @@
 //! The own Node: read, and patched with the resourceVersion of the Node a patch was decided from.
 
 use upgrade_core::act::{Act, Ended};
-use upgrade_core::cordon::{self, CordonPatch};
+use upgrade_core::cordon::{self, CordonPatch, TRIES};
 use upgrade_core::oracle::What;
 use upgrade_core::request::CURRENT;
 use upgrade_core::seen::{Fact, NodeSeen};
@@ -11,9 +11,6 @@ use super::{Caller, Write};
 use crate::fault::Identity;
 use crate::world::process::{TRAVEL, transient};
 use crate::world::{Happening, World};
-
-/// Once more after a lost race, as the adapter does.
-const TRIES: u32 = 3;
 
 /// A fenced patch on its way.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -100,6 +100,13 @@ fn nobody_begins_while_the_policy_pauses_the_fleet() {
 }
 
 #[test]
+fn an_ignored_control_plane_node_that_is_down_uses_up_budget_all_the_same() {
+    let mut story = after_the_control_plane();
+    story.all("cp", [says(false, NEW), What::Ignored(true)]);
+    assert!(w1_begins(&mut story).contains(&Rule::Budget));
+}
+
+#[test]
 fn an_ignored_node_that_is_down_uses_up_no_budget() {
     let mut story = after_the_control_plane();
     story.all("w2", [says(false, OLD), What::Ignored(true)]);

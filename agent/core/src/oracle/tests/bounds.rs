@@ -25,6 +25,13 @@ fn a_cordoned_node_on_which_nothing_goes_on_breaks_rule_8() {
 }
 
 #[test]
+fn what_was_waited_for_too_long_is_told_also_where_etcd_is_restored_next() {
+    let mut story = cordoned(0, []);
+    story.after(31 * MINUTE, FLEET, What::WentWrong { what: ETCD_RESTORED });
+    story.after(0, "w1", What::Uncordoned { by: Who::Person }).breaks(Rule::CordonedTime);
+}
+
+#[test]
 fn phases_told_in_turns_are_no_progress() {
     let turns = [Phase::Draining, Phase::BackingOut].map(reported);
     let turns = turns.iter().cycle().take(5).cloned();

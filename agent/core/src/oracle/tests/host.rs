@@ -54,6 +54,18 @@ fn a_control_plane_that_skips_a_minor_breaks_rule_4() {
 }
 
 #[test]
+fn the_api_server_of_a_node_that_was_removed_counts_in_no_hop() {
+    let mut story = Story::begin();
+    story.add("cp2", What::Joined { control_plane: true, uid: "cp2-uid".to_owned() });
+    story.add("cp2", api_server(Version::new(1, 35, 9))).all("cp", clearing("cp"));
+    let run =
+        What::ToolStarted { tool: "kubeadm-upgrade", kubeadm: Some((Verb::Apply, Version::new(1, 37, 0))) };
+    assert!(story.clone().add("cp", run.clone()).broken().contains(&Rule::Hops));
+    story.add("cp2", What::Deleted);
+    assert!(!story.add("cp", run).broken().contains(&Rule::Hops));
+}
+
+#[test]
 fn a_downgrade_breaks_rule_5_unless_it_is_the_way_back() {
     let back = [package("kubeadm", NEW, agent("w1")), package("kubeadm", OLD, agent("w1"))];
     let installed =

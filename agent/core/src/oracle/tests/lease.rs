@@ -127,6 +127,15 @@ fn the_lease_of_the_control_plane_is_never_taken_over_by_a_node_made_anew() {
 }
 
 #[test]
+fn whose_lease_was_taken_by_another_goes_on_with_nothing() {
+    let mut story = after_the_control_plane();
+    story.add("w1", What::TargetSet(Some(NEW))).add("w1", taken("w1", LeaseName::Slot(0)));
+    story.add("w2", taken("w2", LeaseName::Slot(0))).breaks(Rule::LeaseStolen);
+    story.add("w1", What::Cordoned { by: agent("w1") });
+    assert_eq!(story.broken(), [Rule::LeaseStolen, Rule::LeaseHeld]);
+}
+
+#[test]
 fn a_lease_that_is_kept_gives_its_rules_nothing_to_judge() {
     let mut story = after_the_control_plane();
     for rule in [Rule::LeaseStolen, Rule::LeaseHeld, Rule::ControlPlaneAlone, Rule::ControlPlaneWholeBefore] {
