@@ -37,6 +37,7 @@ mod settled;
 mod static_pods;
 mod strike;
 mod tools;
+mod waits;
 mod watch;
 
 use crate::fault::Fault;

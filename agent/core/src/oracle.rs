@@ -22,6 +22,8 @@ mod lease;
 mod node;
 mod record;
 mod rule;
+mod since;
+mod tenure;
 mod turn;
 mod verified;
 
@@ -211,9 +213,18 @@ impl<'a> Judged<'a> {
         self.node().by_hand.is_some_and(|by_hand| self.unnoticed(by_hand))
     }
 
-    /// Whether this tool may take back what the node's turn has begun; which way it goes is not told.
+    /// Whether this tool may take back what the node's turn has begun: which way it goes shows in what it installs.
     fn may_put_back(&self, tool: &str) -> bool {
         tool == "install-kubeadm" && self.node().tenure.as_ref().is_some_and(|t| t.staged.is_some())
+    }
+
+    /// Where a tool that might have taken kubeadm's package back installs another: how long it has run, in milliseconds.
+    fn goes_forward_since(&self, package: &str) -> Option<u64> {
+        let What::PackageInstalled { version, .. } = &self.event.what else { return None };
+        let tool = self.node().tool.filter(|tool| package == "kubeadm" && tool.is == "install-kubeadm")?;
+        let tenure = self.node().tenure.as_ref()?;
+        let first = tenure.staged == Some(tool.by);
+        (!first && tenure.from.get(package) != Some(version)).then(|| self.age(tool.by))
     }
 }
 

@@ -5,8 +5,8 @@ pub(super) const PINNED: &[(&str, &[&[&str]])] = &[
     ("A1", &[&["Paused"]]),
     ("A2", &[&["Unfinished", "w1 ends Done"]]),
     ("A3", &[&["Unfinished", "w2 ends Done"], &["w2 ends Done"]]),
-    ("A4", &[&["Cancel", "Drain"], &["Drain"]]),
-    ("A5", &[&["StaticPodsAtOneVersion", "Verb"]]),
+    ("A4", &[&["Cancel", "Drain", "VerifiedBeforeService"], &["Drain", "VerifiedBeforeService"]]),
+    ("A5", &[&["StaticPodsAtOneVersion", "Verb", "VerifiedBeforeService"]]),
     ("A6", &[&["LeaseHeld"]]),
     ("A7", &[&["CauseOfRefused", "w1 ends Done"], &["CauseOfRefused", "w1 ends Done"]]),
     ("A8", &[&["ClaimsWithoutProgress", "cp1 ends Done"], &["ClaimsWithoutProgress"]]),
@@ -19,7 +19,7 @@ pub(super) const PINNED: &[(&str, &[&[&str]])] = &[
     ),
     ("A13", &[&["ClaimsWithoutProgress", "RequestsPerHour"]]),
     ("A14", &[&["ClaimsWithoutProgress", "RequestsPerHour"]]),
-    ("A15", &[&["w1 ends Done"], &["w1 goes back into service"]]),
+    ("A15", &[&["CauseOfDegraded", "w1 ends Done"], &["w1 goes back into service"]]),
     ("A16", &[&["w2 never begins after two hours"], &[], &["Unfinished", "w2 ends Done"]]),
     ("A17", &[&["cp1 is cordoned at most 0 times", "cp1 runs kubeadm at most 0 times"]]),
     (
@@ -106,8 +106,16 @@ pub(super) const PINNED: &[(&str, &[&[&str]])] = &[
     (
         "E5",
         &[
-            &["kubeadm-config names the target in the end", "w1 takes the new configuration"],
-            &["kubeadm-config names the target in the end", "w1 takes the new configuration"],
+            &[
+                "VerifiedBeforeService",
+                "kubeadm-config names the target in the end",
+                "w1 takes the new configuration",
+            ],
+            &[
+                "VerifiedBeforeService",
+                "kubeadm-config names the target in the end",
+                "w1 takes the new configuration",
+            ],
             &[
                 "CordonedTime",
                 "CurrentLast",
@@ -138,7 +146,7 @@ pub(super) const PINNED: &[(&str, &[&[&str]])] = &[
             &["cp1 ends Refused"],
             &[],
             &["CordonedTime", "Unfinished", "cp1 ends Done"],
-            &["CordonedTime", "Unfinished", "cp1 ends Done"],
+            &["ControlPlaneWholeBefore", "CordonedTime", "Unfinished", "cp1 ends Done"],
         ],
     ),
     ("E9", &[&["cp1 ends Done"], &["cp1 ends Done"]]),
@@ -147,8 +155,8 @@ pub(super) const PINNED: &[(&str, &[&[&str]])] = &[
     (
         "E12",
         &[
-            &["cp1 is cordoned only while all workers are Ready"],
-            &["cp1 is cordoned only while all workers are Ready"],
+            &["Budget", "cp1 is cordoned only while all workers are Ready"],
+            &["Budget", "cp1 is cordoned only while all workers are Ready"],
         ],
     ),
     ("E14", &[&["Attempts", "w1 begins to install its kubelet at most 4 times", "w1 ends Degraded"]]),
@@ -187,8 +195,8 @@ pub(super) const PINNED: &[(&str, &[&[&str]])] = &[
             &["CauseOfRefused", "cp1 ends Done", "cp2 ends Done"],
             &[],
             &["CordonedTime", "Unfinished", "cp1 ends Done"],
-            &["CordonedTime", "Unfinished", "cp1 ends Done"],
+            &["ControlPlaneWholeBefore", "CordonedTime", "Unfinished", "cp1 ends Done"],
         ],
     ),
-    ("E34", &[&[], &["CordonedTime", "Unfinished", "cp1 ends Done"]]),
+    ("E34", &[&["ControlPlaneWholeBefore"], &["CordonedTime", "Unfinished", "cp1 ends Done"]]),
 ];

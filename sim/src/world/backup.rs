@@ -2,7 +2,7 @@
 
 use upgrade_core::cordon::found_cordoned;
 use upgrade_core::oracle::{ETCD_RESTORED, FLEET, What, Who};
-use upgrade_core::request::{CURRENT, IGNORE, TARGET, is_on};
+use upgrade_core::request::{CURRENT, IGNORE, Request, TARGET, is_on};
 use upgrade_core::seen::{NodeSeen, Ready};
 
 use super::api::{Lease, Stored};
@@ -69,6 +69,10 @@ impl World {
         }
         if is_on(&before.annotations, IGNORE) != is_on(&after.annotations, IGNORE) {
             self.record(name, What::Ignored(is_on(&after.annotations, IGNORE)));
+        }
+        let skips = |node: &NodeSeen| Request::read(&node.annotations).skip;
+        if skips(before) != skips(after) {
+            self.record(name, What::Skips(skips(after)));
         }
         if let Some(version) = version(after, CURRENT).filter(|now| version(before, CURRENT) != Some(*now)) {
             self.record(name, What::CurrentWritten { version });

@@ -7,6 +7,9 @@ use super::host::ETCD;
 use super::{Happening, World};
 use crate::fault::{FOR_EVER, Fault};
 
+/// The word for a disk without room.
+const DISK_FULL: &str = "disk full";
+
 impl World {
     pub(super) fn strikes(&mut self, fault: &Fault) {
         if self.must_come_back(fault) {
@@ -26,7 +29,7 @@ impl World {
             Fault::DaemonSetDeleted => self.daemon_set_deleted(),
             Fault::VersionWithdrawn { version } => {
                 self.api.offered.remove(version);
-                self.record(FLEET, What::WentWrong { what: "a version left the repository" });
+                self.record(FLEET, What::Withdrawn { version: *version });
             }
             fault => self.at_a_host_or_by_a_person(fault, until),
         }
@@ -88,7 +91,7 @@ impl World {
             _ => {}
         }
         if matches!(fault, Fault::DiskFull { .. }) {
-            self.record(node, What::WentWrong { what: "disk full" });
+            self.record(node, What::WentWrong { what: DISK_FULL });
         }
     }
 
@@ -154,6 +157,10 @@ impl World {
     }
 
     /// A fault that lasted is over.
+    fn is_disk_full(&self, node: &str) -> bool {
+        self.machines.get(node).is_some_and(|machine| machine.host.disk_full_until > self.now)
+    }
+
     pub(super) fn over(&mut self, fault: &Fault) {
         match fault {
             Fault::Paused { .. } => self.set_policy("paused", None),
@@ -166,6 +173,9 @@ impl World {
                 self.tell_turn();
             }
             Fault::DaemonPodsSick { node, .. } => self.probe_soon(node),
+            Fault::DiskFull { node, .. } if !self.is_disk_full(node) => {
+                self.record(node, What::PutRight { what: DISK_FULL });
+            }
             Fault::EtcdMemberSick { node, .. } => self.static_pod_changed(node, ETCD),
             Fault::StaticPodSick { node, component, .. } => self.static_pod_changed(node, component),
             Fault::NodeDeleted { node, .. } => {

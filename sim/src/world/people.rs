@@ -56,11 +56,12 @@ impl World {
         match fault {
             Fault::Target { node, target } => self.set_target(node, *target),
             Fault::Retry { node } => {
-                self.asks(node, RETRY, Some(self.now.to_string()));
+                self.asks(node, What::Asked, RETRY, Some(self.now.to_string()));
             }
             Fault::SkipChecks { node, checks } => {
                 let words: Vec<&str> = checks.iter().map(|check| Check::word(*check)).collect();
-                self.asks(node, SKIP_CHECKS, (!words.is_empty()).then(|| words.join(",")));
+                let skips = What::Skips(checks.iter().copied().collect());
+                self.asks(node, skips, SKIP_CHECKS, (!words.is_empty()).then(|| words.join(",")));
             }
             Fault::Ignore { node, on } if self.api.stored.nodes.contains_key(node) => {
                 self.record(node, What::Ignored(*on));
@@ -83,10 +84,10 @@ impl World {
         }
     }
 
-    fn asks(&mut self, node: &str, key: &str, value: Option<String>) {
+    fn asks(&mut self, node: &str, what: What, key: &str, value: Option<String>) {
         self.asked(node);
         if self.api.stored.nodes.contains_key(node) {
-            self.record(node, What::Asked);
+            self.record(node, what);
             self.annotate(node, key, value);
         }
     }

@@ -38,12 +38,12 @@ impl Known {
 /// All of them.
 pub(crate) const KNOWN: &[Known] = &[
     known("Attempts", 3),
-    alone("Budget", 2, "`ignore` of a control-plane node takes it out of the budget"),
-    known("Cancel", 12),
-    known("CauseOfDegraded", 77),
-    known("CauseOfRefused", 219),
+    alone("Budget", 16, "`ignore` of a control-plane node takes it out of the budget"),
+    known("Cancel", 17),
+    known("CauseOfDegraded", 89),
+    known("CauseOfRefused", 218),
     alone("ChangedInService", 3, "a watch that goes quiet hides an uncordon"),
-    known("ClaimsWithoutProgress", 60),
+    known("ClaimsWithoutProgress", 66),
     alone("ConfigNeverBack", 2, "somebody applies a newer version in the middle of a run"),
     alone(
         "ControlPlaneAlone",
@@ -53,18 +53,19 @@ pub(crate) const KNOWN: &[Known] = &[
     alone("ControlPlaneFirst", 12, "`ignore` opens a gate"),
     alone(
         "ControlPlaneWholeAfter",
-        2,
-        "a control plane that was upgraded by hand is announced by its kubelet",
+        5,
+        "a control plane that was upgraded by hand is announced by its kubelet; a kubelet of a new minor restarts the static \
+         pods when its turn is over",
     ),
-    known("ControlPlaneWholeBefore", 39),
+    known("ControlPlaneWholeBefore", 46),
     known("CordonedTime", 52),
     known("CurrentLast", 5),
     known("Drain", 4),
     alone("HaltOnDegraded", 4, "nothing but the Lease says that a degraded node halts"),
     alone("KubeletNotNewer", 3, "a retry in a retreat goes forward, past the API server"),
     alone("KubeletFilesBack", 3, "memory lost in a retreat"),
-    known("LeaseHeld", 3),
-    alone("LeaseIdentity", 2, "a watch that goes quiet hides that the Node is another one"),
+    known("LeaseHeld", 6),
+    alone("LeaseIdentity", 3, "a watch that goes quiet hides that the Node is another one"),
     known("OrphanGivenBack", 6),
     alone("PackageBack", 3, "memory lost in a retreat"),
     known("Paused", 32),
@@ -75,7 +76,7 @@ pub(crate) const KNOWN: &[Known] = &[
     known("StaticPodsAtOneVersion", 2),
     known("Unfinished", 158),
     known("Verb", 3),
-    known("VerifiedBeforeService", 127),
+    known("VerifiedBeforeService", 130),
     known("WayOut", 4),
 ];
 

@@ -216,7 +216,8 @@ fn shows_today(what: &str) -> &'static [&'static str] {
     match what {
         "a newer version installed by hand during the drain was downgraded"
         | "somebody's cordon taken back, made after ours was lifted" => &["RequestsPerHour"],
-        "the journal lost while kubelet is installed: degraded and returning in turns" => {
+        "a degraded Lease without its mark, because the target had changed"
+        | "the journal lost while kubelet is installed: degraded and returning in turns" => {
             &["VerifiedBeforeService"]
         }
         _ => &[],

@@ -1,7 +1,7 @@
 //! Rules 1, 2 and 9 and the policy: what must hold when a node begins, that is, cordons itself anew or starts its first
 //! changing tool without a cordon of its own.
 
-use super::record::Node;
+use super::record::{KUBELET_BEHIND, Node};
 use super::{Judged, Rule, Violation, What, Who};
 use crate::job::LeaseName;
 use crate::report::Phase;
@@ -28,6 +28,11 @@ pub(super) fn judge(judged: &Judged<'_>) -> Vec<Violation> {
         ]);
         broken.extend([halt(judged), paused(judged)]);
     }
+    if matches!(judged.event.what, What::Evicted { by: Who::Agent(_), .. })
+        && node.tenure.as_ref().is_some_and(|tenure| tenure.evicted.is_none())
+    {
+        broken.push(budget(judged));
+    }
     premises(judged);
     broken.into_iter().flatten().collect()
 }
@@ -41,6 +46,16 @@ fn begins_with_a_tool(judged: &Judged<'_>) -> bool {
     let What::ToolStarted { tool, .. } = &judged.event.what else { return false };
     let begun = judged.node().tenure.as_ref().is_some_and(|tenure| tenure.begun.is_some());
     super::host::changes(tool) && !begun
+}
+
+/// What keeps a node from its turn, apart from the Leases of others.
+pub(super) fn bar(judged: &Judged<'_>) -> Option<Violation> {
+    let control_plane = || super::control_plane::whole_before(judged, "it begins");
+    paused(judged)
+        .or_else(|| halt(judged))
+        .or_else(|| first(judged))
+        .or_else(control_plane)
+        .or_else(|| no_room(judged))
 }
 
 /// Where these rules are kept nothing begins, so their premises are counted where a bar comes up before somebody who
@@ -63,8 +78,24 @@ fn premises(judged: &Judged<'_>) {
     }
 }
 
-/// Workers that are down use up the slots of workers; a control-plane node looks at its own kind alone. For a node that
-/// is down itself only cordons count: its own turn takes nothing away.
+/// Workers that are down and hold no slot use up the budget of workers.
+fn no_room(judged: &Judged<'_>) -> Option<Violation> {
+    let node = judged.node();
+    if node.control_plane || !node.is_ready() {
+        return None;
+    }
+    let uses_up = |(name, other): (&String, &Node)| {
+        let down = other.ready.filter(|ready| !ready.is.0 && !judged.unnoticed(ready.by))?;
+        let counts = !other.is_ignored() && judged.fleet.held_by(name).is_none();
+        counts.then_some(Some(down.by))
+    };
+    let down: Vec<_> = judged.fleet.others(&judged.event.node).filter_map(uses_up).collect();
+    let message = format!("{} other nodes are down", down.len());
+    (down.len() >= judged.expectations.slots).then(|| judged.broken(Rule::Budget, message, &down))
+}
+
+/// Asked at the cordon and before the first eviction. For a node that is down itself only cordons count: its own turn
+/// takes nothing away.
 fn budget(judged: &Judged<'_>) -> Option<Violation> {
     judged.arose(Rule::Budget);
     let node = judged.node();
@@ -74,8 +105,7 @@ fn budget(judged: &Judged<'_>) -> Option<Violation> {
         if other.is_ignored() {
             continue;
         }
-        let counts = !is_down && (other.control_plane || !node.control_plane);
-        let down = other.ready.filter(|ready| counts && !ready.is.0 && !judged.unnoticed(ready.by));
+        let down = other.ready.filter(|ready| !is_down && !ready.is.0 && !judged.unnoticed(ready.by));
         out.extend(other.cordoned_by_agent().map(|cordon| cordon.by).or(down.map(|ready| ready.by)));
     }
     (out.len() >= judged.expectations.slots).then(|| {
@@ -137,9 +167,8 @@ fn first(judged: &Judged<'_>) -> Option<Violation> {
         let serves = other.api_server.is_some_and(|server| server.is >= unmet.is);
         let at_rest = serves && (other.is_in(Phase::Refused) || !node.is_ready());
         // A worker that would fall too far behind goes first.
-        let too_far = node.kubelet().is_some_and(|kubelet| {
-            unmet.is.minors_ahead_of(kubelet) > crate::version::KUBELET_MAX_MINORS_BEHIND
-        });
+        let too_far =
+            node.kubelet().is_some_and(|kubelet| unmet.is.minors_ahead_of(kubelet) > KUBELET_BEHIND);
         (!judged.unnoticed(unmet.by) && !at_rest && !too_far).then_some((name, unmet))
     })?;
     let message = format!("control-plane node {name} has not yet reached its target {}", unmet.is);

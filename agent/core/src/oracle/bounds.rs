@@ -2,13 +2,13 @@
 //!
 //! Time counts while a node's agent lives: a dead one waits for nobody.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::fleet::Fleet;
 use super::{Expectations, FLEET, Judged, Rule, Violation, What, Who};
 use crate::job::Reason;
 use crate::report::Phase;
-use crate::version::reachable;
 
 const HOUR: u64 = 3_600_000;
 /// What one [`What::Requested`] covers.
@@ -24,6 +24,13 @@ const IDLE_LEASE: u64 = 600_000;
 
 /// Within this time a degraded node has looked at a newer target: a download, and preflight's own limits, in milliseconds.
 const WAY_OUT: u64 = 900_000;
+
+/// How long `current` may follow a Lease that was given back, in milliseconds: an outage of some minutes, and what is waited
+/// for after it.
+const ANNOUNCED: u64 = 1_800_000;
+
+/// Whoever waits looks again at intervals of up to five minutes, in milliseconds: what bars a claim for longer is known.
+const LOOKS_AGAIN: u64 = 300_000;
 
 /// Runs of one tool that may fail between two words of people: three tries on each of three ways there, and three back.
 const FAILED_RUNS: u32 = 12;
@@ -51,6 +58,7 @@ struct Counted {
     phases: BTreeSet<Phase>,
     idle_lease: Option<Wait>,
     way_out: Option<Wait>,
+    unannounced: Option<Wait>,
     claims: VecDeque<u64>,
     failed: BTreeMap<&'static str, u32>,
     retreats: u32,
@@ -86,8 +94,8 @@ impl Counted {
     /// The waits that are over by this time; each is told once.
     fn overdue(&mut self, fleet: &Fleet<'_>, name: &str, at: u64, wanted: &Expectations) -> Vec<Violation> {
         let mut broken = Vec::new();
-        let [progress, cordoned, idle, way_out] =
-            [self.progress, self.cordoned, self.idle_lease, self.way_out].map(|wait| self.waited(wait, at));
+        let waits = [self.progress, self.cordoned, self.idle_lease, self.way_out, self.unannounced];
+        let [progress, cordoned, idle, way_out, unannounced] = waits.map(|wait| self.waited(wait, at));
         let mut tell = |rule, waited: u64, wait: Option<Wait>, what: &str| {
             let message = format!("for {} min {what}", waited / MINUTE);
             broken.push(fleet.violation(rule, (name, at), message, wait.map(|wait| wait.by)));
@@ -109,6 +117,10 @@ impl Counted {
                 self.way_out.take(),
                 "it was degraded and did not answer a newer target",
             );
+        }
+        if unannounced > ANNOUNCED {
+            let what = "it was back in service and `current` did not say so";
+            tell(Rule::CurrentLast, unannounced, self.unannounced.take(), what);
         }
         broken
     }
@@ -146,7 +158,9 @@ impl Bounds {
         counted.live(event.at, &event.what);
         cordoned(counted, judged);
         way_out(counted, judged);
+        unannounced(counted, judged);
         let mut broken: Vec<_> = claims(counted, judged).into_iter().collect();
+        broken.extend(barred(judged));
         broken.extend(attempts(counted, judged));
         broken.extend(requests(counted, judged, self.policy));
         broken
@@ -184,6 +198,7 @@ fn is_word(what: &What) -> bool {
         what,
         What::TargetSet(_)
             | What::Asked
+            | What::Skips(_)
             | What::Deleted
             | What::Joined { .. }
             | What::WentWrong { .. }
@@ -241,8 +256,7 @@ fn way_out(counted: &mut Counted, judged: &Judged<'_>) {
                 node.reason,
                 Some(Reason::PreflightFailed | Reason::PreflightPending | Reason::Retrying)
             );
-            let open =
-                node.kubelet().is_some_and(|from| reachable(from, *target, node.control_plane).is_ok());
+            let open = node.kubelet().is_some_and(|from| !node.cannot_reach(from, *target));
             counted.way_out = None;
             if newer && open && !answered && node.deleted.is_none() {
                 judged.arose(Rule::WayOut);
@@ -256,6 +270,44 @@ fn way_out(counted: &mut Counted, judged: &Judged<'_>) {
         | What::LeaseReleased { .. } => counted.way_out = None,
         _ => {}
     }
+}
+
+/// A node that went back into service with another kubelet says so.
+fn unannounced(counted: &mut Counted, judged: &Judged<'_>) {
+    let node = judged.node();
+    match &judged.event.what {
+        What::LeaseReleased { by: Who::Agent(_), .. } => {
+            let serves = node.is_ready() && node.cordon.is_none() && node.current != node.kubelet();
+            if serves && node.changed_by_us("kubelet") {
+                counted.unannounced = Some(Wait { lived: counted.lived(judged.event.at), by: judged.index });
+            }
+        }
+        What::CurrentWritten { .. }
+        | What::Deleted
+        | What::LeaseTaken { .. }
+        | What::Cordoned { .. }
+        | What::Ready { ready: false, .. }
+        | What::Reported { phase: Phase::Degraded, .. }
+        | What::PackageInstalled { by: Who::Person, .. } => counted.unannounced = None,
+        _ => {}
+    }
+}
+
+/// Whoever could not go does not claim: what stood in its way for so long was seen before the claim.
+fn barred(judged: &Judged<'_>) -> Option<Violation> {
+    let past_return = judged.node().tenure.as_ref().is_some_and(|tenure| tenure.past_return.is_some());
+    if past_return || !matches!(judged.event.what, What::LeaseTaken { .. }) {
+        return None;
+    }
+    let patient = Expectations { notice: LOOKS_AGAIN, ..*judged.expectations };
+    let premises = RefCell::default();
+    let patient = Judged { expectations: &patient, premises: &premises, ..*judged };
+    let bar = super::begin::bar(&patient)?;
+    Some(Violation {
+        rule: Rule::ClaimsWithoutProgress,
+        message: format!("it claimed, though {}", bar.message),
+        ..bar
+    })
 }
 
 fn claims(counted: &mut Counted, judged: &Judged<'_>) -> Option<Violation> {
@@ -282,7 +334,7 @@ fn claims(counted: &mut Counted, judged: &Judged<'_>) -> Option<Violation> {
             }
             None
         }
-        What::TargetSet(_) | What::Asked | What::Deleted => {
+        What::TargetSet(_) | What::Asked | What::Skips(_) | What::Deleted => {
             counted.claims.clear();
             None
         }

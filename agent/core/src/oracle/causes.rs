@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 
 use super::record::Node;
+use super::since::Since;
 use super::{Judged, Rule, Violation, What, Who};
 use crate::job::Reason;
 use crate::report::Phase;
-use crate::version::{PackageVersion, Version, reachable};
+use crate::version::{PackageVersion, Version};
 
 /// Stands in `What::WentWrong` for a disk that lost the agent's memory.
 pub const MEMORY_LOST: &str = "memory lost";
@@ -52,12 +53,10 @@ impl Cause {
         Some(match reason {
             Reason::InvalidTarget => &[Self::NoTarget],
             Reason::ToolFailed => &[Self::Tool, Self::WentWrong],
-            Reason::DrainGivenUp | Reason::DrainBlocked | Reason::DrainTimedOut => {
-                &[Self::Drain, Self::WentWrong]
-            }
-            Reason::LeaseLost => &[Self::LeaseTaken, Self::Deleted, Self::WentWrong],
-            Reason::JournalLost => &[Self::Memory, Self::WentWrong],
-            Reason::NotVerified | Reason::NotReady => &[Self::Unserving, Self::WentWrong],
+            Reason::DrainGivenUp | Reason::DrainBlocked | Reason::DrainTimedOut => &[Self::Drain],
+            Reason::LeaseLost => &[Self::LeaseTaken, Self::Deleted],
+            Reason::JournalLost => &[Self::Memory],
+            Reason::NotVerified | Reason::NotReady => &[Self::Unserving],
             _ => return None,
         })
     }
@@ -67,19 +66,21 @@ impl Cause {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Causes {
     now: BTreeSet<Cause>,
-    /// Before that: what answers it may come after the new question.
-    before: BTreeSet<Cause>,
+    /// What it was before each question: what answers that may come after the next one.
+    before: Vec<Since<BTreeSet<Cause>>>,
     asked: Option<usize>,
+    /// What went wrong outside and was not put right since.
+    lasting: BTreeSet<&'static str>,
 }
 
 impl Causes {
     pub(super) fn take(&mut self, index: usize, what: &What, in_tenure: bool) {
         let cause = match what {
-            What::TargetSet(_) | What::Asked => {
+            What::TargetSet(_) | What::Asked | What::Skips(_) => {
                 if !in_tenure {
-                    self.before = std::mem::take(&mut self.now);
+                    self.before.push(Since { is: std::mem::take(&mut self.now), by: index });
                     // What went wrong outside is not put right by asking again.
-                    self.now.extend(self.before.get(&Cause::WentWrong));
+                    self.now.extend((!self.lasting.is_empty()).then_some(Cause::WentWrong));
                 }
                 self.asked = Some(index);
                 return;
@@ -91,7 +92,14 @@ impl Causes {
             What::Deleted => Cause::Deleted,
             What::Ready { ready: false, .. } => Cause::NotReady,
             What::WentWrong { what } if *what == MEMORY_LOST => Cause::Memory,
-            What::WentWrong { .. } => Cause::WentWrong,
+            What::WentWrong { what } => {
+                self.lasting.insert(what);
+                Cause::WentWrong
+            }
+            What::PutRight { what } => {
+                self.lasting.remove(what);
+                return;
+            }
             _ => return,
         };
         self.now.insert(cause);
@@ -145,15 +153,14 @@ fn is_to_retreat(judged: &Judged<'_>, reason: Reason) -> bool {
 fn found(judged: &Judged<'_>, phase: Phase) -> BTreeSet<Cause> {
     let node = judged.node();
     let mut causes = node.causes.now.clone();
-    let fresh = node.causes.asked.is_some_and(|asked| judged.unnoticed(asked));
+    let before = node.causes.before.iter().rev().take_while(|before| judged.unnoticed(before.by));
+    causes.extend(before.flat_map(|before| &before.is));
     let mut targets = vec![node.asks_for()];
-    if fresh {
-        causes.extend(&node.causes.before);
-        targets.extend(node.target_before.map(Some));
-    }
+    let before = node.targets_before.iter().rev().take_while(|before| judged.unnoticed(before.by));
+    targets.extend(before.filter(|before| before.is.is_some()).map(|before| before.is));
     let unreachable = |target: &Version| is_unreachable(judged, node, *target);
     let states = [
-        (Cause::WentWrong, judged.fleet.went_wrong),
+        (Cause::WentWrong, targets.iter().flatten().any(|target| is_withdrawn(judged, node, *target))),
         (Cause::NoTarget, targets.contains(&None)),
         (Cause::Unreachable, targets.iter().flatten().any(unreachable)),
         (Cause::NotReady, node.ready.is_some_and(|ready| !ready.is.0)),
@@ -181,7 +188,17 @@ fn is_unreachable(judged: &Judged<'_>, node: &Node, target: Version) -> bool {
     let past = judged.fleet.config.filter(|_| node.control_plane).is_some_and(|config| target < config.is);
     let mut newer = installed.filter_map(PackageVersion::kubernetes);
     past || newer.any(|version| target < version)
-        || runs.into_iter().any(|running| reachable(running, target, node.control_plane).is_err())
+        || runs.into_iter().any(|running| node.cannot_reach(running, target))
+}
+
+/// A version on the way there, or the one to go back to, is offered no more.
+fn is_withdrawn(judged: &Judged<'_>, node: &Node, target: Version) -> bool {
+    let from = node.kubelet();
+    judged
+        .fleet
+        .withdrawn
+        .iter()
+        .any(|version| *version <= target && from.is_none_or(|from| from <= *version))
 }
 
 /// Not Ready, or without a Node, and its member of etcd does not answer; where nothing is told of etcd it may be so.
@@ -210,11 +227,15 @@ fn is_unserving(judged: &Judged<'_>, node: &Node) -> bool {
     }
     let fresh = |by: usize| judged.unnoticed(by);
     let towards = node.tenure.as_ref().and_then(|tenure| tenure.towards);
+    let changed = node.tenure.as_ref().is_none_or(|tenure| tenure.staged.is_some());
     let kubelet = node.ready.is_none_or(|ready| !ready.is.0 || fresh(ready.by))
-        || towards.is_some() && node.kubelet() != towards
+        || changed && towards.is_some() && node.kubelet() != towards
         || node.restarted.is_some_and(|at| fresh(at) || judged.age(at) <= judged.expectations.soak);
     let etcd = node.etcd.is_some_and(|etcd| !etcd.is || fresh(etcd.by));
-    let pods = node.static_pods.values().any(|pod| pod.is.is_none() || pod.is != towards || fresh(pod.by));
+    let pods = node
+        .static_pods
+        .values()
+        .any(|pod| pod.is.is_none() || changed && pod.is != towards || fresh(pod.by));
     let daemons = node.daemon_pods.values().any(|pod| {
         let told = pod.ready_by >= node.restarted;
         pod.is.is_some() && (pod.is == Some(false) || !told || fresh(pod.by))

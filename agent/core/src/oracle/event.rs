@@ -1,8 +1,10 @@
 //! What a history is made of.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use crate::job::{LeaseName, Reason, Verb};
+use crate::preflight::Check;
 use crate::report::Phase;
 use crate::version::{PackageVersion, Version};
 
@@ -54,8 +56,10 @@ pub enum What {
     Deleted,
     /// People set, changed or removed the target.
     TargetSet(Option<Version>),
-    /// People asked for another try, or for checks to be passed over.
+    /// People asked for another try.
     Asked,
+    /// People named other checks to pass over: these.
+    Skips(BTreeSet<Check>),
     /// People set the annotation `ignore`, or took it away.
     Ignored(bool),
     /// The kubelet (or the node controller in its place) said whether the node is Ready, at which version.
@@ -209,9 +213,19 @@ pub enum What {
     /// The host came up after its power was cut or it was rebooted; whatever ran on it is gone.
     Booted,
     /// Something from outside went wrong here that no other event shows and that an upgrade may fail for: a disk that lost the
-    /// agent's memory, a repository without the packages.
+    /// agent's memory, or is full.
     WentWrong {
         /// A fixed word for it.
         what: &'static str,
+    },
+    /// What went wrong under this word is so no more.
+    PutRight {
+        /// The fixed word.
+        what: &'static str,
+    },
+    /// Of the fleet: no repository offers this version any more.
+    Withdrawn {
+        /// The version.
+        version: Version,
     },
 }

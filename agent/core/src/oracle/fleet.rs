@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::record::{Node, Since};
-use super::{ETCD_RESTORED, Event, FLEET, Rule, Violation, What};
+use super::record::Node;
+use super::since::Since;
+use super::{Event, FLEET, Rule, Violation, What, Who};
 use crate::job::{LeaseName, Verb};
 use crate::version::Version;
 
@@ -25,13 +26,17 @@ pub(super) struct Fleet<'a> {
     pub(super) leases: BTreeMap<LeaseName, Held>,
     /// Which node took the control plane to a version with `kubeadm upgrade apply`, and when that was done.
     pub(super) applied: BTreeMap<Version, (String, usize)>,
+    /// The versions of which nobody may know that `apply` succeeded.
+    pub(super) unnoted: BTreeSet<Version>,
+    /// As `applied`, as long as that node has done nothing since that shows that it knows.
+    ended: Option<(Version, String)>,
     /// The versions that `kubeadm upgrade apply` was begun for.
     pub(super) tried: BTreeSet<Version>,
     /// The version that kubeadm-config names.
     pub(super) config: Option<Since<Version>>,
     pub(super) paused: Option<Since<bool>>,
-    /// Whether something went wrong that every node may fail for, those that join later too.
-    pub(super) went_wrong: bool,
+    /// The versions that no repository offers any more.
+    pub(super) withdrawn: BTreeSet<Version>,
     nobody: Node,
 }
 
@@ -42,10 +47,12 @@ impl<'a> Fleet<'a> {
             nodes: BTreeMap::new(),
             leases: BTreeMap::new(),
             applied: BTreeMap::new(),
+            unnoted: BTreeSet::new(),
+            ended: None,
             tried: BTreeSet::new(),
             config: None,
             paused: None,
-            went_wrong: false,
+            withdrawn: BTreeSet::new(),
             nobody: Node::default(),
         }
     }
@@ -103,7 +110,9 @@ impl<'a> Fleet<'a> {
         if let Some(node) = self.nodes.get_mut(&event.node) {
             node.take(index, &event.what);
         } else {
-            self.nodes.entry(event.node.clone()).or_default().take(index, &event.what);
+            let config = self.config.map(|config| config.is);
+            let node = Node { config, ..Node::default() };
+            self.nodes.entry(event.node.clone()).or_insert(node).take(index, &event.what);
         }
     }
 
@@ -115,10 +124,12 @@ impl<'a> Fleet<'a> {
                     applied <= version || self.config.is_none_or(|before| before.is <= *version)
                 });
                 self.config = Some(Since { is: *version, by: index });
+                self.nodes.values_mut().for_each(|node| node.take_config(*version));
             }
             What::PolicySet { paused } => self.paused = Some(Since { is: *paused, by: index }),
-            // What an etcd that was put back changed is told event by event.
-            What::WentWrong { what } => self.went_wrong |= *what != ETCD_RESTORED,
+            What::Withdrawn { version } => {
+                self.withdrawn.insert(*version);
+            }
             _ => {}
         }
     }
@@ -130,8 +141,24 @@ impl<'a> Fleet<'a> {
         let verb = self.node(&event.node).tenure.as_ref().and_then(|tenure| tenure.verb);
         if let (What::ToolEnded { tool: "kubeadm-upgrade", ok: true }, Some(verb)) = (&event.what, verb)
             && let (Verb::Apply, target) = verb.is
+            && !self.applied.contains_key(&target)
         {
-            self.applied.entry(target).or_insert_with(|| (event.node.clone(), index));
+            self.applied.insert(target, (event.node.clone(), index));
+            self.ended = Some((target, event.node.clone()));
+        }
+        self.take_note(event);
+    }
+
+    /// Whoever dies, or loses its Lease, before it noted its `apply` has left nobody word of it.
+    fn take_note(&mut self, event: &Event) {
+        let Some((target, node)) = self.ended.take_if(|(_, node)| *node == event.node) else { return };
+        match &event.what {
+            What::AgentDied | What::Booted | What::Deleted | What::LeaseReleased { by: Who::Person, .. } => {
+                self.applied.remove(&target);
+                self.unnoted.insert(target);
+            }
+            What::ToolStarted { .. } | What::LeaseReleased { .. } | What::Uncordoned { .. } => {}
+            _ => self.ended = Some((target, node)),
         }
     }
 

@@ -1,9 +1,9 @@
 //! Rules 2 to 5, 7, 9 and 10: what may run on a host and what may be installed.
 
-use super::record::Node;
+use super::record::{KUBELET_BEHIND, Node};
 use super::{Judged, Rule, Violation, What, Who};
 use crate::job::Verb;
-use crate::version::{PackageVersion, Version, reachable};
+use crate::version::{PackageVersion, Version};
 
 /// Whether a tool changes what runs on the host; repairing dpkg and holding packages do not.
 pub(super) fn changes(tool: &str) -> bool {
@@ -120,8 +120,8 @@ fn wrong_verb(judged: &Judged<'_>, verb: Verb, target: Version) -> Option<Violat
         return broken(message, Some(begun.by));
     }
     // kubeadm-config names the target long before `apply` has done all of its work.
-    let half = verb == Verb::NodeControlPlane && applied.is_none() && judged.fleet.tried.contains(&target);
-    if half {
+    let tried = judged.fleet.tried.contains(&target) && !judged.fleet.unnoted.contains(&target);
+    if verb == Verb::NodeControlPlane && applied.is_none() && tried {
         return broken(format!("`kubeadm upgrade apply` to {target} was begun and never succeeded"), None);
     }
     None
@@ -154,9 +154,9 @@ fn kubelet_hop(judged: &Judged<'_>, version: Version) -> Option<Violation> {
     let node = judged.node();
     let before = node.installed.get("kubelet").and_then(PackageVersion::kubernetes)?;
     // What is between is left out on a control plane too, where its API server went through it.
-    let unreachable = reachable(before, version, false).err();
-    let skips = unreachable.filter(|_| version > before)?;
-    Some(judged.broken(Rule::Hops, format!("from {before} to {version}: {skips}"), &[]))
+    let minors = version.minors_ahead_of(before);
+    let message = format!("kubelet went from {before} to {version}, by {minors} minors");
+    (version > before && minors > KUBELET_BEHIND).then(|| judged.broken(Rule::Hops, message, &[]))
 }
 
 /// Kubernetes' own rule counts minors, which lets a control-plane node finish a patch before the others begin it;

@@ -32,6 +32,15 @@ pub(super) fn judge(judged: &Judged<'_>) -> Vec<Violation> {
         What::ToolStarted { tool, kubeadm } if super::host::changes(tool) => {
             vec![tool_without_lease(judged, tool, *kubeadm), tool_of_a_stranger(judged, tool)]
         }
+        What::PackageInstalled { package, by: Who::Agent(_), .. } => {
+            let since = judged.goes_forward_since(package);
+            let tolerance = judged.expectations.renewal;
+            let what = "kubeadm was installed";
+            vec![
+                since.and_then(|since| lost_for(judged, what, tolerance + since)),
+                since.and_then(|_| stranger(judged, what)),
+            ]
+        }
         What::LeaseTaken { lease, uid, turn } => {
             vec![stolen(judged, *lease, uid), names_nobody(judged, uid, turn)]
         }

@@ -3,17 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::causes::Causes;
+use super::since::Since;
+use super::tenure::Tenure;
 use super::{Installed, What, Who};
 use crate::job::{LeaseName, Reason, Verb};
+use crate::preflight::Check;
 use crate::report::Phase;
-use crate::version::Version;
+use crate::version::{PackageVersion, Version};
 
-/// A value and the index of the event that made it so.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Since<T> {
-    pub(super) is: T,
-    pub(super) by: usize,
-}
+/// How many minors a kubelet may be older than an API server: kubernetes.io/releases/version-skew-policy.
+pub(super) const KUBELET_BEHIND: u32 = 3;
 
 /// What was told of a DaemonSet's pod.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,45 +28,6 @@ pub(super) struct DaemonPod {
 pub(super) struct Cordon {
     pub(super) by_agent: bool,
     pub(super) by: usize,
-}
-
-/// From a node's taking of a Lease until it is back in service without it.
-#[derive(Debug, Clone)]
-pub(super) struct Tenure {
-    pub(super) lease: LeaseName,
-    pub(super) taken: usize,
-    /// The Node's UID as the holder names it.
-    pub(super) uid: String,
-    /// The event that took the Lease away, if somebody else did.
-    pub(super) lost: Option<usize>,
-    /// The target it works for.
-    pub(super) towards: Option<Version>,
-    /// What was installed when it began.
-    pub(super) from: Installed,
-    pub(super) kubelet_before: Option<Version>,
-    pub(super) files_before: Option<Version>,
-    /// The DaemonSets whose pods here were Ready when it began.
-    pub(super) daemon_sets: BTreeSet<String>,
-    /// The packages our tools changed since.
-    pub(super) changed: BTreeSet<String>,
-    /// When our tools last installed kubelet.
-    pub(super) kubelet_installed: Option<usize>,
-    /// The first cordon of ours or tool that changes the host.
-    pub(super) begun: Option<usize>,
-    /// The first tool that changes the host.
-    pub(super) staged: Option<usize>,
-    /// The first of them for which the node had to be drained.
-    pub(super) drained: Option<usize>,
-    /// The first tool after which there is no simple way back.
-    pub(super) past_return: Option<usize>,
-    /// All such tools that were begun.
-    pub(super) irreversible: BTreeSet<&'static str>,
-    /// kubeadm's package was already changed when it was last begun to be installed: it may be the way back.
-    pub(super) puts_back: bool,
-    /// The last time that failed.
-    pub(super) not_put_back: Option<usize>,
-    /// kubeadm's verb and target, until it succeeded.
-    pub(super) verb: Option<Since<(Verb, Version)>>,
 }
 
 /// A run of `kubeadm upgrade` on a control-plane node that has not ended well.
@@ -88,8 +48,11 @@ pub(super) struct Node {
     /// The UIDs that Nodes of this name had before, and since when those are gone.
     pub(super) gone: BTreeMap<String, usize>,
     pub(super) ignored: Option<Since<bool>>,
+    /// The checks that people pass over here.
+    pub(super) skips: BTreeSet<Check>,
     pub(super) target: Option<Since<Option<Version>>>,
-    pub(super) target_before: Option<Version>,
+    /// The targets before, and when each of them was changed.
+    pub(super) targets_before: Vec<Since<Option<Version>>>,
     /// Every target since the node was last without an unmet one.
     pub(super) targets: BTreeSet<Version>,
     pub(super) installed: Installed,
@@ -102,6 +65,8 @@ pub(super) struct Node {
     pub(super) api_server: Option<Since<Version>>,
     pub(super) static_pods: BTreeMap<&'static str, Since<Option<Version>>>,
     pub(super) etcd: Option<Since<bool>>,
+    /// What kubeadm-config names, which is the same for all.
+    pub(super) config: Option<Version>,
     pub(super) daemon_pods: BTreeMap<String, DaemonPod>,
     /// Since when its kubelet talks to its own API server alone.
     pub(super) own_server: Option<usize>,
@@ -110,6 +75,10 @@ pub(super) struct Node {
     pub(super) cordon: Option<Cordon>,
     pub(super) uncordoned: Option<Since<Who>>,
     pub(super) tenure: Option<Tenure>,
+    /// When its agent last gave its Lease back after kubelet came to another minor under it.
+    pub(super) released: Option<usize>,
+    /// When its agent's process last ended.
+    pub(super) died: Option<usize>,
     /// Whether the tenure that ended last went past its point of no return.
     pub(super) went_past_return: bool,
     pub(super) was_cordoned_by_agent: bool,
@@ -168,6 +137,12 @@ impl Node {
         self.tenure.as_ref().is_some_and(|tenure| tenure.changed.contains(package))
     }
 
+    /// By the version skew policy: a control plane takes one minor at a time, a kubelet is at most three behind.
+    pub(super) fn cannot_reach(&self, runs: Version, target: Version) -> bool {
+        let allowed = if self.control_plane { 1 } else { KUBELET_BEHIND };
+        target < runs || target.minors_ahead_of(runs) > allowed
+    }
+
     /// The target, while it is given and `current` does not name it or more.
     pub(super) fn unmet_target(&self) -> Option<Since<Version>> {
         let target = self.target?;
@@ -202,20 +177,13 @@ impl Node {
             }
             What::StaticPod { component, version } => self.take_static_pod(index, component, *version),
             What::EtcdMember { healthy } => self.etcd = Some(Since { is: *healthy, by: index }),
-            What::DaemonPod { daemon_set, ready } => {
-                let before = self.daemon_pods.get(daemon_set).and_then(|pod| pod.ready_by);
-                let ready_by = Some(index).filter(|_| *ready == Some(true)).or(before);
-                self.daemon_pods.insert(daemon_set.clone(), DaemonPod { is: *ready, by: index, ready_by });
+            What::DaemonPod { .. } | What::PodBound { .. } | What::PodGone { .. } | What::Evicted { .. } => {
+                self.take_pod(index, what);
             }
             What::KubeletFiles { version } => self.files = Some(Since { is: *version, by: index }),
             What::KubeletServer { own } => self.own_server = Some(index).filter(|_| *own),
+            What::Skips(checks) => self.skips.clone_from(checks),
             What::Ignored(ignored) => self.ignored = Some(Since { is: *ignored, by: index }),
-            What::PodBound { pod } => {
-                self.pods.insert(pod.clone(), index);
-            }
-            What::PodGone { pod } => {
-                self.pods.remove(pod);
-            }
             What::Reported { phase, reason } => {
                 self.phase = Some(Since { is: *phase, by: index });
                 self.reason = Some(*reason);
@@ -234,16 +202,50 @@ impl Node {
             What::LeaseTaken { lease, uid, .. } => self.take_tenure(index, *lease, uid),
             What::LeaseReleased { lease, by } => self.take_release(index, *lease, by),
             What::LeaseMarked { degraded: true, .. } => self.failed(),
+            What::AgentDied => self.died = Some(index),
             What::LeaseMarked { .. }
             | What::KubeadmConfig { .. }
             | What::PolicySet { .. }
             | What::EvictionRefused { .. }
             | What::Requested { .. }
             | What::WentWrong { .. }
+            | What::PutRight { .. }
+            | What::Withdrawn { .. }
             | What::Asked
-            | What::Evicted { .. }
-            | What::AgentStarted
-            | What::AgentDied => {}
+            | What::AgentStarted => {}
+        }
+        if let Some(tenure) = &mut self.tenure {
+            tenure.look_back(&self.static_pods, self.config);
+        }
+    }
+
+    fn take_pod(&mut self, index: usize, what: &What) {
+        match what {
+            What::DaemonPod { daemon_set, ready } => {
+                let before = self.daemon_pods.get(daemon_set).and_then(|pod| pod.ready_by);
+                let ready_by = Some(index).filter(|_| *ready == Some(true)).or(before);
+                self.daemon_pods.insert(daemon_set.clone(), DaemonPod { is: *ready, by: index, ready_by });
+            }
+            What::PodBound { pod } => {
+                self.pods.insert(pod.clone(), index);
+            }
+            What::PodGone { pod } => {
+                self.pods.remove(pod);
+            }
+            What::Evicted { by: Who::Agent(_), .. } => {
+                if let Some(tenure) = &mut self.tenure {
+                    tenure.evicted = tenure.evicted.or(Some(index));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// kubeadm-config came to name another version.
+    pub(super) fn take_config(&mut self, version: Version) {
+        self.config = Some(version);
+        if let Some(tenure) = &mut self.tenure {
+            tenure.look_back(&self.static_pods, self.config);
         }
     }
 
@@ -284,6 +286,7 @@ impl Node {
             self.current = None;
             self.target = None;
             self.ignored = None;
+            self.skips.clear();
         }
     }
 
@@ -315,6 +318,8 @@ impl Node {
             lost: None,
             towards: self.asks_for(),
             from: self.installed.clone(),
+            ran: self.static_pods.iter().map(|(component, pod)| (*component, pod.is)).collect(),
+            config_before: self.config,
             kubelet_before: self.kubelet(),
             files_before: self.files.map(|files| files.is),
             daemon_sets: ready.map(|(name, _)| name.clone()).collect(),
@@ -323,8 +328,10 @@ impl Node {
             begun: None,
             staged: None,
             drained: None,
+            evicted: None,
             past_return: None,
             irreversible: BTreeSet::new(),
+            failed: None,
             puts_back: false,
             not_put_back: None,
             verb: None,
@@ -334,6 +341,12 @@ impl Node {
     fn take_release(&mut self, index: usize, lease: LeaseName, by: &Who) {
         match by {
             Who::Agent(_) => {
+                let minor = |packages: &Installed| {
+                    let kubelet = packages.get("kubelet").and_then(PackageVersion::kubernetes);
+                    kubelet.map(|version| (version.major, version.minor))
+                };
+                let another = |tenure: &Tenure| minor(&tenure.from) != minor(&self.installed);
+                self.released = Some(index).filter(|_| self.tenure.as_ref().is_some_and(another));
                 self.went_past_return = self.tenure.take().is_some_and(|t| t.past_return.is_some());
             }
             Who::Person => self.lose(index, lease),
@@ -352,7 +365,7 @@ impl Node {
             self.targets.clear();
         }
         self.targets.extend(target);
-        self.target_before = self.asks_for();
+        self.targets_before.push(Since { is: self.asks_for(), by: index });
         self.target = Some(Since { is: target, by: index });
     }
 
@@ -382,6 +395,11 @@ impl Node {
                 self.unfinished = self.unfinished.filter(|_| !*ok || *tool != "kubeadm-upgrade");
                 match &mut self.tenure {
                     Some(tenure) if *ok && *tool == "kubeadm-upgrade" => tenure.verb = None,
+                    Some(tenure)
+                        if !*ok && *tool == "kubeadm-upgrade" && tenure.irreversible.contains(tool) =>
+                    {
+                        tenure.failed = Some(index);
+                    }
                     Some(tenure) if !*ok && *tool == "install-kubeadm" && tenure.puts_back => {
                         tenure.not_put_back = Some(index);
                     }
@@ -432,6 +450,7 @@ impl Node {
         if past {
             tenure.past_return = tenure.past_return.or(Some(index));
             tenure.irreversible.insert(tool);
+            tenure.failed = None;
         }
         if let Some((verb, version)) = kubeadm {
             tenure.verb = Some(Since { is: (verb, version), by: index });

@@ -1,7 +1,8 @@
 //! Rules 8 and 9: a turn serves what is asked for, and one that goes back leaves the node as it was.
 
 use super::lease::PROOF_AGE;
-use super::record::{Node, Tenure};
+use super::record::Node;
+use super::tenure::Tenure;
 use super::{Judged, Rule, Violation, What, Who};
 use crate::version::{PackageVersion, Version};
 
@@ -22,6 +23,11 @@ pub(super) fn judge(judged: &Judged<'_>) -> Vec<Violation> {
             let tolerance = judged.expectations.notice.max(PROOF_AGE);
             let what = format!("{tool} was started");
             vec![cancelled(judged, &what, tolerance), of_another_target(judged, kubeadm.map(|(_, v)| v))]
+        }
+        What::PackageInstalled { package, by: Who::Agent(_), .. } => {
+            let since = judged.goes_forward_since(package);
+            let tolerance = judged.expectations.notice.max(PROOF_AGE);
+            vec![since.and_then(|since| cancelled(judged, "kubeadm was installed", tolerance + since))]
         }
         // Without its Lease, the cordon is the last thing of its own that it takes back.
         What::Uncordoned { by: Who::Agent(_) } if node.tenure.as_ref().is_some_and(|t| t.lost.is_some()) => {
@@ -96,7 +102,8 @@ fn package_back(judged: &Judged<'_>) -> Option<Violation> {
     let (is, was) = (node.installed.get("kubeadm")?, tenure.from.get("kubeadm")?);
     // A node whose kubelet was at the target already is done without that package.
     let done = is.kubernetes().is_some() && is.kubernetes() == node.kubelet();
-    let cannot = tenure.not_put_back.is_some() || judged.fleet.went_wrong || node.causes.went_wrong();
+    let withdrawn = was.kubernetes().is_some_and(|was| judged.fleet.withdrawn.contains(&was));
+    let cannot = tenure.not_put_back.is_some() || withdrawn || node.causes.went_wrong();
     (is != was && !done && !cannot).then(|| {
         let [is, was] = [is, was].map(PackageVersion::as_str);
         let message = format!("it went back and left kubeadm at {is}, which was {was}");

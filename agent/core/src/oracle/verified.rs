@@ -1,12 +1,13 @@
 //! Rule 9 and section 4: what was seen of a node whose kubelet was changed, before it went back into service.
 
-use super::record::{Node, Tenure};
+use super::record::Node;
+use super::tenure::Tenure;
 use super::{Judged, Rule, Violation, What, Who};
 use crate::report::Phase;
 use crate::version::PackageVersion;
 
 /// Hosts tell when kubelet was started in whole seconds, so that a soak may look longer by one.
-const CLOCK_GRAIN: u64 = 1_000;
+pub(super) const CLOCK_GRAIN: u64 = 1_000;
 
 pub(super) fn judge(judged: &Judged<'_>) -> Vec<Violation> {
     let node = judged.node();
@@ -21,6 +22,7 @@ pub(super) fn judge(judged: &Judged<'_>) -> Vec<Violation> {
         lacks_soak(judged, node),
         lacks_daemon_pod(judged, node, tenure),
         lacks_control_plane(judged, node),
+        lacks_files(judged, node),
     ];
     let broken = |(lack, by): (String, usize)| {
         let message = format!("it went back into service, and {lack}");
@@ -67,6 +69,13 @@ fn lacks_daemon_pod(judged: &Judged<'_>, node: &Node, tenure: &Tenure) -> Option
         (pod.is.is_some() && (!proven || lost))
             .then(|| (format!("the pod of DaemonSet {name} is not Ready again"), pod.by))
     })
+}
+
+/// kubelet's files are those that the kubeadm of its own version wrote.
+fn lacks_files(judged: &Judged<'_>, node: &Node) -> Option<(String, usize)> {
+    let files = node.files.filter(|_| !judged.just_installed_by_hand())?;
+    let installed = node.installed.get("kubelet").and_then(PackageVersion::kubernetes)?;
+    (files.is != installed).then(|| (format!("its kubelet's files are those of {}", files.is), files.by))
 }
 
 fn lacks_control_plane(judged: &Judged<'_>, node: &Node) -> Option<(String, usize)> {

@@ -1,10 +1,13 @@
 //! Writes to Nodes: targets, cordons, reports, and what kubelets say.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde_json::Value;
 use upgrade_core::job::Reason;
 use upgrade_core::oracle::{What, Who};
+use upgrade_core::preflight::Check;
 use upgrade_core::report::{Phase, Report};
-use upgrade_core::request::{CURRENT, PHASE, RETRY, SKIP_CHECKS, STATUS, TARGET};
+use upgrade_core::request::{CURRENT, IGNORE, PHASE, Request, STATUS, TARGET, is_on};
 use upgrade_core::version::Version;
 
 use super::{Story, Write};
@@ -14,12 +17,13 @@ const CONTROL_PLANE: &str = "node-role.kubernetes.io/control-plane";
 /// A Node as far as histories care.
 #[derive(Debug, Clone, Default)]
 pub(super) struct State {
-    exists: bool,
     uid: String,
     control_plane: bool,
     unschedulable: bool,
     target: Option<Version>,
-    asked: (Option<String>, Option<String>),
+    retry: Option<String>,
+    skips: BTreeSet<Check>,
+    ignored: bool,
     report: Option<(Phase, Reason)>,
     current: Option<Version>,
     ready: Option<(bool, Version)>,
@@ -32,17 +36,25 @@ impl State {
         let annotations = &node["metadata"]["annotations"];
         let annotation = |key: &str| annotations.get(key).and_then(Value::as_str);
         let version = |key: &str| annotation(key).and_then(|text| text.trim().parse().ok());
+        let written: BTreeMap<String, String> = annotations
+            .as_object()
+            .into_iter()
+            .flatten()
+            .filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())))
+            .collect();
+        let request = Request::read(&written);
         let conditions = node["status"]["conditions"].as_array();
         let ready = conditions.into_iter().flatten().find(|condition| condition["type"] == "Ready");
         let kubelet =
             node["status"]["nodeInfo"]["kubeletVersion"].as_str().and_then(|text| text.parse().ok());
         Self {
-            exists: true,
             uid: node["metadata"]["uid"].as_str().unwrap_or_default().to_owned(),
             control_plane: node["metadata"]["labels"].get(CONTROL_PLANE).is_some(),
             unschedulable: node["spec"]["unschedulable"] == true,
             target: version(TARGET),
-            asked: (annotation(RETRY).map(str::to_owned), annotation(SKIP_CHECKS).map(str::to_owned)),
+            retry: request.retry,
+            skips: request.skip,
+            ignored: is_on(&written, IGNORE),
             report: annotation(PHASE)
                 .and_then(|word| Phase::ALL.into_iter().find(|phase| phase.word() == word))
                 .map(|phase| (phase, annotation(STATUS).map_or(Reason::Progressing, reason))),
@@ -86,14 +98,20 @@ impl Story {
 
     fn compare(&mut self, write: &Write, name: &str, was: &State, is: &State, by: Who) {
         let mut tell = |what| self.tell(write.at, name, what);
-        if !was.exists || was.control_plane != is.control_plane {
+        if was.uid.is_empty() || was.control_plane != is.control_plane {
             tell(What::Joined { control_plane: is.control_plane, uid: is.uid.clone() });
         }
         if was.target != is.target {
             tell(What::TargetSet(is.target));
         }
-        if was.asked != is.asked {
+        if was.retry != is.retry {
             tell(What::Asked);
+        }
+        if was.skips != is.skips {
+            tell(What::Skips(is.skips.clone()));
+        }
+        if was.ignored != is.ignored {
+            tell(What::Ignored(is.ignored));
         }
         if let Some((ready, kubelet)) = is.ready
             && (was.ready != is.ready || is_heartbeat(write))

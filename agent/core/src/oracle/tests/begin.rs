@@ -18,6 +18,22 @@ fn a_node_that_is_down_uses_up_the_budget() {
 }
 
 #[test]
+fn a_worker_that_is_down_uses_up_the_budget_of_a_control_plane_node_too() {
+    let mut story = Story::begin();
+    story.add("w2", says(false, OLD)).all("cp", clearing("cp")).breaks(Rule::Budget);
+}
+
+#[test]
+fn the_budget_holds_still_when_the_first_pod_is_evicted() {
+    let mut story = after_the_control_plane();
+    story.all("w1", clearing("w1")[..3].to_vec());
+    let evicts = clearing("w1")[3].clone();
+    let mut begun = story.clone();
+    begun.add("w1", evicts.clone()).add("w2", says(false, OLD)).add("w1", evicts.clone()).keeps();
+    story.add("w2", says(false, OLD)).add("w1", evicts).breaks(Rule::Budget);
+}
+
+#[test]
 fn a_worker_out_of_service_beside_a_control_plane_node_breaks_rule_2() {
     let mut story = Story::begin();
     story.all("cp", clearing("cp")).keeps();

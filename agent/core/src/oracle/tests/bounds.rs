@@ -46,6 +46,47 @@ fn a_node_whose_kubelet_restarts_without_end_is_cordoned_too_long() {
 }
 
 #[test]
+fn current_says_in_time_that_a_node_is_back_in_service() {
+    let mut story = after_the_control_plane();
+    story.all("w1", upgrade("w1"));
+    let said = story.0.pop().unwrap();
+    assert_eq!(story.watched(29 * MINUTE), []);
+    assert_eq!(story.watched(31 * MINUTE), [Rule::CurrentLast]);
+    story.after(20 * MINUTE, "w1", said.what);
+    assert_eq!(story.watched(31 * MINUTE), []);
+}
+
+#[test]
+fn nobody_claims_behind_a_bar_that_has_stood_for_long() {
+    let claims = |later: u64, bar: &dyn Fn(&mut Story)| {
+        let mut story = after_the_control_plane();
+        story.add("w1", What::TargetSet(Some(NEW)));
+        bar(&mut story);
+        story.after(later, "w1", taken("w1", LeaseName::Slot(0)));
+        story.broken().contains(&Rule::ClaimsWithoutProgress)
+    };
+    let bars: [&dyn Fn(&mut Story); 4] = [
+        &|story| {
+            story.add(FLEET, What::PolicySet { paused: true });
+        },
+        &|story| {
+            story.add("w2", says(false, OLD));
+        },
+        &|story| {
+            story.add("cp", What::TargetSet(Some(Version::new(1, 36, 4))));
+        },
+        &|story| {
+            story.add("w2", What::TargetSet(Some(NEW)));
+            story.all("w2", [What::WentWrong { what: "disk" }, reported(Phase::Degraded)]);
+        },
+    ];
+    for (nth, bar) in bars.iter().enumerate() {
+        assert!(claims(6 * MINUTE, bar), "{nth}");
+        assert!(!claims(4 * MINUTE, bar), "{nth}");
+    }
+}
+
+#[test]
 fn neither_a_degraded_node_nor_one_whose_agent_is_dead_waits() {
     let degraded = [What::WentWrong { what: "disk" }, reported(Phase::Degraded)];
     assert_eq!(cordoned(1_000, degraded).watched(90 * MINUTE), []);

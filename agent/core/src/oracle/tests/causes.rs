@@ -33,12 +33,27 @@ fn what_went_wrong_for_the_whole_fleet_is_a_cause_for_each_node() {
     let refused = told(Phase::Refused, Reason::PreflightFailed);
     let after = |what| {
         let mut story = after_the_control_plane();
-        story.add(FLEET, What::WentWrong { what }).add("w1", What::TargetSet(Some(NEW)));
+        story.add(FLEET, what).add("w1", What::TargetSet(Some(NEW)));
         story.add("w1", refused.clone());
         story
     };
-    after("a version left the repository").keeps();
-    after(ETCD_RESTORED).breaks(Rule::CauseOfRefused);
+    after(What::Withdrawn { version: NEW }).keeps();
+    after(What::Withdrawn { version: OLD }).keeps();
+    after(What::Withdrawn { version: Version::new(1, 36, 4) }).breaks(Rule::CauseOfRefused);
+    after(What::Withdrawn { version: Version::new(1, 36, 1) }).breaks(Rule::CauseOfRefused);
+    after(What::WentWrong { what: ETCD_RESTORED }).breaks(Rule::CauseOfRefused);
+}
+
+#[test]
+fn what_went_wrong_outside_is_a_cause_until_it_is_put_right_and_asked_again() {
+    let full = || What::WentWrong { what: "disk full" };
+    let right = || What::PutRight { what: "disk full" };
+    let refused = |events: Vec<What>| reports(Phase::Refused, Reason::PreflightFailed, events);
+    refused(vec![full()]).keeps();
+    refused(vec![full(), What::Asked]).keeps();
+    refused(vec![full(), right()]).keeps();
+    refused(vec![full(), right(), What::Asked]).breaks(Rule::CauseOfRefused);
+    refused(vec![full(), right(), full(), What::Asked]).keeps();
 }
 
 #[test]
@@ -65,7 +80,9 @@ fn a_cause_from_before_people_asked_again_is_none_any_more() {
         .breaks(Rule::CauseOfRefused);
     let mut late = after_the_control_plane();
     late.all("w1", [What::TargetSet(Some(NEW)), held, What::Asked]);
-    late.after(5_000, "w1", refused).keeps();
+    late.clone().after(5_000, "w1", refused.clone()).keeps();
+    late.after(5_000, "w1", What::Asked).after(4_000, "w1", refused.clone()).keeps();
+    late.after(5_000, "w1", refused).breaks(Rule::CauseOfRefused);
 }
 
 #[test]
@@ -139,7 +156,10 @@ fn a_node_is_degraded_for_not_serving_only_after_the_verify_time() {
     let degraded = told(Phase::Degraded, Reason::NotVerified);
     story.clone().after(60_000, "w1", degraded.clone()).breaks(Rule::CauseOfDegraded);
     story.clone().after(600_000, "w1", degraded.clone()).keeps();
-    story.add("w1", says(true, NEW)).after(600_000, "w1", degraded).breaks(Rule::CauseOfDegraded);
+    story.add("w1", says(true, NEW)).after(600_000, "w1", degraded.clone()).breaks(Rule::CauseOfDegraded);
+    let mut unchanged = reports(Phase::Idle, Reason::Idle, []);
+    unchanged.all("w1", clearing("w1"));
+    unchanged.after(600_000, "w1", degraded).breaks(Rule::CauseOfDegraded);
 }
 
 pub(super) fn fires() -> Vec<(Rule, Story)> {

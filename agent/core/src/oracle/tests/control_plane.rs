@@ -1,6 +1,7 @@
 //! The control plane before and after its turns.
 
 use super::*;
+use crate::preflight::Check;
 
 const PODS: [&str; 3] = ["kube-apiserver", "kube-controller-manager", "kube-scheduler"];
 
@@ -85,11 +86,99 @@ fn the_others_are_whole_before_every_step_without_a_way_back() {
 }
 
 #[test]
-fn a_step_that_was_begun_is_begun_again_whatever_the_others_are() {
-    let mut story = stepped_after(&[], 3, 90_000);
-    story.add("cp", What::ToolEnded { tool: "kubeadm-upgrade", ok: false });
-    story.add("cp2", What::EtcdMember { healthy: false });
-    story.add("cp", changing("cp")[3].clone()).keeps();
+fn a_run_of_kubeadm_that_was_cut_goes_on_whatever_the_others_are_but_for_etcd() {
+    let again = |what: Vec<What>| {
+        let mut story = stepped_after(&[], 3, 90_000);
+        story.all("cp", [api_server(NEW), What::ToolEnded { tool: "kubeadm-upgrade", ok: false }]);
+        story.all("cp2", what).add("cp", changing("cp")[3].clone());
+        story
+    };
+    let sick = What::EtcdMember { healthy: false };
+    again(vec![pod("kube-scheduler", None)]).keeps();
+    again(vec![sick.clone()]).breaks(Rule::ControlPlaneWholeBefore);
+    again(vec![sick, What::EtcdMember { healthy: true }]).keeps();
+    let mut kubelet = stepped_after(&[], 6, 90_000);
+    kubelet.add("cp", What::ToolEnded { tool: "install-kubelet", ok: false });
+    kubelet.add("cp2", What::EtcdMember { healthy: false }).add("cp", started("install-kubelet")).keeps();
+}
+
+#[test]
+fn a_control_plane_that_kubeadm_put_back_is_as_before_its_turn() {
+    let failed = |comes: Vec<What>| {
+        let mut story = stepped_after(&[], 3, 90_000);
+        story.all("cp", comes).add("cp", What::ToolEnded { tool: "kubeadm-upgrade", ok: false });
+        story.add("cp", What::TargetSet(None)).add("cp", started("install-kubelet"));
+        story.broken()
+    };
+    let back = vec![api_server(NEW), api_server(OLD)];
+    assert!(failed(back.clone()).contains(&Rule::Cancel));
+    assert!(!failed(vec![api_server(NEW)]).contains(&Rule::Cancel));
+    let mut late = stepped_after(&[], 3, 90_000);
+    late.all("cp", [api_server(NEW), What::ToolEnded { tool: "kubeadm-upgrade", ok: false }]);
+    late.all("cp", [api_server(OLD), What::EtcdMember { healthy: false }]);
+    late.clone().all("cp", backs_out()).breaks(Rule::ControlPlaneWholeAfter);
+    late.add(FLEET, What::KubeadmConfig { version: NEW }).add("cp", What::TargetSet(None));
+    assert!(!late.add("cp", started("install-kubelet")).broken().contains(&Rule::Cancel));
+}
+
+fn backs_out() -> Vec<What> {
+    let cp = || agent("cp");
+    vec![package("kubeadm", OLD, cp()), What::Uncordoned { by: cp() }, released("cp")]
+}
+
+#[test]
+fn what_people_pass_over_holds_up_no_control_plane_node() {
+    let skips = |check| What::Skips([check].into());
+    let begins = |check, lack: What| {
+        let mut story = begins_after([lack]);
+        let cordons = |event: &Event| matches!(event.what, What::TargetSet(_)) && event.node == "cp";
+        let at = story.0.iter().rposition(cordons).unwrap();
+        let event = Event { at: story.0[at].at, node: "cp".to_owned(), what: skips(check) };
+        story.0.insert(at, event);
+        story
+    };
+    let sick = What::EtcdMember { healthy: false };
+    begins(Check::Etcd, sick.clone()).keeps();
+    begins(Check::OtherNodes, sick).breaks(Rule::ControlPlaneWholeBefore);
+    begins(Check::OtherNodes, pod("kube-scheduler", None)).keeps();
+    begins(Check::Etcd, pod("kube-scheduler", None)).breaks(Rule::ControlPlaneWholeBefore);
+}
+
+#[test]
+fn a_turn_lasts_until_the_new_kubelet_has_restarted_its_static_pods() {
+    let minor = Version::new(1, 37, 0);
+    let restarts = |kubelet: Version, after: u64, first: Vec<What>| {
+        let mut story = ends_after([]);
+        story.all("cp", PODS.map(|component| pod(component, Some(NEW))));
+        let restarted = |event: &Event| event.what == What::KubeletRestarted;
+        let from = story.0.iter().position(restarted).unwrap();
+        let ended = story.end_at();
+        story.0[from].at = ended;
+        let event = story.0.remove(from);
+        let released =
+            story.0.iter().rposition(|event| matches!(event.what, What::LeaseReleased { .. })).unwrap();
+        story.0[released..].iter_mut().for_each(|event| event.at = ended);
+        story.0.insert(released, event);
+        for what in first {
+            story.after(1_000, "cp", what);
+        }
+        PODS.iter().enumerate().for_each(|(nth, component)| {
+            story.after(if nth == 0 { after } else { 0 }, "cp", pod(component, None));
+        });
+        let new = |event: &&mut Event| event.what == package("kubelet", NEW, agent("cp"));
+        story
+            .0
+            .iter_mut()
+            .filter(new)
+            .for_each(|event| event.what = package("kubelet", kubelet, agent("cp")));
+        story.broken().contains(&Rule::ControlPlaneWholeAfter)
+    };
+    assert!(restarts(minor, 4_000, vec![]));
+    assert!(!restarts(NEW, 4_000, vec![]));
+    assert!(!restarts(minor, 60_000, vec![]));
+    assert!(!restarts(minor, 4_000, vec![What::Booted]));
+    assert!(!restarts(minor, 1_000, vec![What::AgentDied]));
+    assert!(restarts(minor, 4_000, vec![What::AgentDied]));
 }
 
 #[test]

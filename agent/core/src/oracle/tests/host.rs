@@ -29,7 +29,7 @@ fn a_verb_that_does_not_fit_or_changes_breaks_rule_3() {
     story.clone().add("cp", run(Verb::NodeControlPlane)).breaks(Rule::Verb);
     let next = Version { patch: NEW.patch + 1, ..NEW };
     let run = What::ToolStarted { tool: "kubeadm-upgrade", kubeadm: Some((Verb::Apply, next)) };
-    story.clone().add("cp", run.clone()).breaks(Rule::Verb);
+    assert_eq!(story.clone().add("cp", run.clone()).broken(), [Rule::Cancel, Rule::Verb]);
     story.add("cp", What::TargetSet(Some(next))).add("cp", run).keeps();
 }
 
@@ -42,6 +42,26 @@ fn a_second_control_plane_node_that_applies_breaks_rule_3() {
     let run = |verb| What::ToolStarted { tool: "kubeadm-upgrade", kubeadm: Some((verb, NEW)) };
     story.clone().add("cp2", run(Verb::NodeControlPlane)).keeps();
     story.add("cp2", run(Verb::Apply)).breaks(Rule::Verb);
+}
+
+#[test]
+fn an_apply_that_nobody_noted_may_be_run_again_by_another_node() {
+    let again = |verb, ended: usize, lost: What| {
+        let mut story = Story::begin();
+        control_plane::joins(&mut story, "cp2");
+        let run = What::ToolStarted { tool: "kubeadm-upgrade", kubeadm: Some((verb, NEW)) };
+        story.all("cp", clearing("cp")).all("cp", changing("cp")[..ended].to_vec()).add("cp", lost);
+        story.all("cp", [freed("cp"), What::Deleted]);
+        story.all("cp2", [What::TargetSet(Some(NEW)), taken("cp2", LeaseName::ControlPlane), run]);
+        story.broken().contains(&Rule::Verb)
+    };
+    assert!(matches!(changing("cp")[5], What::ToolEnded { tool: "kubeadm-upgrade", ok: true }));
+    for verb in [Verb::Apply, Verb::NodeControlPlane] {
+        assert!(!again(verb, 6, What::AgentDied), "{verb:?}");
+        assert!(!again(verb, 6, What::Booted), "{verb:?}");
+    }
+    assert!(again(Verb::Apply, 7, What::AgentDied), "it went on with the next tool");
+    assert!(again(Verb::NodeControlPlane, 5, What::AgentDied), "it was not seen to end");
 }
 
 #[test]

@@ -97,6 +97,16 @@ fn a_daemon_pod_that_still_wants_the_node_is_told_ready_after_the_restart() {
 }
 
 #[test]
+fn a_kubelet_serves_with_the_files_of_its_own_version() {
+    let serves_with = |version| {
+        let written = [What::KubeletFiles { version }, What::Uncordoned { by: agent("w1") }];
+        exchanged(|what| matches!(what, What::Uncordoned { .. }), &written)
+    };
+    serves_with(NEW).keeps();
+    serves_with(OLD).breaks(Rule::VerifiedBeforeService);
+}
+
+#[test]
 fn a_daemon_pod_told_ready_before_the_restart_alone_proves_nothing() {
     let mut story = with_daemon_pod(Some(true));
     let mut told = 0;

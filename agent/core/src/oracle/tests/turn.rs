@@ -34,6 +34,25 @@ fn no_tool_but_the_way_back_runs_for_a_cancelled_target() {
 }
 
 #[test]
+fn which_way_kubeadms_package_goes_shows_in_what_is_installed() {
+    let newer = Version::new(1, 36, 4);
+    let installs = |bars: What, version| {
+        let mut story = after_the_control_plane();
+        story.all("w1", clearing("w1")).all("w1", changing("w1")[..3].to_vec()).add("w1", bars);
+        story.all("w1", [started("install-kubeadm"), package("kubeadm", version, agent("w1"))]);
+        story
+    };
+    installs(What::TargetSet(None), OLD).keeps();
+    installs(What::TargetSet(None), newer).breaks(Rule::Cancel);
+    installs(freed("w1"), OLD).keeps();
+    installs(freed("w1"), newer).breaks(Rule::LeaseHeld);
+    installs(What::Joined { control_plane: false, uid: "other".to_owned() }, OLD).keeps();
+    installs(What::Joined { control_plane: false, uid: "other".to_owned() }, newer)
+        .breaks(Rule::LeaseIdentity);
+    installs(What::TargetSet(Some(newer)), newer).keeps();
+}
+
+#[test]
 fn a_turn_past_its_point_of_no_return_is_not_cancelled() {
     let mut story = after_the_control_plane();
     story.all("w1", clearing("w1")).all("w1", changing("w1")[..6].to_vec());
@@ -107,7 +126,10 @@ fn a_node_that_goes_back_has_its_kubeadm_back() {
     let mut story = forgets([files.clone()].into_iter().chain(another).collect());
     story.0.retain(|event| event.what != What::TargetSet(None));
     story.breaks(Rule::PackageBack);
-    forgets(vec![files, What::WentWrong { what: "a version left the repository" }]).keeps();
+    forgets(vec![files.clone(), What::WentWrong { what: "disk full" }]).keeps();
+    let mut gone = forgets(vec![files]);
+    gone.0.insert(0, Event { at: 0, node: FLEET.to_owned(), what: What::Withdrawn { version: OLD } });
+    gone.keeps();
 }
 
 pub(super) fn fires() -> Vec<(Rule, Story)> {

@@ -1,0 +1,97 @@
+//! What may keep a node waiting for ever: nothing here is what the product judges, for it is asked when a run is over.
+
+use upgrade_core::job::{Holder, LeaseName};
+use upgrade_core::oracle::End;
+use upgrade_core::preflight::Check;
+use upgrade_core::request::{IGNORE, Request, TARGET, is_on};
+use upgrade_core::seen::{NodeSeen, Ready};
+use upgrade_core::verify::STATIC_PODS;
+
+use super::World;
+use super::host::{API_SERVER, Host};
+
+/// Whether a host's control plane is of two versions: somebody has stopped half-way.
+fn is_mixed(host: &Host) -> bool {
+    let mut versions = STATIC_PODS.iter().filter_map(|component| host.manifests.get(component));
+    let first = versions.next();
+    versions.any(|version| Some(version) != first)
+}
+
+impl World {
+    /// Whether anything that the rules name stands in a node's way.
+    pub(crate) fn may_wait(&self, node: &str, ends: &[(String, End)]) -> bool {
+        let control_plane = self.is_control_plane(node);
+        self.is_paused()
+            || self.is_halted(node, ends)
+            || self.lacks_service(node)
+            || self.has_nowhere(node)
+            || self.has_sick_api_server()
+            || self.is_held_up_by_a_lease()
+            || if control_plane { self.has_mixed_peer(node) } else { self.comes_later(node, ends) }
+    }
+
+    fn is_paused(&self) -> bool {
+        let policy = self.api.stored.policy.as_ref();
+        policy.is_some_and(|policy| policy.get("paused").is_some_and(|value| value == "true"))
+    }
+
+    /// Only what was failed at is halted.
+    fn is_halted(&self, node: &str, ends: &[(String, End)]) -> bool {
+        let same = |name: &String| self.annotation(name, TARGET) == self.annotation(node, TARGET);
+        ends.iter().any(|(name, end)| name != node && *end == End::Degraded && same(name))
+    }
+
+    /// A node that is not Ready waits to be, unless people pass over that; one that is waits for those that are not.
+    fn lacks_service(&self, node: &str) -> bool {
+        let nodes = &self.api.stored.nodes;
+        let Some(own) = nodes.get(node) else { return false };
+        if own.ready != Ready::True {
+            return !Request::read(&own.annotations).skip.contains(&Check::NodeReady);
+        }
+        // A dead worker that people ignore keeps nobody.
+        let ignored = |seen: &NodeSeen| !seen.control_plane && is_on(&seen.annotations, IGNORE);
+        nodes.values().any(|seen| seen.ready != Ready::True && !ignored(seen))
+    }
+
+    fn has_nowhere(&self, node: &str) -> bool {
+        let takes_pods =
+            |seen: &NodeSeen| seen.name != node && seen.ready == Ready::True && !seen.unschedulable;
+        !self.setup.undrained && !self.api.stored.nodes.values().any(takes_pods)
+    }
+
+    fn has_sick_api_server(&self) -> bool {
+        let mut control_planes = self.machines.iter().filter(|(_, machine)| machine.host.control_plane);
+        control_planes.any(|(name, _)| !self.api_server_is_ready(name))
+    }
+
+    fn has_mixed_peer(&self, node: &str) -> bool {
+        self.machines.iter().any(|(name, machine)| name != node && is_mixed(&machine.host))
+    }
+
+    /// A Lease whose agent is gone; a slot of a Node that is gone is taken over in time.
+    fn is_held_up_by_a_lease(&self) -> bool {
+        let stored = &self.api.stored;
+        let exists = |holder: &Holder| stored.nodes.values().any(|seen| seen.uid == holder.uid);
+        let stays = |name: LeaseName, holder: &Holder| {
+            if exists(holder) { !self.has_agent(&holder.node) } else { name == LeaseName::ControlPlane }
+        };
+        stored.leases.iter().any(|(name, lease)| {
+            let holder = lease.state.holder.as_deref().and_then(Holder::parse);
+            holder.is_some_and(|holder| stays(*name, &holder))
+        })
+    }
+
+    /// Workers wait for the control plane, which is judged by itself.
+    fn comes_later(&self, node: &str, ends: &[(String, End)]) -> bool {
+        let first = |name: &str| self.has_unmet_target(name) || self.is_behind(name, node);
+        ends.iter().any(|(name, _)| name != node && self.is_control_plane(name) && first(name))
+    }
+
+    /// Whether the API server of one node is older than what another is asked to run.
+    fn is_behind(&self, control_plane: &str, node: &str) -> bool {
+        let host = self.machines.get(control_plane).map(|machine| &machine.host);
+        let runs = host.and_then(|host| host.manifests.get(API_SERVER).copied());
+        let target = self.annotation(node, TARGET).and_then(|text| text.parse().ok());
+        runs < target
+    }
+}
