@@ -178,7 +178,7 @@ pub(super) fn a_missing_etcd_is_put_back_first() -> History {
     History {
         number: "E34",
         sentence: "An etcd whose manifest is missing is put back before anything else, and kubeadm is not run against it.",
-        standing: Standing::Red(&["Unfinished"]),
+        standing: Standing::Red(&["ControlPlaneWholeBefore", "Unfinished"]),
         runs: runs.to_vec(),
     }
 }

@@ -113,7 +113,7 @@ pub(super) fn the_kubelet_waits_for_the_budget() -> History {
         number: "E12",
         sentence: "A control plane is upgraded while a worker is down, its node's kubelet waits for the budget, and \
                    workers that come and go do not starve it.",
-        standing: Standing::Red(&["cp1 is cordoned only while all workers are Ready"]),
+        standing: Standing::Red(&["Budget", "cp1 is cordoned only while all workers are Ready"]),
         runs,
     }
 }
