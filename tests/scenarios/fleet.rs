@@ -236,7 +236,8 @@ impl Fleet {
     pub(crate) fn judge(&self, expected: &[(&str, End)]) -> Result<()> {
         let history = upgrade_history::of_cluster(&self.cluster)?;
         let began = history.moment(self.began.get())?;
-        let expectations = Expectations { tells_causes: false, ..Expectations::default() };
+        let expectations =
+            Expectations { tells_causes: false, current_first: false, ..Expectations::default() };
         let violations = check(&history.events, &expectations);
         let violations: Vec<_> = violations.iter().filter(|violation| violation.at >= began).collect();
         if let Some(first) = violations.first() {

@@ -8,7 +8,7 @@ mod failures;
 mod known;
 mod seeds;
 
-use upgrade_core::oracle::What;
+use upgrade_core::oracle::{Expectations, What, check};
 use upgrade_sim::cuts::{every_cut, second_cut};
 use upgrade_sim::fault::{ByHand, Fault};
 use upgrade_sim::schedule::{Planned, Point, Schedule};
@@ -42,6 +42,15 @@ fn without_faults_every_node_is_done() {
         failures.judge("no faults", &setup, &Schedule::new(), true);
         failures.none_but(&[]);
     }
+}
+
+#[test]
+#[should_panic(expected = "CurrentLast")]
+fn current_is_written_before_the_lease_is_given_back() {
+    let world = World::run(&small(), &Schedule::new());
+    let violations = check(&world.history, &Expectations::default());
+    let told: Vec<_> = violations.iter().map(ToString::to_string).collect();
+    assert!(told.is_empty(), "{}", told.join("\n"));
 }
 
 #[test]

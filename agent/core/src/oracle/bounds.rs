@@ -276,11 +276,10 @@ fn way_out(counted: &mut Counted, judged: &Judged<'_>) {
 fn unannounced(counted: &mut Counted, judged: &Judged<'_>) {
     let node = judged.node();
     match &judged.event.what {
-        What::LeaseReleased { by: Who::Agent(_), .. } => {
-            let serves = node.is_ready() && node.cordon.is_none() && node.current != node.kubelet();
-            if serves && node.changed_by_us("kubelet") {
-                counted.unannounced = Some(Wait { lived: counted.lived(judged.event.at), by: judged.index });
-            }
+        What::LeaseReleased { by: Who::Agent(_), .. }
+            if node.is_back_with_another_kubelet() && node.current != node.kubelet() =>
+        {
+            counted.unannounced = Some(Wait { lived: counted.lived(judged.event.at), by: judged.index });
         }
         What::CurrentWritten { .. }
         | What::Deleted

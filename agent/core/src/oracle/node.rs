@@ -12,6 +12,7 @@ pub(super) fn judge(judged: &Judged<'_>) -> Vec<Violation> {
         What::Evicted { by: Who::Agent(_), .. } => evicted(judged).into_iter().collect(),
         What::Reported { phase: Phase::Refused, .. } => refused(judged).into_iter().collect(),
         What::CurrentWritten { version } => current(judged, *version).into_iter().collect(),
+        What::LeaseReleased { by: Who::Agent(_), .. } => current_late(judged).into_iter().collect(),
         _ => Vec::new(),
     }
 }
@@ -97,4 +98,17 @@ fn current(judged: &Judged<'_>, version: Version) -> Option<Violation> {
     }
     let cordon = node.cordoned_by_agent()?;
     broken("`current` was written before the node was back in service", Some(cordon.by))
+}
+
+/// Whoever went back into service with another kubelet says so before the Lease goes.
+fn current_late(judged: &Judged<'_>) -> Option<Violation> {
+    let node = judged.node();
+    if !judged.expectations.current_first || !node.is_back_with_another_kubelet() {
+        return None;
+    }
+    judged.arose(Rule::CurrentLast);
+    (node.current != node.kubelet()).then(|| {
+        let message = "the Lease was given back before `current` was written";
+        judged.broken(Rule::CurrentLast, message, &[node.ready.map(|ready| ready.by)])
+    })
 }

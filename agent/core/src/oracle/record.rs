@@ -133,6 +133,11 @@ impl Node {
         self.tenure.as_ref().filter(|tenure| tenure.lost.is_none())
     }
 
+    /// In service, with a kubelet that its turn has installed.
+    pub(super) fn is_back_with_another_kubelet(&self) -> bool {
+        self.changed_by_us("kubelet") && self.is_ready() && self.cordon.is_none()
+    }
+
     pub(super) fn changed_by_us(&self, package: &str) -> bool {
         self.tenure.as_ref().is_some_and(|tenure| tenure.changed.contains(package))
     }

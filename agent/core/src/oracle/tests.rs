@@ -183,8 +183,8 @@ fn changing(node: &str) -> Vec<What> {
 fn returning(node: &str) -> Vec<What> {
     vec![
         What::Uncordoned { by: agent(node) },
-        What::LeaseReleased { lease: lease(node), by: agent(node) },
         What::CurrentWritten { version: NEW },
+        What::LeaseReleased { lease: lease(node), by: agent(node) },
     ]
 }
 

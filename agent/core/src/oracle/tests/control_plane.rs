@@ -33,7 +33,8 @@ fn ends_after(events: impl IntoIterator<Item = What>) -> Story {
     story.add("cp", What::EtcdMember { healthy: true });
     story.all("cp", clearing("cp")).all("cp", changing("cp"));
     story.all("cp", PODS[1..].iter().map(|component| pod(component, Some(NEW))));
-    story.add("cp", What::Uncordoned { by: agent("cp") }).all("cp", events).add("cp", released("cp"));
+    story.all("cp", [What::Uncordoned { by: agent("cp") }, What::CurrentWritten { version: NEW }]);
+    story.all("cp", events).add("cp", released("cp"));
     story
 }
 
