@@ -30,6 +30,7 @@ mod faults;
 mod host;
 mod kubeadm;
 mod kubelet;
+mod mirrors;
 mod people;
 mod ports;
 mod process;
@@ -118,6 +119,8 @@ enum Happening {
     RestartsStaticPods { node: String, starts: u64 },
     /// A static pod begins to run.
     PodRuns { node: String, boot: u64, component: &'static str },
+    /// A kubelet tells what its static pods have become.
+    Mirrors { node: String },
     /// The node controller looks at a node.
     Controller { node: String },
     /// Power is back.
@@ -268,6 +271,7 @@ impl World {
             self.record_static_pod(name, component, version);
         }
         self.record(name, What::DaemonPod { daemon_set: api::DAEMON_SET.to_owned(), ready: Some(true) });
+        self.first_mirrors(name);
         self.bind_pod(name);
         self.bind_pod(name);
         self.later(1_000, Happening::AgentStarts { node: name.to_owned(), boot: 0, lives: 0 });
@@ -333,6 +337,7 @@ impl World {
             Happening::KubeletEnds { node, starts } => self.kubelet_ends(&node, starts),
             Happening::Probes { node, starts } => self.probes(&node, starts),
             Happening::RestartsStaticPods { node, starts } => self.restarts_static_pods(&node, starts),
+            Happening::Mirrors { node } => self.mirrors(&node),
             Happening::PodRuns { node, boot, component } => self.pod_runs(&node, boot, component),
             Happening::Controller { node } => self.controller(&node),
             Happening::Boots { node, boot } => self.boots(&node, boot),

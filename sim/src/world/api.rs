@@ -11,6 +11,7 @@ use upgrade_core::seen::{ContainerSeen, NodeSeen, Owner, PodSeen, Ready};
 use upgrade_core::time::Unix;
 use upgrade_core::version::Version;
 
+use super::mirrors::Mirror;
 use super::{EPOCH, Happening, World};
 use crate::fault::Identity;
 use crate::setup::Setup;
@@ -47,6 +48,8 @@ pub(super) struct Stored {
     pub(super) nodes: BTreeMap<String, NodeSeen>,
     pub(super) leases: BTreeMap<LeaseName, Lease>,
     pub(super) pods: BTreeMap<String, Pod>,
+    /// Mirrors of static pods, by node and component.
+    pub(super) mirrors: BTreeMap<(String, &'static str), Mirror>,
     /// The ConfigMap `policy`; none where there is none.
     pub(super) policy: Option<BTreeMap<String, String>>,
     pub(super) kubeadm_config: Version,
@@ -86,6 +89,7 @@ impl Api {
             nodes: BTreeMap::new(),
             leases: BTreeMap::new(),
             pods: BTreeMap::new(),
+            mirrors: BTreeMap::new(),
             policy: Some(policy(setup)),
             kubeadm_config: setup.from,
             addons: setup.from,

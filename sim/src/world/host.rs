@@ -140,11 +140,6 @@ impl Host {
         self.powered && !sick && self.pods.get(component).is_some_and(Option::is_some)
     }
 
-    /// Whether the API shows a mirror of this static pod: the kubelet takes it away with its manifest.
-    pub(super) fn mirrors(&self, component: &str) -> bool {
-        self.manifests.contains_key(component)
-    }
-
     /// Whether the kubelet that would be started now ends soon after.
     pub(super) fn kubelet_crashes(&self, now: u64) -> bool {
         let (version, until) = self.crash_loops;

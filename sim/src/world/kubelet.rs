@@ -77,6 +77,7 @@ impl World {
         if self.reaches(node, Identity::Kubelet) {
             self.api.heard.insert(node.to_owned(), now);
             self.register(node);
+            self.mirrors(node);
             if self.has_something_to_say(node, ready, version) {
                 self.write_status(node, ready, version);
             }

@@ -153,6 +153,7 @@ impl World {
             machine.registers = false;
         }
         self.record(node, What::Deleted);
+        self.api.stored.mirrors.retain(|(of, _), _| of != node);
         self.api.next_revision();
         let bound = self.api.stored.pods.iter().filter(|(_, pod)| pod.node == node);
         let bound: Vec<String> = bound.map(|(uid, _)| uid.clone()).collect();

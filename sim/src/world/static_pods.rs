@@ -39,6 +39,7 @@ impl World {
         } else {
             self.record(node, What::StaticPod { component, version });
         }
+        self.tells_mirrors(node);
     }
 
     pub(super) fn static_pod_stops(&mut self, node: &str, component: &'static str) {
@@ -54,12 +55,15 @@ impl World {
             machine.host.manifests.remove(component);
         }
         self.static_pod_stops(node, component);
+        self.tells_mirrors(node);
     }
 
     /// A manifest comes to its place; the kubelet starts what it says, if it runs.
     pub(super) fn manifest_in(&mut self, node: &str, component: &'static str, version: Version) {
         let Some(machine) = self.machines.get_mut(node) else { return };
         machine.host.manifests.insert(component, version);
+        self.tells_mirrors(node);
+        let Some(machine) = self.machines.get_mut(node) else { return };
         let runs = machine.host.pods.get(component).copied().flatten();
         if runs == Some(version) {
             return;

@@ -4,12 +4,11 @@ use std::collections::BTreeSet;
 
 use upgrade_core::request::{CURRENT, FOUND_CORDONED, IGNORE, PHASE, TARGET, is_on};
 use upgrade_core::seen::{
-    ControlPlanePod, Fact, FleetLease, FleetNode, FleetSeen, NodeSeen, PodSeen, PodsSeen, Ready, TurnSeen,
+    Fact, FleetLease, FleetNode, FleetSeen, NodeSeen, PodSeen, PodsSeen, Ready, TurnSeen,
 };
 use upgrade_core::time::Mono;
-use upgrade_core::verify::STATIC_PODS;
 
-use super::api::{CSI_DRIVER, daemon_pod, static_pod};
+use super::api::{CSI_DRIVER, daemon_pod};
 use super::host::ETCD;
 use super::{Happening, World};
 use crate::fault::Identity;
@@ -111,29 +110,9 @@ impl World {
 
     /// Everything on one consistent read.
     pub(super) fn fleet(&self, at: Mono) -> FleetSeen {
-        let exists = |node: &&String| self.api.stored.nodes.contains_key(*node);
-        let planes =
-            self.machines.iter().filter(|(node, machine)| machine.host.control_plane && exists(node));
-        let pods = planes.flat_map(|(node, machine)| {
-            let components = STATIC_PODS.into_iter().chain([ETCD]);
-            components.filter(|component| machine.host.mirrors(component)).map(|component| {
-                let host = &machine.host;
-                let runs = host.runs(component, self.now);
-                // Nobody takes back what a host told that has lost its power since.
-                let told = if host.powered { host.pods.get(component).copied().flatten() } else { None };
-                let last = host.manifests.get(component).copied().filter(|_| !host.powered);
-                let version = told.or(last);
-                ControlPlanePod {
-                    node: node.clone(),
-                    component: component.to_owned(),
-                    version: version.filter(|_| component != ETCD),
-                    ready: runs,
-                }
-            })
-        });
         FleetSeen {
             at,
-            pods: pods.collect(),
+            pods: self.control_plane_pods(),
             nodes: self.api.stored.nodes.values().map(small).collect(),
             leases: self.fleet_leases(),
             kubeadm_config: Some(self.api.stored.kubeadm_config),
@@ -148,11 +127,7 @@ impl World {
         if let Some(machine) = self.machines.get(name) {
             let host = &machine.host;
             pods.extend(self.api.stored.daemon_set.then(|| daemon_pod(name, host.daemon_pod_told)));
-            let mirrored = host.pods.keys().filter(|component| host.mirrors(component));
-            pods.extend(mirrored.map(|component| {
-                let version = host.pods.get(component).copied().flatten();
-                static_pod(name, component, version.filter(|_| host.runs(component, self.now)))
-            }));
+            pods.extend(self.mirror_pods(name));
             csi_drivers.extend(host.csi_driver.then(|| CSI_DRIVER.to_owned()));
         }
         PodsSeen { at, pods, csi_drivers }

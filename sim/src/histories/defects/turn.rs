@@ -139,10 +139,10 @@ pub(super) fn any_order_of_targets() -> History {
 }
 
 pub(super) fn what_passes_is_pending() -> History {
-    // The API server's pod of cp1 is being replaced; the others answer.
+    // The mirror of cp1's API server has just been made anew, and has no status yet.
     let schedule = vec![
         Planned::at(ASKED, target("cp1", TARGET)).and(0, target("cp2", TARGET)).and(0, target("cp3", TARGET)),
-        Planned::act("cp1", "kubeadm-upgrade", Point::Done, target("w1", TARGET)).after(10_000),
+        Planned::act("cp1", "kubeadm-upgrade", Point::Done, target("w1", TARGET)).after(23_000),
     ];
     History {
         number: "A28",
