@@ -5,8 +5,10 @@
 //! their own.
 //!
 //! - [`lease`]: what becomes of a Lease that was read, for somebody who wants it.
+//! - [`mark`]: whether what a watch or a read shows of the own Node is news.
 //! - [`checks`]: what each check of preflight comes to; [`preflight`]: the checks put together.
 
 pub mod checks;
 pub mod lease;
+pub mod mark;
 pub mod preflight;

@@ -1,6 +1,6 @@
 //! The own Node: watched, read, cordoned, annotated; always as kubelet's own identity.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use k8s_openapi::api::core::v1::Node;
 use kube::api::{Patch, PatchParams};
@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use tokio::sync::Notify;
 use upgrade_core::act::{Ended, Fault};
 use upgrade_core::cordon::{self, CordonPatch, TRIES};
+use upgrade_core::judge::mark;
 use upgrade_core::request;
 use upgrade_core::seen::{Fact, NodeSeen};
 use upgrade_core::version::Version;
@@ -19,41 +20,21 @@ use super::client::{Pause, WATCH_LIFE, watch};
 use super::convert::node_seen;
 use super::error::{Error, ended};
 
-/// The newest resourceVersion the own Node is known to have from our own writes: what a lagging watch still shows of
-/// older ones is dropped. The API calls resourceVersions opaque; where one is not a number nothing is dropped.
+/// [`mark::Mark`], shared by the watch, reads and writes.
 #[derive(Debug, Default)]
 pub(super) struct Mark {
-    version: AtomicU64,
+    newest: Mutex<mark::Mark>,
     /// A direct read found the API server restored: the watch must begin anew.
     restored: Notify,
 }
 
 impl Mark {
-    /// As of now; to be taken before a read is sent.
-    fn before(&self) -> u64 {
-        self.version.load(Ordering::SeqCst)
+    fn newest(&self) -> MutexGuard<'_, mark::Mark> {
+        self.newest.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// One of our writes was answered with this version.
     pub(super) fn wrote(&self, version: &str) {
-        if let Ok(version) = version.parse() {
-            self.version.fetch_max(version, Ordering::SeqCst);
-        }
-    }
-
-    /// Whether a watch event is older than what we wrote.
-    fn outdates(&self, version: &str) -> bool {
-        version.parse::<u64>().is_ok_and(|version| version < self.version.load(Ordering::SeqCst))
-    }
-
-    /// Whether a consistent read that was sent when the mark stood at `before` and returned this version shows an API
-    /// server restored from an older state, because the version is a smaller one. The mark then follows it.
-    fn is_restored(&self, before: u64, version: &str) -> bool {
-        let older = version.parse::<u64>().ok().filter(|version| *version < before);
-        if let Some(version) = older {
-            self.version.store(version, Ordering::SeqCst);
-        }
-        older.is_some()
+        self.newest().wrote(version);
     }
 }
 
@@ -89,22 +70,18 @@ impl Cluster {
         };
         let only = watcher::Config::default().fields(&format!("metadata.name={}", self.node_name()));
         let mut events = watch(nodes(client), only);
-        let (mut listed, mut found, mut before) = (false, false, self.inner.mark.before());
+        let (mut listed, mut found, mut before) = (false, false, self.inner.mark.newest().before());
         loop {
             let event = match own.next(&doing, listed, &mut events).await {
                 Ok(event) => event,
                 Err(error) => return error,
             };
             match event {
-                Event::Init => (listed, found, before) = (false, false, self.inner.mark.before()),
+                Event::Init => (listed, found, before) = (false, false, self.inner.mark.newest().before()),
                 Event::InitApply(node) => {
                     found = true;
                     let node = node_seen(node);
-                    let mark = &self.inner.mark;
-                    // A list that is merely older than a write made meanwhile is no news.
-                    if mark.is_restored(before, &node.resource_version)
-                        || !mark.outdates(&node.resource_version)
-                    {
+                    if self.inner.mark.newest().lists(before, &node.resource_version) {
                         tell(Fact::Node(Some(node)));
                     }
                 }
@@ -117,7 +94,7 @@ impl Cluster {
                 }
                 Event::Apply(node) => {
                     let node = node_seen(node);
-                    if !self.inner.mark.outdates(&node.resource_version) {
+                    if !self.inner.mark.newest().outdates(&node.resource_version) {
                         tell(Fact::Node(Some(node)));
                     }
                 }
@@ -132,13 +109,13 @@ impl Cluster {
     }
 
     pub(super) async fn get_node(&self) -> Result<Option<Node>, Error> {
-        let before = self.inner.mark.before();
+        let before = self.inner.mark.newest().before();
         let doing = format!("reading Node {}", self.node_name());
         let name = self.node_name().to_owned();
         let node =
             self.inner.own.call(&doing, |client| async move { nodes(client).get_opt(&name).await }).await?;
         let version = node.as_ref().and_then(|node| node.metadata.resource_version.as_deref());
-        if version.is_some_and(|version| self.inner.mark.is_restored(before, version)) {
+        if version.is_some_and(|version| self.inner.mark.newest().is_restored(before, version)) {
             self.inner.mark.restored.notify_one();
         }
         Ok(node)
@@ -222,22 +199,4 @@ fn fenced(node: &NodeSeen, patch: CordonPatch) -> Value {
         },
         "spec": {"unschedulable": patch.unschedulable.then_some(true)},
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_older_than_our_own_write_is_dropped_but_a_restored_server_is_believed() {
-        let mark = Mark::default();
-        mark.wrote("50");
-        assert!(mark.outdates("49") && !mark.outdates("50") && !mark.outdates("51"));
-        let before = mark.before();
-        mark.wrote("60");
-        assert!(!mark.is_restored(before, "55") && mark.outdates("55"), "answered before our last write");
-        assert!(mark.is_restored(mark.before(), "20"), "sent after it");
-        assert!(!mark.outdates("21"));
-        assert!(!mark.outdates("opaque"));
-    }
 }

@@ -118,7 +118,6 @@ pub(super) const PINNED: &[(&str, &[&[&str]])] = &[
             ],
             &[
                 "CordonedTime",
-                "CurrentLast",
                 "RequestsPerHour",
                 "Unfinished",
                 "cp1 ends Done",

@@ -15,7 +15,7 @@ impl World {
         self.record(FLEET, What::WentWrong { what: ETCD_RESTORED });
         self.record_difference(&before);
         for name in self.names() {
-            self.tell_node(&name);
+            self.lists_node(&name);
             self.api.heard.insert(name.clone(), self.now);
             self.kubelet_changed(&name);
         }

@@ -169,7 +169,7 @@ impl World {
                 self.kubelet_changed(node);
             }
             Fault::Partition { node, .. } | Fault::WatchSilent { node, .. } => {
-                self.tell_node(node);
+                self.lists_node(node);
                 self.tell_turn();
             }
             Fault::DaemonPodsSick { node, .. } => self.probe_soon(node),
@@ -188,7 +188,7 @@ impl World {
             Fault::EtcdRestored => self.restored(),
             Fault::Outage { .. } => {
                 for name in self.names() {
-                    self.tell_node(&name);
+                    self.lists_node(&name);
                 }
                 self.tell_turn();
                 self.later(self.now, Happening::Schedules);

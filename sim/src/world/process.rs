@@ -6,6 +6,7 @@ use upgrade_core::act::{Act, Ended, Fault as ActFault, FaultClass};
 use upgrade_core::agent::{ActId, Agent, Input, Output};
 use upgrade_core::drain::Engine;
 use upgrade_core::job::Memory;
+use upgrade_core::judge::mark::Mark;
 use upgrade_core::oracle::What;
 use upgrade_core::policy::Policy;
 use upgrade_core::report::{Phase, Report};
@@ -115,8 +116,8 @@ pub(super) struct Life {
     lists_anew: bool,
     /// The policy it last read.
     pub(super) policy: Policy,
-    /// The resourceVersion its last write of the Node made: older ones that a watch tells are dropped.
-    pub(super) wrote: u64,
+    /// What is news of its own Node.
+    pub(super) mark: Mark,
 }
 
 impl Life {
@@ -192,7 +193,7 @@ impl World {
             awaited: BTreeMap::new(),
             lists_anew: false,
             policy: Policy::default(),
-            wrote: 0,
+            mark: Mark::default(),
         });
         self.record(node, What::AgentStarted);
         self.looks(node, number);
@@ -270,7 +271,6 @@ impl World {
         }
     }
 
-    /// A watch that shows the Node as it was before the agent's own last write is out of date.
     pub(super) fn saw(&mut self, node: &str, number: u64, fact: Fact) {
         if let Some(identity) = watched_by(&fact)
             && !self.reaches(node, identity)
@@ -279,7 +279,7 @@ impl World {
         }
         let Some(life) = self.life(node, number) else { return };
         if let Fact::Node(Some(seen)) = &fact
-            && seen.resource_version.parse::<u64>().is_ok_and(|version| version < life.wrote)
+            && life.mark.outdates(&seen.resource_version)
         {
             return;
         }
@@ -292,7 +292,7 @@ impl World {
     }
 
     /// A watch that is cut begins anew, with what stands then, as soon as somebody answers.
-    fn watch_broke(&mut self, node: &str, number: u64) {
+    pub(super) fn watch_broke(&mut self, node: &str, number: u64) {
         let at = self.now + WATCH_AGAIN;
         if self.life(node, number).is_some_and(|life| !std::mem::replace(&mut life.lists_anew, true)) {
             self.later(at, Happening::ListsAnew { node: node.to_owned(), life: number });
@@ -309,7 +309,7 @@ impl World {
         }
         life.lists_anew = false;
         self.requests(node, 2);
-        self.tell_node(node);
+        self.lists_node(node);
         self.tell_turn();
     }
 
@@ -465,6 +465,7 @@ impl World {
             seen.annotations.insert(PHASE.to_owned(), phase.word().to_owned());
             seen.annotations.insert(STATUS.to_owned(), status);
         });
+        self.own_write(node, number);
     }
 
     pub(crate) fn is_in_phase(&self, node: &str, phase: Phase) -> bool {

@@ -67,6 +67,19 @@ impl World {
         self.watched(name, Identity::Kubelet, fact);
     }
 
+    /// A watch that begins anew lists what stands.
+    pub(super) fn lists_node(&mut self, name: &str) {
+        let version = self.api.stored.nodes.get(name).map(|node| node.resource_version.clone());
+        let life = self.machines.get_mut(name).and_then(|machine| machine.life.as_mut());
+        let news = life.zip(version).is_none_or(|(life, version)| {
+            let before = life.mark.before();
+            life.mark.lists(before, &version)
+        });
+        if news {
+            self.tell_node(name);
+        }
+    }
+
     /// The watches of agents that await their turn.
     pub(super) fn tell_turn(&mut self) {
         for name in self.names() {

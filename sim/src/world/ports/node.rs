@@ -63,7 +63,7 @@ impl World {
         if seen.uid == patch.uid && seen.resource_version == patch.version {
             let CordonPatch { unschedulable, found_cordoned } = patch.change;
             self.patch_cordon(&caller.node, unschedulable, found_cordoned);
-            self.own_write(caller);
+            self.own_write(&caller.node, caller.life);
             let node = self.api.stored.nodes.get(&caller.node).cloned();
             self.reply(caller, Ended::well(vec![Fact::Node(node)]));
         } else if patch.tries > 1 {
@@ -73,18 +73,24 @@ impl World {
         }
     }
 
-    /// A direct read tells what is, also where an API server was put back to an older state.
+    /// A direct read; one that shows an API server put back to an older state makes the watch begin anew.
     pub(super) fn read_node(&mut self, caller: &Caller) -> Fact {
-        self.own_write(caller);
-        Fact::Node(self.api.stored.nodes.get(&caller.node).cloned())
+        let seen = self.api.stored.nodes.get(&caller.node).cloned();
+        if let (Some(seen), Some(life)) = (&seen, self.life(&caller.node, caller.life))
+            && life.mark.is_restored(life.mark.before(), &seen.resource_version)
+        {
+            self.watch_broke(&caller.node, caller.life);
+        }
+        Fact::Node(seen)
     }
 
-    /// From now on what a watch tells of an older Node is out of date.
-    fn own_write(&mut self, caller: &Caller) {
-        let version =
-            self.api.stored.nodes.get(&caller.node).and_then(|node| node.resource_version.parse().ok());
-        if let Some(life) = self.life(&caller.node, caller.life) {
-            life.wrote = version.unwrap_or_default();
+    /// An answer to a write of the Node.
+    pub(in crate::world) fn own_write(&mut self, node: &str, life: u64) {
+        let Some(version) = self.api.stored.nodes.get(node).map(|node| node.resource_version.clone()) else {
+            return;
+        };
+        if let Some(life) = self.life(node, life) {
+            life.mark.wrote(&version);
         }
     }
 
@@ -98,6 +104,7 @@ impl World {
             self.record(node, What::CurrentWritten { version: current });
         }
         self.annotate(node, CURRENT, Some(current_text));
+        self.own_write(&caller.node, caller.life);
         Ended::well(vec![self.read_node(caller)])
     }
 }
