@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::thread;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use clap::Parser;
 use sha2::{Digest, Sha256};
 
@@ -73,6 +73,9 @@ impl Mutants {
         source::mirror(&root, &files, &tool.copy(0))?;
         let all = tool.list(&tool.copy(0))?;
         let order = self.chosen(&all);
+        if order.is_empty() {
+            bail!("no mutant's identity contains {:?}", self.only.as_deref().unwrap_or_default());
+        }
         let want = self.sample.unwrap_or(order.len());
         if !Hunt::is_over(&order, want, &progress) {
             let benches = Self::benches(&tool, &root, &files)?;
@@ -121,7 +124,7 @@ impl Mutants {
         }
         let weight = if self.is_full() { "error" } else { "warning" };
         for entry in stale {
-            println!("{weight}: mutants/survivors.toml lists what is not so: {entry}");
+            println!("{weight}: mutants/survivors.toml lists what it should not: {entry}");
         }
         println!("{tally}");
     }

@@ -63,7 +63,7 @@ impl FromStr for Outcome {
 }
 
 const ABOUT: &str = "# How each mutant fared. `make mutants` appends here and goes on from here: commit it.
-# It is worth something for one source (rules, simulator, how mutants are made and built); for another one it is begun anew.";
+# Valid for the source with this hash only (rules, simulator, how mutants are made and built).";
 
 /// All outcomes for one source, in memory and in their file.
 #[derive(Debug)]
@@ -81,6 +81,9 @@ impl Progress {
             read => read.with_context(|| file.display().to_string())?,
         };
         let progress = Self { file: file.to_owned(), outcomes: read(&text, source) };
+        if let Some(lost) = lost(&text, source) {
+            println!("{}: {lost}", file.display());
+        }
         let whole = progress.text(source);
         if whole != text {
             fs::write(file, whole).with_context(|| file.display().to_string())?;
@@ -125,6 +128,20 @@ fn read(text: &str, source: &str) -> BTreeMap<String, Outcome> {
     lines.filter_map(outcome).collect()
 }
 
+/// What is lost of a text that is about another source.
+fn lost(text: &str, source: &str) -> Option<String> {
+    let other =
+        text.lines().find_map(|line| line.strip_prefix("source ")).filter(|other| *other != source)?;
+    let outcomes = read(text, other).len();
+    let short = |hash: &str| hash.chars().take(8).collect::<String>();
+    let (other, source) = (short(other), short(source));
+    let told = format!(
+        "it is about another source ({other}, which is now {source}): its {outcomes} outcomes do not hold and are dropped; \
+         git has those that were committed"
+    );
+    (outcomes > 0).then_some(told)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -152,6 +169,9 @@ mod tests {
     fn another_source_begins_anew() {
         let (_folder, file) = folder();
         Progress::open(&file, "old").unwrap().add(ID, Outcome::Survived).unwrap();
+        let text = fs::read_to_string(&file).unwrap();
+        assert_eq!(lost(&text, "old"), None);
+        assert!(lost(&text, "new").unwrap().contains("(old, which is now new): its 1 outcomes"));
         assert_eq!(Progress::open(&file, "new").unwrap().of(ID), None);
         assert_eq!(fs::read_to_string(&file).unwrap(), format!("{ABOUT}\nsource new\n"));
     }

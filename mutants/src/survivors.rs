@@ -56,7 +56,7 @@ impl Survivors {
                 return Some("there is no such mutant".to_owned());
             }
             let outcome = progress.of(id).filter(|outcome| *outcome != Outcome::Survived)?;
-            Some(format!("it is {outcome}"))
+            Some(format!("it is {outcome} now, so its entry goes"))
         };
         let ids = self.survivor.iter().map(|survivor| &survivor.mutant);
         ids.filter_map(|id| Some(format!("{id}: {}", why(id)?))).collect()
@@ -100,6 +100,9 @@ mod tests {
         progress.add(&id, Outcome::Survived).unwrap();
         assert_eq!(list.stale(&all, &progress).len(), 1);
         progress.add(&id, Outcome::KilledByUnits).unwrap();
-        assert_eq!(list.stale(&all, &progress).first().unwrap(), &format!("{id}: it is killed-by-units"));
+        assert_eq!(
+            list.stale(&all, &progress).first().unwrap(),
+            &format!("{id}: it is killed-by-units now, so its entry goes")
+        );
     }
 }

@@ -60,21 +60,34 @@ pub enum Standing {
 }
 
 impl Standing {
-    /// In one cell of a table.
-    fn words(&self) -> String {
+    /// In one cell of a table, with what each run shows today.
+    fn words(&self, runs: &[&[&str]]) -> String {
+        let wrong = runs.iter().filter(|kinds| !kinds.is_empty()).count();
+        let of = if runs.len() == 1 { String::new() } else { format!(" in {wrong} of {} runs", runs.len()) };
         match self {
             Self::Holds | Self::Shown { red: false, .. } => "holds".to_owned(),
             Self::Red(kinds) => {
-                // What was wanted and does not come about is told by what was wanted.
-                let told = |kind: &&str| {
-                    if kind.contains(' ') { format!("not: {kind}") } else { (*kind).to_owned() }
-                };
-                format!("red: {}", kinds.iter().map(told).collect::<Vec<_>>().join(", "))
+                let all: BTreeSet<&str> = runs.iter().copied().flatten().copied().collect();
+                let beside = all.into_iter().filter(|kind| !kinds.contains(kind));
+                let beside = beside.map(told).collect::<Vec<_>>().join(", ");
+                let beside = if beside.is_empty() { beside } else { format!("; also {beside}") };
+                format!(
+                    "red{of}: {}{beside}",
+                    kinds.iter().map(|kind| told(kind)).collect::<Vec<_>>().join(", ")
+                )
             }
             Self::Waits(what) => format!("waits: {what}"),
             Self::Shown { red: true, .. } => "red".to_owned(),
         }
     }
+}
+
+/// Stands before what happens and must not.
+const BUT: &str = "but ";
+
+/// What was wanted and does not come about is told by what was wanted.
+fn told(kind: &str) -> String {
+    if kind.contains(' ') && !kind.starts_with(BUT) { format!("not: {kind}") } else { kind.to_owned() }
 }
 
 impl History {
@@ -93,7 +106,7 @@ impl History {
             (_, 1) => "a run".to_owned(),
             (_, count) => format!("{count} runs"),
         };
-        format!("| {number} | {sentence} | {shown} | {} |", standing.words())
+        format!("| {number} | {sentence} | {shown} | {} |", standing.words(self.pinned()))
     }
 }
 
@@ -126,11 +139,12 @@ impl Want {
             }
             Self::NeverAfter(from, node, words, is) => {
                 let happens = events(node).any(|event| event.at > *from && is(&event.what));
-                happens.then(|| format!("{node} never {words}"))
+                happens.then(|| format!("{BUT}{node} {words}"))
             }
             Self::AtMost(most, node, words, is) => {
                 let count = events(node).filter(|event| is(&event.what)).count();
-                (count > *most).then(|| format!("{node} {words} at most {most} times"))
+                let more = if *most == 0 { String::new() } else { format!(" more than {most} times") };
+                (count > *most).then(|| format!("{BUT}{node} {words}{more}"))
             }
             Self::Last(node, words, says) => {
                 let last = events(node).filter_map(|event| says(&event.what)).next_back();
@@ -145,6 +159,11 @@ impl Want {
 pub fn failures(run: &Run) -> BTreeSet<String> {
     let world = World::run(&run.setup, &run.schedule);
     run.failures(&world, &world.verdict())
+}
+
+/// The numbers for which it is pinned how their runs go wrong.
+pub fn pinned_numbers() -> impl Iterator<Item = &'static str> {
+    pinned::PINNED.iter().map(|(number, _)| *number)
 }
 
 /// All of them, in the order of their numbers.

@@ -1,4 +1,4 @@
-//! Seeded numbers: splitmix64, which is short, whole, and the same on every machine.
+//! Seeded numbers: splitmix64, which is short and the same on every machine.
 
 /// A generator; the same seed gives the same numbers for ever.
 #[derive(Debug, Clone)]

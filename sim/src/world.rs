@@ -19,6 +19,8 @@ use upgrade_core::decide::Settings;
 use upgrade_core::drain::DrainOptions;
 use upgrade_core::job::Memory;
 use upgrade_core::oracle::{Event, FLEET, What, Who};
+use upgrade_core::report::Report;
+use upgrade_core::request::STATUS;
 use upgrade_core::seen::Fact;
 use upgrade_core::version::{PackageVersion, Version};
 
@@ -202,6 +204,12 @@ impl World {
     /// What it began with.
     pub(crate) fn setup(&self) -> &Setup {
         &self.setup
+    }
+
+    /// The message in what a node's agent last told.
+    pub fn message(&self, node: &str) -> String {
+        let report = self.annotation(node, STATUS).and_then(|text| serde_json::from_str::<Report>(text).ok());
+        report.map(|report| report.message).unwrap_or_default()
     }
 
     /// Of which version `CoreDNS` and kube-proxy are.

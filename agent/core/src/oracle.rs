@@ -107,7 +107,11 @@ pub struct Violation {
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { rule, node, at, message, events } = self;
-        write!(f, "rule {} ({rule:?}) broken by {node} at {at} ms: {message}", rule.number())?;
+        match rule.number() {
+            0 => write!(f, "the contract ({rule:?})")?,
+            number => write!(f, "rule {number} ({rule:?})")?,
+        }
+        write!(f, " broken by {node} at {at} ms: {message}")?;
         events.iter().try_for_each(|event| write!(f, "\n  {event}"))
     }
 }

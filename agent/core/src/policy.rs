@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 pub struct Policy {
     /// No new claims while set; what is under way goes on.
     pub paused: bool,
-    /// How long a node must be Ready before it counts as verified, in seconds.
+    /// How long kubelet must have run before its node counts as verified, in seconds.
     pub min_ready_seconds: u64,
     /// The protocol the policy was written for; an agent never claims under a higher one than its own.
     pub protocol: u32,

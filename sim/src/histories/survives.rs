@@ -1,4 +1,4 @@
-//! E1 to E35: histories that the second edition of the core must survive.
+//! E1 to E35: histories that the agent must survive, those that wait for what is not built yet among them.
 //!
 //! What they place faults at are the tools' words and `claim`, `cordon`, `drain`, `release`, `uncordon`, `store`. Where a
 //! control-plane node has two turns, the first `kubeadm-upgrade` is that of its control plane, and its cordon comes after it.

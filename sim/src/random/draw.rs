@@ -68,7 +68,7 @@ fn fault(rng: &mut Rng, node: &str, setup: &Setup, word: &str) -> Fault {
         "etcd-backed-up" => Fault::EtcdBackedUp,
         "etcd-restored" => Fault::EtcdRestored,
         "etcd-member-sick" => Fault::EtcdMemberSick { node: plane(rng, setup), lasts },
-        // Nobody removes the only member: where it is the only one, a person who tries is told that it is none.
+        // etcd refuses to remove its only member: there the fault does nothing.
         "etcd-member-removed" => Fault::EtcdMemberRemoved { node: plane(rng, setup) },
         "repository-down" => Fault::RepositoryDown { node, lasts: lasts * 4 },
         "version-withdrawn" => Fault::VersionWithdrawn { version: setup.target },

@@ -90,7 +90,7 @@ impl Api {
             leases: BTreeMap::new(),
             pods: BTreeMap::new(),
             mirrors: BTreeMap::new(),
-            policy: Some(policy(setup)),
+            policy: Some(BTreeMap::new()),
             kubeadm_config: setup.from,
             addons: setup.from,
             daemon_set: true,
@@ -168,12 +168,6 @@ impl Api {
             failing: None,
         })
     }
-}
-
-/// The ConfigMap `policy` a cluster begins with.
-fn policy(setup: &Setup) -> BTreeMap<String, String> {
-    let slots = (setup.slots != 1).then(|| ("maxUnavailable".to_owned(), setup.slots.to_string()));
-    slots.into_iter().collect()
 }
 
 /// What runs, what is asked for, the patch after it, and the newest patch of each minor between.

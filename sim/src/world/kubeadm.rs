@@ -136,7 +136,7 @@ impl World {
     fn ask_again(&mut self, node: &str, unit: &str, phase: Phase) {
         let Some(machine) = self.machines.get_mut(node) else { return };
         let Some(unit_now) = machine.host.units.get_mut(unit) else { return };
-        // The work that is left shows how long it has waited: each time it asks a little later.
+        // It asks again each second.
         let waited = machine.kubeadm_waits.entry(unit.to_owned()).or_insert(self.now);
         if self.now.saturating_sub(*waited) < ASKS {
             unit_now.work.push_front((POLL, Work::Kubeadm(phase)));

@@ -117,7 +117,7 @@ impl World {
         self.record_policy();
     }
 
-    /// What the policy says to whoever reads it for the first time.
+    /// What people mean by the policy: a pause beside what cannot be read is one.
     pub(super) fn record_policy(&mut self) {
         let paused = match &self.api.stored.policy {
             Some(data) => data.get("paused").is_some_and(|value| value == "true"),

@@ -11,6 +11,7 @@ use upgrade_sim::verdict::Verdict;
 use upgrade_sim::world::World;
 
 use crate::known::{KNOWN, Known};
+use crate::seeds::MANY;
 
 /// The kind of a run in which a node came to an allowed end that it had no reason for.
 const NOT_DONE: &str = "NotDone";
@@ -116,8 +117,10 @@ impl Failures {
     /// What is known and arose, a line each.
     pub(crate) fn known(&self, seeds: u64) -> Vec<String> {
         let told = |known: &Known| {
-            let (count, most) = (self.count(known)?, limit(known, seeds));
-            Some(format!("known: {} {count} times, {most} at most ({})", known.kind, known.why()))
+            let First { count, label, .. } = self.kinds.get(known.kind)?;
+            let most = (seeds >= MANY).then(|| format!(" of at most {}", limit(known, seeds)));
+            let most = most.unwrap_or_default();
+            Some(format!("known: {}: {count}{most}, first {label} ({})", known.kind, known.why()))
         };
         KNOWN.iter().filter_map(told).collect()
     }

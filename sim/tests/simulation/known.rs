@@ -59,7 +59,7 @@ pub(crate) const KNOWN: &[Known] = &[
     ),
     known("ControlPlaneWholeBefore", 46),
     known("CordonedTime", 52),
-    known("CurrentLast", 5),
+    alone("CurrentLast", 5, "a node that is refused next does not say what it runs"),
     known("Drain", 4),
     alone("HaltOnDegraded", 4, "nothing but the Lease says that a degraded node halts"),
     alone("KubeletNotNewer", 3, "a retry in a retreat goes forward, past the API server"),

@@ -173,7 +173,7 @@ fn found(judged: &Judged<'_>, phase: Phase) -> BTreeSet<Cause> {
     if phase == Phase::Refused {
         causes.remove(&Cause::NotReady);
     }
-    // Another target than none is needed to refuse it for more than being none.
+    // Where a target is set, the lack of one explains no refusal.
     if phase == Phase::Refused && node.asks_for().is_some() {
         causes.remove(&Cause::NoTarget);
     }

@@ -257,7 +257,7 @@ fn every_rule_is_shown_to_fire() {
     let fires = fires();
     for rule in Rule::ALL {
         let Some((_, story)) = fires.iter().find(|(fires, _)| fires == rule) else {
-            panic!("no history breaks {rule:?}");
+            panic!("no history breaks {rule:?}: `fires()` in agent/core/src/oracle/tests wants one");
         };
         let broken = story.watched(0);
         assert!(broken.contains(rule), "{rule:?} does not fire, but {broken:?}");
@@ -287,5 +287,5 @@ fn what_was_examined_is_told_with_every_rule_and_how_often_it_was_asked() {
 fn every_rule_stands_in_the_table_of_sentences() {
     let page = include_str!("../../../../docs/internals/oracle.md");
     let missing: Vec<_> = Rule::ALL.iter().filter(|rule| !page.contains(&format!("`{rule:?}`"))).collect();
-    assert!(missing.is_empty(), "{missing:?}");
+    assert!(missing.is_empty(), "docs/internals/oracle.md has no row for {missing:?}");
 }

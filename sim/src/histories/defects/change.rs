@@ -88,7 +88,7 @@ pub(super) fn done_is_what_is_observed() -> History {
     History {
         number: "A17",
         sentence: "A control plane that a person has upgraded is not upgraded again.",
-        standing: Standing::Red(&["cp1 runs kubeadm at most 0 times", "cp1 is cordoned at most 0 times"]),
+        standing: Standing::Red(&["but cp1 runs kubeadm", "but cp1 is cordoned"]),
         runs: vec![
             run(unasked(1, 1), schedule)
                 .wants(done("cp1"))

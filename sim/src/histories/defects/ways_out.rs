@@ -123,7 +123,7 @@ pub(super) fn a_node_may_be_deleted() -> History {
     History {
         number: "A16",
         sentence: "A Node that is deleted in mid-turn holds nobody up for ever, nor does the one that comes after it.",
-        standing: Standing::Red(&["w2 never begins after two hours", "w2 ends Done"]),
+        standing: Standing::Red(&["but w2 begins after two hours", "w2 ends Done"]),
         runs: vec![
             run(unasked(1, 2), gone)
                 .wants(Want::NeverAfter(2 * HOUR, "w2", "begins after two hours", is_cordon))
@@ -198,7 +198,7 @@ pub(super) fn reports_are_dated() -> History {
     History {
         number: "A26",
         sentence: "A report is stable while nothing changes, and dated by what it says.",
-        standing: Standing::Red(&["w1 changes its report at most 12 times"]),
+        standing: Standing::Red(&["but w1 changes its report more than 12 times"]),
         runs: vec![run(Setup::small(), vec![schedule]).wants(Want::AtMost(
             12,
             "w1",

@@ -72,7 +72,10 @@ pub(super) fn endless_reboots_come_to_an_end() -> History {
     History {
         number: "E14",
         sentence: "A node that reboots again and again while it installs is degraded after the attempts of that step.",
-        standing: Standing::Red(&["w1 ends Degraded", "w1 begins to install its kubelet at most 4 times"]),
+        standing: Standing::Red(&[
+            "w1 ends Degraded",
+            "but w1 begins to install its kubelet more than 4 times",
+        ]),
         runs: vec![run],
     }
 }

@@ -27,7 +27,14 @@ pub(super) fn a_dead_control_plane_node_is_refused_until_removed() -> History {
         .and(MINUTE, retried("cp1"))
         .and(MINUTE, retried("cp2"));
     let runs = vec![
-        run(three(), vec![dead(), ask()]).wants(refused("cp1")).wants(refused("cp2")),
+        run(three(), vec![dead(), ask()]).wants(refused("cp1")).wants(refused("cp2")).wants(Want::Comes(
+            "cp1 gives the commands",
+            |world| {
+                ["etcdctl member remove", "kubectl delete node"]
+                    .iter()
+                    .all(|said| world.message("cp1").contains(said))
+            },
+        )),
         run(three(), vec![dead(), ask(), removed])
             .wants(done("cp1"))
             .wants(done("cp2"))
@@ -38,7 +45,7 @@ pub(super) fn a_dead_control_plane_node_is_refused_until_removed() -> History {
         number: "E10",
         sentence: "A control plane with a dead node is refused with the commands that remove it, and goes to its end once \
                    Node and member are gone.",
-        standing: Standing::Red(&["cp1 ends Refused", "cp2 ends Refused"]),
+        standing: Standing::Red(&["cp1 ends Refused", "cp1 gives the commands", "cp2 ends Refused"]),
         runs,
     }
 }
@@ -127,6 +134,9 @@ pub(super) fn targets_apart_do_not_fight() -> History {
             .wants(done("cp2"))
             .wants(refused("cp1"))
             .wants(Want::AtMost(0, "cp1", "runs kubeadm", runs_kubeadm))
+            .wants(Want::Comes("cp1 names kubeadm-config", |world| {
+                world.message("cp1").contains("kubeadm-config")
+            }))
     });
     History {
         number: "E15",
@@ -148,7 +158,7 @@ pub(super) fn a_half_upgraded_control_plane_is_waited_for() -> History {
     History {
         number: "E19",
         sentence: "A control-plane node waits for another one whose static pods are of two versions, though all are Ready.",
-        standing: Standing::Red(&["ControlPlaneWholeBefore", "cp2 begins at most 0 times"]),
+        standing: Standing::Red(&["ControlPlaneWholeBefore", "but cp2 begins"]),
         runs,
     }
 }
