@@ -226,6 +226,12 @@ impl Cluster {
         Ok(self.control_plane()?.root().join(kubeadm::AUDIT_LOG.trim_start_matches('/')))
     }
 
+    /// The audit logs of all API servers, the first one's first: each has what it was asked itself.
+    pub fn audit_logs(&self) -> Vec<PathBuf> {
+        let servers = self.nodes.iter().take(self.instance.record.control_planes);
+        servers.map(|node| node.root().join(kubeadm::AUDIT_LOG.trim_start_matches('/'))).collect()
+    }
+
     /// Its package repository, to withdraw versions from and to slow down.
     pub fn repository(&self) -> Repository {
         Repository::of(&self.instance.record.state, self.network().host())

@@ -42,6 +42,14 @@ pub(crate) struct Claim {
     pub(crate) control_planes: usize,
 }
 
+/// Names become those of files, cgroups and machines.
+const LONGEST_NAME: usize = 40;
+
+fn is_name(name: &str) -> bool {
+    let is_known = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    !name.is_empty() && name.len() <= LONGEST_NAME && !name.starts_with('-') && name.chars().all(is_known)
+}
+
 /// A claimed index. The lock is held as long as the owner lives, however it dies.
 #[derive(Debug)]
 pub(crate) struct Instance {
@@ -56,6 +64,11 @@ impl Instance {
     /// If a cluster of that name runs, no index is free, or the claims cannot be written.
     pub(crate) fn claim(cache: &Cache, claim: Claim) -> Result<Self> {
         let Claim { name, nodes, control_planes } = claim;
+        if !is_name(&name) {
+            bail!(
+                "{name:?} is no name for a cluster: use up to {LONGEST_NAME} small letters, digits and hyphens"
+            );
+        }
         if nodes.len() > usize::from(NODES) {
             bail!("a cluster can have {NODES} nodes at most, not {}", nodes.len());
         }
@@ -240,5 +253,20 @@ fn unless_gone(result: std::io::Result<()>, path: &Path) -> Result<()> {
             Err(error).with_context(|| format!("cannot remove {}", path.display()))
         }
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_is_no_files_or_machines_is_none() {
+        for name in ["lab", "test-123-1", "t1"] {
+            assert!(is_name(name), "{name}");
+        }
+        for name in ["", "bad name/..", "-lab", "Lab", &"x".repeat(41)] {
+            assert!(!is_name(name), "{name}");
+        }
     }
 }

@@ -258,11 +258,13 @@ fn up(name: &str, size: &Size) -> Result<()> {
         keep_failed: size.keep_failed,
     })?;
     let kubeconfig = cluster.kubeconfig();
-    let audit_log = cluster.audit_log()?;
+    let audit_logs = cluster.audit_logs();
     cluster.keep(&program)?;
     let option = if name == "lab" { String::new() } else { format!(" --name {name}") };
     println!("export KUBECONFIG={}", kubeconfig.display());
-    println!("# audit log: {}", audit_log.display());
+    for log in audit_logs {
+        println!("# audit log: {}", log.display());
+    }
     println!(
         "# lab kubectl{option} get nodes; lab shell{option} worker1; lab exec{option} cp1 -- COMMAND; lab down{option}"
     );

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context, Result, bail, ensure};
 use lab::{Cluster, DEFAULT_AGENT_CONFIG, Node, Options, versions, wait_for, wait_until};
 use serde_json::Value;
-use upgrade_core::oracle::{End, Event, Expectations, What, check, ends};
+use upgrade_core::oracle::{End, Event, What, check, ends};
 use upgrade_core::report::{Phase, Report};
 use upgrade_core::request::{CURRENT, PHASE, RETRY, SKIP_CHECKS, STATUS, TARGET};
 
@@ -236,9 +236,7 @@ impl Fleet {
     pub(crate) fn judge(&self, expected: &[(&str, End)]) -> Result<()> {
         let history = upgrade_history::of_cluster(&self.cluster)?;
         let began = history.moment(self.began.get())?;
-        let expectations =
-            Expectations { tells_causes: false, current_first: false, ..Expectations::default() };
-        let violations = check(&history.events, &expectations);
+        let violations = check(&history.events, &upgrade_history::expectations());
         let violations: Vec<_> = violations.iter().filter(|violation| violation.at >= began).collect();
         if let Some(first) = violations.first() {
             bail!("{} violations, the first: {first}", violations.len());

@@ -8,6 +8,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt;
 
+use crate::policy::Policy;
 use crate::version::PackageVersion;
 
 mod begin;
@@ -114,6 +115,14 @@ impl fmt::Display for Violation {
         write!(f, " broken by {node} at {at} ms: {message}")?;
         events.iter().try_for_each(|event| write!(f, "\n  {event}"))
     }
+}
+
+/// Whether a ConfigMap `policy` bars claims, by the contract: it pauses the fleet, is of a later protocol, or cannot be read;
+/// none stands for one that is gone. For whoever tells a history; what the agent makes of a policy is its own rule.
+pub fn bars_claims(policy: Option<&BTreeMap<String, String>>) -> bool {
+    let read = policy.map(Policy::read);
+    let pauses = policy.is_some_and(|data| data.get("paused").is_some_and(|paused| paused == "true"));
+    pauses || !matches!(read, Some(Ok(policy)) if policy.forbids_claims().is_none())
 }
 
 /// What a history came to.

@@ -2,8 +2,7 @@
 
 use upgrade_core::job::{Holder, LeaseName};
 use upgrade_core::judge::lease::LeaseState;
-use upgrade_core::oracle::{FLEET, MEMORY_LOST, What, Who};
-use upgrade_core::policy::{Policy, in_force};
+use upgrade_core::oracle::{FLEET, MEMORY_LOST, What, Who, bars_claims};
 use upgrade_core::preflight::Check;
 use upgrade_core::request::{FOUND_CORDONED, IGNORE, RETRY, SKIP_CHECKS, TARGET};
 use upgrade_core::seen::ToolState;
@@ -117,13 +116,9 @@ impl World {
         self.record_policy();
     }
 
-    /// What people mean by the policy: a pause beside what cannot be read is one.
     pub(super) fn record_policy(&mut self) {
-        let paused = match &self.api.stored.policy {
-            Some(data) => data.get("paused").is_some_and(|value| value == "true"),
-            None => in_force(&Policy::default(), None).policy.paused,
-        };
-        self.record(FLEET, What::PolicySet { paused });
+        let bars = bars_claims(self.api.stored.policy.as_ref());
+        self.record(FLEET, What::PolicySet { bars });
     }
 
     /// `kubectl patch lease`, as the manual says: the holder goes, and whatever else stands there stays.

@@ -9,11 +9,13 @@ use anyhow::{Context, Result};
 use serde::Deserialize;
 use serde_json::Value;
 use upgrade_core::job::{Holder, JobId, LeaseName};
-use upgrade_core::oracle::{FLEET, What, Who};
+use upgrade_core::oracle::{FLEET, What, Who, bars_claims};
 
 use super::{Moment, micros};
 
 const NAMESPACE: &str = "node-upgrade-agent";
+/// The verb that deletes all objects of a kind, as whoever deletes a namespace does.
+const WHOLE: &str = "deletecollection";
 /// What the eviction API answers where a budget refuses.
 const TOO_MANY: u16 = 429;
 /// The mark on the Lease of a degraded node.
@@ -107,7 +109,7 @@ pub(super) fn read(log: &str) -> Result<Vec<Moment>> {
 }
 
 fn write(mut record: Record) -> Result<Option<Write>> {
-    let writes = ["create", "update", "patch", "delete"].contains(&record.verb.as_str());
+    let writes = ["create", "update", "patch", "delete", WHOLE].contains(&record.verb.as_str());
     let Some(object) = record.object_ref.take().filter(|_| writes) else { return Ok(None) };
     if record.stage != "ResponseComplete" || record.uri.contains("dryRun=") {
         return Ok(None);
@@ -163,6 +165,11 @@ impl Story {
     fn take(&mut self, write: &Write) {
         match write.kind() {
             ("nodes", "" | "status") => self.take_node(write),
+            ("leases" | "configmaps", "")
+                if write.record.verb == WHOLE && write.object.namespace == NAMESPACE && write.succeeded() =>
+            {
+                self.take_whole(write);
+            }
             ("leases", "") if write.object.namespace == NAMESPACE && write.succeeded() => {
                 self.take_lease(write);
             }
@@ -187,10 +194,24 @@ impl Story {
                 }
             }
             (NAMESPACE, "policy") => {
-                let paused = data["paused"] == "true" && write.record.verb != "delete";
-                self.tell(write.at, FLEET, What::PolicySet { paused });
+                let texts = data.as_object().into_iter().flatten();
+                let texts = texts.filter_map(|(key, text)| Some((key.clone(), text.as_str()?.to_owned())));
+                let bars = write.record.verb == "delete" || bars_claims(Some(&texts.collect()));
+                self.tell(write.at, FLEET, What::PolicySet { bars });
             }
             _ => {}
+        }
+    }
+
+    /// The namespace goes, with everything in it.
+    fn take_whole(&mut self, write: &Write) {
+        if write.object.resource == "configmaps" {
+            return self.tell(write.at, FLEET, What::PolicySet { bars: true });
+        }
+        for (name, held) in std::mem::take(&mut self.leases) {
+            if let Some((lease, held)) = LeaseName::parse(&name).zip(held.by) {
+                self.tell(write.at, &held.node, What::LeaseReleased { lease, by: write.user() });
+            }
         }
     }
 
@@ -208,6 +229,9 @@ impl Story {
         match (&was.by, &is.by) {
             (Some(was), None) => {
                 self.tell(write.at, &was.node, What::LeaseReleased { lease, by: write.user() });
+            }
+            (was, Some(is)) if was.as_ref() != Some(is) && write.user() == Who::Person => {
+                self.tell(write.at, FLEET, What::LeaseGiven { lease, holder: is.node.clone() });
             }
             (was, Some(is)) if was.as_ref() != Some(is) => {
                 let (uid, turn) = (is.uid.clone(), is.job.0.clone());

@@ -1,6 +1,6 @@
 //! One worker's upgrade, captured in the lab and cut down to what is read.
 
-use upgrade_core::oracle::{End, Expectations, FLEET, Rule, Who, check, ends};
+use upgrade_core::oracle::{End, FLEET, Rule, Who, check, ends};
 
 use super::*;
 
@@ -30,7 +30,7 @@ impl Captured {
     }
 
     fn broken(&self) -> Vec<Rule> {
-        let violations = check(&self.history(), &Expectations::default());
+        let violations = check(&self.history(), &expectations());
         violations.iter().map(|violation| violation.rule).collect()
     }
 }
@@ -271,7 +271,7 @@ fn what_kubeadm_uploads_and_people_decide_for_the_fleet_is_seen() {
     let fleet: Vec<&What> =
         history.iter().filter(|event| event.node == FLEET).map(|event| &event.what).collect();
     let version = Version::new(1, 36, 3);
-    assert_eq!(fleet, [&What::KubeadmConfig { version }, &What::PolicySet { paused: true }]);
+    assert_eq!(fleet, [&What::KubeadmConfig { version }, &What::PolicySet { bars: true }]);
 }
 
 #[test]
@@ -285,6 +285,138 @@ fn an_eviction_that_a_budget_refuses_is_seen_and_is_none() {
     let count = |is: fn(&What) -> bool| history.iter().filter(|event| is(&event.what)).count();
     assert_eq!(count(|what| matches!(what, What::EvictionRefused { .. })), 1);
     assert_eq!(count(|what| matches!(what, What::Evicted { .. })), 1);
+}
+
+/// The first pod that is evicted, changed at its creation so that its `spec` and `metadata` hold this too.
+fn made_with(captured: &mut Captured, metadata: &str, spec: &str) {
+    let pod = "hello-688dbdb85f-5trzd";
+    let created = captured.audit.lines().find(|line| {
+        line.contains(pod)
+            && line.contains(r#""verb":"create","requestURI":"/api/v1/namespaces/default/pods""#)
+    });
+    let created = created.unwrap().to_owned();
+    let end = r#""ownerReferences":[{"kind":"ReplicaSet"}]}"#;
+    let changed = created.replace(
+        end,
+        &format!(r#""ownerReferences":[{{"kind":"ReplicaSet"}}]{metadata}}},"spec":{{{spec}}}"#),
+    );
+    assert_ne!(created, changed);
+    captured.audit = captured.audit.replace(&created, &changed);
+}
+
+fn gone(captured: &Captured) -> usize {
+    captured.history().iter().filter(|event| matches!(event.what, What::PodGone { .. })).count()
+}
+
+#[test]
+fn a_pod_that_wants_no_time_is_gone_with_its_eviction() {
+    let mut captured = Captured::new();
+    made_with(&mut captured, "", r#""terminationGracePeriodSeconds":30"#);
+    drop_lines(&mut captured.audit, &["5trzd", r#""verb":"delete""#]);
+    assert_eq!((gone(&captured), captured.broken()), (1, vec![Rule::Drain]));
+
+    let mut captured = Captured::new();
+    made_with(&mut captured, "", r#""terminationGracePeriodSeconds":0"#);
+    drop_lines(&mut captured.audit, &["5trzd", r#""verb":"delete""#]);
+    assert_eq!((gone(&captured), captured.broken()), (2, vec![]));
+}
+
+#[test]
+fn a_pod_that_has_ended_is_gone_with_its_eviction() {
+    let mut captured = Captured::new();
+    drop_lines(&mut captured.audit, &["5trzd", r#""verb":"delete""#]);
+    captured.audit += &answered(
+        "patch",
+        r#"{"resource":"pods","namespace":"default","name":"hello-688dbdb85f-5trzd","subresource":"status"}"#,
+        200,
+        r#"{"metadata":{"uid":"a2535659-4adc-4e15-877b-d2415cc0a2e9"},"status":{"phase":"Succeeded"}}"#,
+    )
+    .replace("05:00:00Z", "04:26:00Z");
+    assert_eq!((gone(&captured), captured.broken()), (2, vec![]));
+}
+
+#[test]
+fn a_pod_that_a_finalizer_holds_is_there_until_it_is_taken_away() {
+    let mut captured = Captured::new();
+    replace(
+        &mut captured.audit,
+        r#""verb":"delete""#,
+        r#""deletionGracePeriodSeconds":0,"#,
+        r#""deletionGracePeriodSeconds":0,"finalizers":["example.com/hold"],"#,
+    );
+    assert_eq!((gone(&captured), captured.broken()), (0, vec![Rule::Drain]));
+    captured.audit += &answered(
+        "patch",
+        r#"{"resource":"pods","namespace":"default","name":"hello-688dbdb85f-5trzd"}"#,
+        200,
+        r#"{"metadata":{"uid":"a2535659-4adc-4e15-877b-d2415cc0a2e9","deletionGracePeriodSeconds":0}}"#,
+    );
+    assert_eq!(gone(&captured), 1);
+}
+
+#[test]
+fn a_pod_called_like_a_static_pod_is_none() {
+    let mut captured = Captured::new();
+    let before = captured.history().len();
+    for (name, owner) in [("etcd-backup-6mxmk", "Job"), ("kube-scheduler-worker1", "ReplicaSet")] {
+        captured.audit += &answered(
+            "patch",
+            &format!(
+                r#"{{"resource":"pods","namespace":"kube-system","name":"{name}","subresource":"status"}}"#
+            ),
+            200,
+            &format!(
+                r#"{{"metadata":{{"name":"{name}","namespace":"kube-system","ownerReferences":[{{"kind":"{owner}"}}]}}}}"#
+            ),
+        );
+    }
+    assert_eq!(captured.history().len(), before);
+}
+
+#[test]
+fn a_namespace_that_goes_takes_its_leases_and_the_policy_along() {
+    let mut captured = Captured::new();
+    drop_lines(&mut captured.audit, &["leases", "04:27:11"]);
+    assert!(matches!(ends(&captured.history()).get(WORKER), Some(End::Unfinished(_))));
+    for resource in ["leases", "configmaps"] {
+        let object = format!(r#"{{"resource":"{resource}","namespace":"node-upgrade-agent"}}"#);
+        captured.audit += &answered("deletecollection", &object, 200, "null");
+    }
+    let history = captured.history();
+    let last: Vec<&What> = history.iter().rev().take(2).rev().map(|event| &event.what).collect();
+    assert!(matches!(last[0], What::LeaseReleased { by: Who::Person, .. }), "{last:?}");
+    assert_eq!(last[1], &What::PolicySet { bars: true });
+}
+
+#[test]
+fn what_people_write_in_an_agents_place_is_no_agents_word() {
+    let mut captured = Captured::new();
+    let claim = |event: &Event| matches!(event.what, What::LeaseTaken { .. });
+    assert!(captured.history().iter().any(claim));
+    replace(&mut captured.audit, r#""resource":"leases""#, "node-upgrade-agent:worker1", "kubernetes-admin");
+    let history = captured.history();
+    assert!(!history.iter().any(claim));
+    assert!(history.iter().any(|event| matches!(event.what, What::LeaseGiven { .. })));
+
+    let mut captured = Captured::new();
+    let written = |captured: &Captured| {
+        let says = |event: &Event| matches!(event.what, What::CurrentWritten { version } if version == Version::new(1, 36, 3));
+        captured.history().into_iter().filter(says).count()
+    };
+    assert_eq!(written(&captured), 1);
+    replace(&mut captured.audit, r#"current":"v1.36.3""#, "system:node:worker1", "kubernetes-admin");
+    assert_eq!(written(&captured), 0);
+}
+
+#[test]
+fn what_several_api_servers_were_asked_is_one_history() {
+    let captured = Captured::new();
+    let (one, other): (Vec<_>, Vec<_>) =
+        captured.audit.lines().enumerate().partition(|(number, _)| number % 2 == 0);
+    let text =
+        |lines: Vec<(usize, &str)>| lines.into_iter().flat_map(|(_, line)| [line, "\n"]).collect::<String>();
+    let split = Captured { audit: text(other) + &text(one), ..captured.clone() };
+    assert_eq!(split.history(), captured.history());
 }
 
 #[test]

@@ -63,7 +63,7 @@ pub(super) fn bar(judged: &Judged<'_>) -> Option<Violation> {
 fn premises(judged: &Judged<'_>) {
     let wants = |node: &Node| node.deleted.is_none() && node.unmet_target().is_some();
     match &judged.event.what {
-        What::PolicySet { paused: true } if judged.fleet.nodes.values().any(wants) => {
+        What::PolicySet { bars: true } if judged.fleet.nodes.values().any(wants) => {
             judged.arose(Rule::Paused);
         }
         What::Reported { phase: Phase::Degraded, .. } | What::LeaseMarked { degraded: true, .. } => {
@@ -195,11 +195,10 @@ fn halt(judged: &Judged<'_>) -> Option<Violation> {
 }
 
 fn paused(judged: &Judged<'_>) -> Option<Violation> {
-    let paused = judged.fleet.paused.filter(|paused| paused.is && !judged.unnoticed(paused.by))?;
+    let barred = judged.fleet.barred.filter(|barred| barred.is && !judged.unnoticed(barred.by))?;
     // What is past its point of no return is finished.
     let past = judged.node().tenure.as_ref().is_some_and(|tenure| tenure.past_return.is_some());
     let finishes = past && !judged.node().control_plane;
-    (!finishes).then(|| {
-        judged.broken(Rule::Paused, "it begins while the policy pauses the fleet", &[Some(paused.by)])
-    })
+    (!finishes)
+        .then(|| judged.broken(Rule::Paused, "it begins while the policy bars claims", &[Some(barred.by)]))
 }

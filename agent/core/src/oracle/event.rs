@@ -88,8 +88,8 @@ pub enum What {
     },
     /// Of the fleet: what the policy says now.
     PolicySet {
-        /// Whether it pauses the fleet.
-        paused: bool,
+        /// Whether it bars claims: it pauses the fleet, is of a later protocol, has a value that cannot be read, or is gone.
+        bars: bool,
     },
     /// The node became unschedulable.
     Cordoned {
@@ -109,6 +109,13 @@ pub enum What {
         uid: String,
         /// The turn it is held for, as the holder names it.
         turn: String,
+    },
+    /// Of the fleet: a person put a name into a Lease, in the place of whoever held it.
+    LeaseGiven {
+        /// Which.
+        lease: LeaseName,
+        /// A node's name, or whatever else was written there.
+        holder: String,
     },
     /// This node's name was taken out of a Lease.
     LeaseReleased {

@@ -34,7 +34,8 @@ pub(super) struct Fleet<'a> {
     pub(super) tried: BTreeSet<Version>,
     /// The version that kubeadm-config names.
     pub(super) config: Option<Since<Version>>,
-    pub(super) paused: Option<Since<bool>>,
+    /// Whether the policy bars claims.
+    pub(super) barred: Option<Since<bool>>,
     /// The versions that no repository offers any more.
     pub(super) withdrawn: BTreeSet<Version>,
     nobody: Node,
@@ -51,7 +52,7 @@ impl<'a> Fleet<'a> {
             ended: None,
             tried: BTreeSet::new(),
             config: None,
-            paused: None,
+            barred: None,
             withdrawn: BTreeSet::new(),
             nobody: Node::default(),
         }
@@ -126,11 +127,20 @@ impl<'a> Fleet<'a> {
                 self.config = Some(Since { is: *version, by: index });
                 self.nodes.values_mut().for_each(|node| node.take_config(*version));
             }
-            What::PolicySet { paused } => self.paused = Some(Since { is: *paused, by: index }),
+            What::PolicySet { bars } => self.barred = Some(Since { is: *bars, by: index }),
+            What::LeaseGiven { lease, holder } => self.take_gift(index, *lease, holder),
             What::Withdrawn { version } => {
                 self.withdrawn.insert(*version);
             }
             _ => {}
+        }
+    }
+
+    fn take_gift(&mut self, index: usize, lease: LeaseName, holder: &str) {
+        let held = Held { node: holder.to_owned(), uid: String::new(), by: index, degraded: None };
+        let before = self.leases.insert(lease, held);
+        if let Some(node) = before.and_then(|before| self.nodes.get_mut(&before.node)) {
+            node.lose(index, lease);
         }
     }
 

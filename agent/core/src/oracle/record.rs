@@ -211,6 +211,7 @@ impl Node {
             What::LeaseMarked { .. }
             | What::KubeadmConfig { .. }
             | What::PolicySet { .. }
+            | What::LeaseGiven { .. }
             | What::EvictionRefused { .. }
             | What::Requested { .. }
             | What::WentWrong { .. }

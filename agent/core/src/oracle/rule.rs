@@ -92,7 +92,7 @@ rules! {
     OrphanGivenBack = 12,
     /// An agent changes its own node alone.
     OwnNode = 13,
-    /// The contract: no node begins while the policy pauses the fleet.
+    /// The contract: no node begins while the policy bars claims: paused, not to be read, gone, of a later protocol.
     Paused = 0,
     /// The contract: `current` is written when the node is back in service, and is true.
     CurrentLast = 0,

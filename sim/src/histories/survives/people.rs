@@ -116,8 +116,8 @@ pub(super) fn a_purged_agent_is_told_and_freed() -> History {
 
 /// Between pausing and its end nothing is cordoned.
 fn rests_while_paused(world: &World) -> bool {
-    let paused = |what: &What| matches!(what, What::PolicySet { paused: true });
-    let over = |what: &What| matches!(what, What::PolicySet { paused: false });
+    let paused = |what: &What| matches!(what, What::PolicySet { bars: true });
+    let over = |what: &What| matches!(what, What::PolicySet { bars: false });
     let from = super::first(world, FLEET, paused).unwrap_or_default();
     let until = times(world, FLEET, over).last().unwrap_or_default();
     !times(world, "cp1", is_cordoned).any(|at| from < at && at < until)

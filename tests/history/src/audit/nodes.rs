@@ -121,10 +121,12 @@ impl Story {
         if was.unschedulable != is.unschedulable {
             tell(if is.unschedulable { What::Cordoned { by } } else { What::Uncordoned { by } });
         }
-        if let Some(version) = is.current.filter(|_| was.current != is.current) {
+        // What people write there is no agent's word.
+        let told = write.user() != Who::Person;
+        if let Some(version) = is.current.filter(|_| told && was.current != is.current) {
             tell(What::CurrentWritten { version });
         }
-        if let Some((phase, reason)) = is.report.filter(|_| was.report != is.report) {
+        if let Some((phase, reason)) = is.report.filter(|_| told && was.report != is.report) {
             tell(What::Reported { phase, reason });
         }
     }

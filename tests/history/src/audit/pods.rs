@@ -27,6 +27,20 @@ struct Pod {
     /// A DaemonSet's, or a mirror: no drain moves it.
     stays: bool,
     node: Option<String>,
+    /// Whether it goes as soon as it is asked to: it has ended, or wants no time for it.
+    goes_at_once: bool,
+    /// Whether somebody wants to do something before it goes, and says so in its finalizers.
+    is_held: bool,
+}
+
+impl Pod {
+    /// What an answer shows of it.
+    fn look(&mut self, object: &Value) {
+        let has_ended = matches!(object["status"]["phase"].as_str(), Some("Succeeded" | "Failed"));
+        let grace = &object["spec"]["terminationGracePeriodSeconds"];
+        self.goes_at_once |= has_ended || *grace == 0;
+        self.is_held = object["metadata"]["finalizers"].as_array().is_some_and(|held| !held.is_empty());
+    }
 }
 
 impl Story {
@@ -40,16 +54,26 @@ impl Story {
                 self.pod_bound(write, &uid, node);
             }
             ("create", "eviction") => self.pod_evicted(write),
-            // Asked to go with a grace period it is still there.
-            ("delete", "") if record.response_object["metadata"]["deletionGracePeriodSeconds"] == 0 => {
-                let uid = text("", &record.response_object["metadata"]["uid"]);
-                let gone = self.pods.known.remove(&uid).filter(|pod| !pod.stays);
-                if let Some(node) = gone.and_then(|pod| pod.node) {
-                    self.tell(write.at, &node, What::PodGone { pod: uid });
+            // Asked to go with a grace period, or held by a finalizer, it is still there.
+            ("delete" | "patch" | "update", "") => {
+                let metadata = &record.response_object["metadata"];
+                let uid = text("", &metadata["uid"]);
+                if let Some(pod) = self.pods.known.get_mut(&uid) {
+                    pod.look(&record.response_object);
+                    if metadata["deletionGracePeriodSeconds"] == 0 && !pod.is_held {
+                        self.pod_gone(write, &uid);
+                    }
                 }
             }
             ("patch", "status") => self.pod_status(write),
             _ => {}
+        }
+    }
+
+    fn pod_gone(&mut self, write: &Write, uid: &str) {
+        let gone = self.pods.known.remove(uid).filter(|pod| !pod.stays);
+        if let Some(node) = gone.and_then(|pod| pod.node) {
+            self.tell(write.at, &node, What::PodGone { pod: uid.to_owned() });
         }
     }
 
@@ -62,7 +86,9 @@ impl Story {
         let stays =
             owners.into_iter().flatten().any(|owner| owner["kind"] == "DaemonSet" || owner["kind"] == "Node");
         let name = format!("{}/{}", text("", &metadata["namespace"]), text("", &metadata["name"]));
-        self.pods.known.insert(uid.clone(), Pod { name, stays, node: None });
+        let mut pod = Pod { name, stays, ..Pod::default() };
+        pod.look(object);
+        self.pods.known.insert(uid.clone(), pod);
         if let Some(node) = object["spec"]["nodeName"].as_str().filter(|node| !node.is_empty()) {
             self.pod_bound(write, &uid, node);
         }
@@ -89,7 +115,10 @@ impl Story {
         let Some((uid, node)) = found.and_then(|(uid, pod)| Some((uid.clone(), pod.node.clone()?))) else {
             return;
         };
-        self.tell(write.at, &node, What::Evicted { pod: uid, by: write.user() });
+        self.tell(write.at, &node, What::Evicted { pod: uid.clone(), by: write.user() });
+        if self.pods.known.get(&uid).is_some_and(|pod| pod.goes_at_once && !pod.is_held) {
+            self.pod_gone(write, &uid);
+        }
     }
 
     /// A budget's answer.
@@ -104,7 +133,16 @@ impl Story {
     /// The image that runs, not the one that is asked for.
     fn pod_status(&mut self, write: &Write) {
         let object = &write.record.response_object;
-        let name = object["metadata"]["name"].as_str().unwrap_or_default();
+        let metadata = &object["metadata"];
+        if let Some(pod) = metadata["uid"].as_str().and_then(|uid| self.pods.known.get_mut(uid)) {
+            pod.look(object);
+        }
+        let owners = metadata["ownerReferences"].as_array();
+        let is_mirror = owners.into_iter().flatten().any(|owner| owner["kind"] == "Node");
+        if !is_mirror || metadata["namespace"] != "kube-system" {
+            return;
+        }
+        let name = metadata["name"].as_str().unwrap_or_default();
         // Each of kubeadm's static pods has one container.
         let containers = object["status"]["containerStatuses"].as_array();
         let running =

@@ -34,6 +34,17 @@ fn the_budget_holds_still_when_the_first_pod_is_evicted() {
 }
 
 #[test]
+fn a_policy_bars_claims_that_pauses_is_of_a_later_protocol_or_cannot_be_read() {
+    let bars = |data: &[(&str, &str)]| {
+        bars_claims(Some(&data.iter().map(|(key, text)| ((*key).to_owned(), (*text).to_owned())).collect()))
+    };
+    assert!(!bars(&[]) && !bars(&[("paused", "false"), ("minReadySeconds", "5")]));
+    assert!(bars(&[("paused", "true")]) && bars(&[("paused", "yes")]));
+    assert!(bars(&[("minReadySeconds", "soon")]) && bars(&[("protocol", "2")]));
+    assert!(bars_claims(None));
+}
+
+#[test]
 fn a_worker_out_of_service_beside_a_control_plane_node_breaks_rule_2() {
     let mut story = Story::begin();
     story.all("cp", clearing("cp")).keeps();
@@ -100,7 +111,7 @@ fn paused_before(cordon: bool) -> Story {
     let mut story = after_the_control_plane();
     let steps = clearing("w1");
     let (begun, rest) = steps.split_at(if cordon { 2 } else { 3 });
-    story.all("w1", begun.to_vec()).add(FLEET, What::PolicySet { paused: true });
+    story.all("w1", begun.to_vec()).add(FLEET, What::PolicySet { bars: true });
     story.all("w1", rest.to_vec());
     story
 }
@@ -111,7 +122,7 @@ fn nobody_begins_while_the_policy_pauses_the_fleet() {
     paused_before(false).keeps();
     assert_eq!(paused_before(false).premises(Rule::Paused), 1);
     let mut over = after_the_control_plane();
-    over.add(FLEET, What::PolicySet { paused: true }).add(FLEET, What::PolicySet { paused: false });
+    over.add(FLEET, What::PolicySet { bars: true }).add(FLEET, What::PolicySet { bars: false });
     over.all("w1", clearing("w1")).keeps();
 }
 

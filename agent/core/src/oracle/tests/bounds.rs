@@ -85,7 +85,7 @@ fn nobody_claims_behind_a_bar_that_has_stood_for_long() {
     };
     let bars: [&dyn Fn(&mut Story); 4] = [
         &|story| {
-            story.add(FLEET, What::PolicySet { paused: true });
+            story.add(FLEET, What::PolicySet { bars: true });
         },
         &|story| {
             story.add("w2", says(false, OLD));

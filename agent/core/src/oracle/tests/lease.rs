@@ -3,6 +3,16 @@
 use super::*;
 
 #[test]
+fn a_lease_that_a_person_gives_away_is_lost_and_not_taken() {
+    let given = |holder: &str| What::LeaseGiven { lease: LeaseName::Slot(0), holder: holder.to_owned() };
+    let mut story = after_the_control_plane();
+    story.all("w1", clearing("w1")).add(FLEET, given("bob")).keeps();
+    assert!(!ends(&story.0).contains_key("bob"));
+    story.clone().add("w1", started("install-kubeadm")).breaks(Rule::LeaseHeld);
+    story.add("w2", taken("w2", LeaseName::Slot(0))).breaks(Rule::LeaseStolen);
+}
+
+#[test]
 fn a_lease_given_back_before_the_node_is_in_service_breaks_rule_8() {
     let uncordoned = |what: &What| matches!(what, What::Uncordoned { .. });
     assert!(exchanged(uncordoned, &[]).broken().contains(&Rule::ReleaseLast));
