@@ -1,6 +1,7 @@
 //! The demo's upgrade.
 
 use anyhow::{Result, ensure};
+use lab::Options;
 use upgrade_core::job::{LeaseName, Verb};
 use upgrade_core::oracle::{End, Event, What};
 use upgrade_tests::permissions::granted;
@@ -64,4 +65,30 @@ fn in_turn(events: &[Event]) -> Result<()> {
     let api_server = |what: &What| matches!(what, What::StaticPod { component: "kube-apiserver", version: Some(version) } if version.to_string() == new());
     ensure!(count(events, "cp1", api_server) == 1, "the new API server was not seen");
     Ok(())
+}
+
+/// Each API server logs what it was asked itself, so the history of several is put together from all of their logs.
+pub(crate) fn several_control_planes(_: &Fleet) -> Result<()> {
+    let fleet = Fleet::boot_another(&Options { control_planes: 3, workers: 1, ..Options::default() })?;
+    let nodes = ["cp1", "cp2", "cp3", "worker1"];
+    for node in nodes {
+        fleet.ask(node, &new())?;
+    }
+    for node in nodes {
+        fleet.wait_done(node, &new())?;
+    }
+    let events = fleet.events()?;
+    let verbs = |verb: Verb| {
+        let ran = |event: &&Event| matches!(event.what, What::ToolStarted { kubeadm: Some((ran, _)), .. } if ran == verb);
+        events.iter().filter(ran).count()
+    };
+    ensure!((verbs(Verb::Apply), verbs(Verb::NodeControlPlane)) == (1, 2), "not one `apply` and two `node`");
+    for node in ["cp1", "cp2", "cp3"] {
+        let claims = count(&events, node, |what| matches!(what, What::LeaseTaken { .. }));
+        let says = count(&events, node, |what| matches!(what, What::CurrentWritten { .. }));
+        ensure!((claims, says) == (1, 1), "{node} is seen to claim {claims} times and to end {says} times");
+        let api_server = |what: &What| matches!(what, What::StaticPod { component: "kube-apiserver", version: Some(version) } if version.to_string() == new());
+        ensure!(count(&events, node, api_server) == 1, "the new API server of {node} was not seen");
+    }
+    fleet.judge(&nodes.map(|node| (node, End::Done)))
 }

@@ -142,3 +142,76 @@ pub(crate) fn pods_stay_moved(fleet: &Fleet) -> Result<()> {
     ensure!(back == 0, "{back} pods came back to {drained}");
     fleet.judge(&[(drained, End::Done)])
 }
+
+/// A pod that is gone with its eviction, one that has ended, and one that is held until somebody lets it go.
+const IN_THEIR_WAYS: &str = r#"
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: quick, labels: {scenario: drain}}
+spec:
+  replicas: 1
+  selector: {matchLabels: {app: quick}}
+  template:
+    metadata: {labels: {app: quick}}
+    spec:
+      nodeSelector: {kubernetes.io/hostname: NODE}
+      terminationGracePeriodSeconds: 0
+      containers:
+        - {name: httpd, image: "registry.local/httpd:1", imagePullPolicy: IfNotPresent}
+---
+apiVersion: batch/v1
+kind: Job
+metadata: {name: ended, labels: {scenario: drain}}
+spec:
+  template:
+    metadata: {labels: {app: ended}}
+    spec:
+      nodeSelector: {kubernetes.io/hostname: NODE}
+      restartPolicy: Never
+      containers:
+        - {name: etcd-backup, image: "registry.local/httpd:1", imagePullPolicy: IfNotPresent, command: [/bin/busybox, "true"]}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: held, labels: {scenario: drain}}
+spec:
+  replicas: 1
+  selector: {matchLabels: {app: held}}
+  template:
+    metadata: {labels: {app: held}, finalizers: [example.com/hold]}
+    spec:
+      nodeSelector: {kubernetes.io/hostname: NODE}
+      terminationGracePeriodSeconds: 1
+      containers:
+        - {name: httpd, image: "registry.local/httpd:1", imagePullPolicy: IfNotPresent}
+"#;
+
+pub(crate) fn pods_go_in_their_ways(fleet: &Fleet) -> Result<()> {
+    fleet.old_worker("worker1")?;
+    let path = fleet.cluster.kubeconfig().with_file_name("in-their-ways.yaml");
+    fs::write(&path, IN_THEIR_WAYS.replace("NODE", "worker1")).context("cannot write a manifest")?;
+    fleet.kubectl(&["apply", "-f", &path.display().to_string()])?;
+    wait_until("the pods to run, and the Job to end", SOON, || {
+        let ended = fleet.kubectl(&["get", "job", "ended", "-o", "jsonpath={.status.succeeded}"])?;
+        Ok(ended == "1"
+            && ["quick", "held"].iter().all(|app| fleet.pods_by_node(app).is_ok_and(|pods| pods.len() == 1)))
+    })?;
+    fleet.ask("worker1", &new())?;
+    wait_until("the held pod alone to be left", SOON, || {
+        let left = fleet.report("worker1")?.drain.is_some_and(|drain| drain.pods_left == 1);
+        let of_it = ["get", "pods", "-l", "app=held", "--field-selector", "spec.nodeName=worker1"];
+        let gone = "jsonpath={.items[*].metadata.deletionTimestamp}";
+        Ok(left && !fleet.kubectl(&[of_it.as_slice(), &["-o", gone]].concat())?.is_empty())
+    })?;
+    let is_gone = |what: &What| matches!(what, What::PodGone { .. });
+    let before = count(&fleet.events()?, "worker1", is_gone);
+    fleet.kubectl(&["scale", "deployment", "held", "--replicas=0"])?;
+    let held = fleet.kubectl(&["get", "pods", "-l", "app=held", "-o", "name"])?;
+    for pod in held.lines() {
+        fleet.kubectl(&["patch", pod, "--type=merge", "-p", r#"{"metadata":{"finalizers":null}}"#])?;
+    }
+    fleet.wait_done("worker1", &new())?;
+    let gone = count(&fleet.events()?, "worker1", is_gone);
+    ensure!(gone > before, "the held pod was told to be gone while it was there");
+    fleet.judge(&[("worker1", End::Done)])
+}

@@ -252,7 +252,7 @@ impl Fleet {
     /// Undoes what scenarios did outside the rules, and asks for nothing any more.
     pub(crate) fn tidy(&self) -> Result<()> {
         let resources = ["delete", "--ignore-not-found", "--wait=false"];
-        self.kubectl(&[resources.as_slice(), &["pdb,deployment", "-l", "scenario"]].concat())?;
+        self.kubectl(&[resources.as_slice(), &["pdb,deployment,job", "-l", "scenario"]].concat())?;
         if self.withdrawn.replace(false) {
             self.cluster.repository().restore()?;
         }

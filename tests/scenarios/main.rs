@@ -42,6 +42,10 @@ const SCENARIOS: &[Scenario] = &[
         "a target removed during the drain puts the node back into service at its old version",
         drain::cancelled,
     ),
+    Scenario::new(
+        "pods that have ended or go at once are not missed and one that is held is waited for",
+        drain::pods_go_in_their_ways,
+    ),
     Scenario::new("pods that a drain moved do not come back after the uncordon", drain::pods_stay_moved),
     Scenario::new(
         "an agent killed in every phase that lasts ends done and no tool of its runs twice",
@@ -73,6 +77,10 @@ const SCENARIOS: &[Scenario] = &[
     Scenario::new(
         "a worker whose power is cut while dpkg unpacks repairs it and ends done",
         power::cut_while_unpacking,
+    ),
+    Scenario::slow(
+        "three control-plane nodes upgrade themselves one at a time before the worker",
+        demo::several_control_planes,
     ),
     Scenario::slow(
         "an agent killed while kubeadm replaces the API server ends done and kubeadm does not run twice",
