@@ -5,6 +5,7 @@ use super::record::{KUBELET_BEHIND, Node};
 use super::{Judged, Rule, Violation, What, Who};
 use crate::job::LeaseName;
 use crate::report::Phase;
+use crate::version::Version;
 
 pub(super) fn judge(judged: &Judged<'_>) -> Vec<Violation> {
     let node = judged.node();
@@ -20,7 +21,7 @@ pub(super) fn judge(judged: &Judged<'_>) -> Vec<Violation> {
             super::control_plane::whole_before(judged, "it begins"),
         ]);
         broken.extend([halt(judged), paused(judged), super::turn::asked_for(judged)]);
-    } else if begins_with_a_tool(judged) {
+    } else if begins_without_a_cordon(judged) {
         broken.extend([
             alone(judged),
             first(judged),
@@ -42,10 +43,14 @@ fn goes_on(node: &Node) -> bool {
     node.was_cordoned_by_agent && node.holding().is_some()
 }
 
-fn begins_with_a_tool(judged: &Judged<'_>) -> bool {
-    let What::ToolStarted { tool, .. } = &judged.event.what else { return false };
-    let begun = judged.node().tenure.as_ref().is_some_and(|tenure| tenure.begun.is_some());
-    super::host::changes(tool) && !begun
+/// With a tool, or with a drain where somebody else had cordoned the node.
+fn begins_without_a_cordon(judged: &Judged<'_>) -> bool {
+    let begins = match &judged.event.what {
+        What::ToolStarted { tool, .. } => super::host::changes(tool),
+        What::Evicted { by: Who::Agent(_), .. } => true,
+        _ => false,
+    };
+    begins && judged.node().tenure.as_ref().is_none_or(|tenure| tenure.begun.is_none())
 }
 
 /// What keeps a node from its turn, apart from the Leases of others.
@@ -94,19 +99,20 @@ fn no_room(judged: &Judged<'_>) -> Option<Violation> {
     (down.len() >= judged.expectations.slots).then(|| judged.broken(Rule::Budget, message, &down))
 }
 
-/// Asked at the cordon and before the first eviction. For a node that is down itself only cordons count: its own turn
+/// Asked at the cordon and before the first eviction. For a node that is down itself only slots count: its own turn
 /// takes nothing away.
 fn budget(judged: &Judged<'_>) -> Option<Violation> {
     judged.arose(Rule::Budget);
     let node = judged.node();
     let is_down = node.ready.is_some_and(|ready| !ready.is.0);
     let mut out = Vec::new();
-    for (_, other) in judged.fleet.others(&judged.event.node) {
+    for (name, other) in judged.fleet.others(&judged.event.node) {
         if other.is_ignored() {
             continue;
         }
         let down = other.ready.filter(|ready| !is_down && !ready.is.0 && !judged.unnoticed(ready.by));
-        out.extend(other.cordoned_by_agent().map(|cordon| cordon.by).or(down.map(|ready| ready.by)));
+        let cordoned = other.cordoned_by_agent().filter(|_| !is_down || judged.fleet.held_by(name).is_some());
+        out.extend(cordoned.map(|cordon| cordon.by).or(down.map(|ready| ready.by)));
     }
     (out.len() >= judged.expectations.slots).then(|| {
         let shown: Vec<_> = out.iter().copied().map(Some).collect();
@@ -122,10 +128,12 @@ fn budget(judged: &Judged<'_>) -> Option<Violation> {
 /// Nobody is at work beside a control-plane node.
 fn alone(judged: &Judged<'_>) -> Option<Violation> {
     let node = judged.node();
-    let at_work = |other: &Node| {
-        let tool = other.tool.map(|tool| tool.by).filter(|_| other.holding().is_some());
-        other.cordoned_by_agent().map(|cordon| cordon.by).or(tool)
+    // A control-plane node's tool runs on also where its Lease was taken away.
+    let runs = |other: &Node| {
+        let tool = other.tool.filter(|tool| super::host::changes(tool.is));
+        tool.filter(|_| other.control_plane || other.holding().is_some()).map(|tool| tool.by)
     };
+    let at_work = |other: &Node| other.cordoned_by_agent().map(|cordon| cordon.by).or(runs(other));
     let concerns = |other: &Node| node.control_plane || other.control_plane;
     let others: Vec<_> =
         judged.fleet.others(&judged.event.node).filter(|(_, other)| concerns(other)).collect();
@@ -134,11 +142,32 @@ fn alone(judged: &Judged<'_>) -> Option<Violation> {
         judged.arose(Rule::ControlPlaneAlone);
     }
     let (name, by) = others.into_iter().find_map(|(name, other)| {
-        let by = at_work(other).filter(|_| !is_passed_over(judged, name, other))?;
+        let by = at_work(other).or(claims(judged, name, other));
+        let by = by.filter(|_| !is_passed_over(judged, name, other))?;
         Some((name, by))
     })?;
     let message = format!("{name} is at work or out of service, and a control-plane node is upgraded alone");
     Some(judged.broken(Rule::ControlPlaneAlone, message, &[Some(by)]))
+}
+
+/// Whoever holds the Lease of the other kind, and has for so long that it was seen, goes first: a control-plane node waits for
+/// slots, and a worker gives its own back before its drain unless it is down or has to go first.
+fn claims(judged: &Judged<'_>, name: &str, other: &Node) -> Option<usize> {
+    let node = judged.node();
+    let (lease, held) = judged.fleet.held_by(name).filter(|(_, held)| !judged.unnoticed(held.by))?;
+    let bars = if node.control_plane {
+        !other.control_plane && *lease != LeaseName::ControlPlane
+    } else {
+        *lease == LeaseName::ControlPlane && node.is_ready() && !goes_first(node, other.asks_for())
+    };
+    bars.then_some(held.by)
+}
+
+/// A worker that the control plane's target would leave too far behind.
+fn goes_first(node: &Node, target: Option<Version>) -> bool {
+    node.kubelet()
+        .zip(target)
+        .is_some_and(|(kubelet, target)| target.minors_ahead_of(kubelet) > KUBELET_BEHIND)
 }
 
 /// Who keeps no control-plane node from its turn: a worker that is ignored or whose slot is marked, and whoever is degraded
@@ -161,14 +190,12 @@ fn first(judged: &Judged<'_>) -> Option<Violation> {
     }
     judged.arose(Rule::ControlPlaneFirst);
     let (name, unmet) = judged.fleet.others(&judged.event.node).find_map(|(name, other)| {
-        let unmet = other.unmet_target().filter(|_| other.control_plane)?;
+        let unmet = other.unmet_target().filter(|unmet| other.control_plane && !other.runs_all(unmet.is))?;
         // Of a control plane that runs its target only the kubelet is still to come: that holds up neither where it was
         // refused, nor the worker that is down and uses up the budget its drain waits for.
         let serves = other.api_server.is_some_and(|server| server.is >= unmet.is);
         let at_rest = serves && (other.is_in(Phase::Refused) || !node.is_ready());
-        // A worker that would fall too far behind goes first.
-        let too_far =
-            node.kubelet().is_some_and(|kubelet| unmet.is.minors_ahead_of(kubelet) > KUBELET_BEHIND);
+        let too_far = goes_first(node, Some(unmet.is));
         (!judged.unnoticed(unmet.by) && !at_rest && !too_far).then_some((name, unmet))
     })?;
     let message = format!("control-plane node {name} has not yet reached its target {}", unmet.is);

@@ -360,7 +360,7 @@ fn attempts(counted: &mut Counted, judged: &Judged<'_>) -> Option<Violation> {
         }
         What::LeaseReleased { by: Who::Agent(_), .. } => {
             let tenure = judged.node().tenure.as_ref()?;
-            if tenure.begun.is_none() || tenure.past_return.is_some() {
+            if tenure.begun.is_none() || tenure.past_return.is_some() || tenure.is_at_rest {
                 return None;
             }
             judged.arose(Rule::Attempts);

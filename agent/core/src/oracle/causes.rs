@@ -185,7 +185,10 @@ fn found(judged: &Judged<'_>, phase: Phase) -> BTreeSet<Cause> {
 fn is_unreachable(judged: &Judged<'_>, node: &Node, target: Version) -> bool {
     let runs = node.kubelet().into_iter().chain(node.api_server.map(|server| server.is));
     let installed = ["kubeadm", "kubelet"].into_iter().filter_map(|package| node.installed.get(package));
-    let past = judged.fleet.config.filter(|_| node.control_plane).is_some_and(|config| target < config.is);
+    let minor = |version: Version| (version.major, version.minor);
+    let older =
+        |config: Version| if node.control_plane { target < config } else { minor(target) < minor(config) };
+    let past = judged.fleet.config.is_some_and(|config| older(config.is));
     let mut newer = installed.filter_map(PackageVersion::kubernetes);
     past || newer.any(|version| target < version)
         || runs.into_iter().any(|running| node.cannot_reach(running, target))

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::record::Node;
 use super::since::Since;
-use super::{Event, FLEET, Rule, Violation, What, Who};
+use super::{ETCD_RESTORED, Event, FLEET, Rule, Violation, What, Who};
 use crate::job::{LeaseName, Verb};
 use crate::version::Version;
 
@@ -129,6 +129,10 @@ impl<'a> Fleet<'a> {
             }
             What::PolicySet { bars } => self.barred = Some(Since { is: *bars, by: index }),
             What::LeaseGiven { lease, holder } => self.take_gift(index, *lease, holder),
+            // The note went with what was written since.
+            What::WentWrong { what: ETCD_RESTORED } => {
+                self.unnoted.extend(std::mem::take(&mut self.applied).into_keys());
+            }
             What::Withdrawn { version } => {
                 self.withdrawn.insert(*version);
             }
@@ -167,7 +171,8 @@ impl<'a> Fleet<'a> {
                 self.applied.remove(&target);
                 self.unnoted.insert(target);
             }
-            What::ToolStarted { .. } | What::LeaseReleased { .. } | What::Uncordoned { .. } => {}
+            What::ToolStarted { tool, .. } if super::host::changes(tool) => {}
+            What::LeaseReleased { .. } | What::Uncordoned { .. } => {}
             _ => self.ended = Some((target, node)),
         }
     }

@@ -10,12 +10,10 @@ pub(super) fn changes(tool: &str) -> bool {
     matches!(tool, "install-kubeadm" | "install-kubelet" | "kubeadm-upgrade")
 }
 
-/// Whether there is no simple way back once this tool has begun. Where a control-plane node's static pods are at the version
-/// already, `kubeadm upgrade node` writes kubelet's files alone, and those can be put back.
+/// Whether there is no simple way back once this tool has begun: kubelet's files alone can be put back.
 pub(super) fn is_irreversible(node: &Node, tool: &str, kubeadm: Option<(Verb, Version)>) -> bool {
-    let files_alone = kubeadm
-        .is_some_and(|(verb, version)| verb == Verb::NodeControlPlane && !node.brings_static_pods(version));
-    tool == "install-kubelet" || (tool == "kubeadm-upgrade" && node.control_plane && !files_alone)
+    let brings = tool == "kubeadm-upgrade" && node.control_plane && !node.writes_files_alone(kubeadm);
+    tool == "install-kubelet" || brings
 }
 
 pub(super) fn judge(judged: &Judged<'_>) -> Vec<Violation> {
@@ -23,11 +21,11 @@ pub(super) fn judge(judged: &Judged<'_>) -> Vec<Violation> {
         What::ToolStarted { tool, kubeadm } => {
             let mut broken = vec![one_tool(judged)];
             if changes(tool) {
-                broken.extend([in_service(judged, tool), undrained(judged, tool)]);
+                broken.extend([in_service(judged, tool, *kubeadm), undrained(judged, tool, *kubeadm)]);
             }
             if let Some((verb, target)) = kubeadm {
                 broken.extend([wrong_verb(judged, *verb, *target), hop(judged, *target)]);
-                broken.push(config_back(judged, *verb, *target));
+                broken.extend([config_back(judged, *verb, *target), leaves_behind(judged, *target)]);
             }
             broken
         }
@@ -37,9 +35,6 @@ pub(super) fn judge(judged: &Judged<'_>) -> Vec<Violation> {
                 broken.extend([newer_than_api_servers(judged, version), kubelet_hop(judged, version)]);
             }
             broken
-        }
-        What::Ready { kubelet, .. } if judged.node().changed_by_us("kubelet") => {
-            vec![newer_than_api_servers(judged, *kubelet)]
         }
         _ => Vec::new(),
     };
@@ -56,9 +51,9 @@ fn one_tool(judged: &Judged<'_>) -> Option<Violation> {
 
 /// Once the host is being changed, somebody else's uncordon is left be. A control plane is upgraded in service or out of
 /// it, for its static pods are not drained; kubelet never in service.
-fn in_service(judged: &Judged<'_>, tool: &str) -> Option<Violation> {
+fn in_service(judged: &Judged<'_>, tool: &str, kubeadm: Option<(Verb, Version)>) -> Option<Violation> {
     let node = judged.node();
-    if node.control_plane && tool != "install-kubelet" {
+    if !node.must_be_cordoned(tool, kubeadm) {
         return None;
     }
     judged.arose(Rule::ChangedInService);
@@ -78,10 +73,10 @@ fn in_service(judged: &Judged<'_>, tool: &str) -> Option<Violation> {
     })
 }
 
-fn undrained(judged: &Judged<'_>, tool: &str) -> Option<Violation> {
+fn undrained(judged: &Judged<'_>, tool: &str, kubeadm: Option<(Verb, Version)>) -> Option<Violation> {
     let node = judged.node();
     let begun = node.tenure.as_ref().is_some_and(|tenure| tenure.drained.is_some());
-    if begun || !judged.expectations.drain || !node.must_be_drained(tool) {
+    if begun || !judged.expectations.drain || !node.must_be_drained(tool, kubeadm) {
         return None;
     }
     judged.arose(Rule::Drain);
@@ -105,8 +100,12 @@ fn wrong_verb(judged: &Judged<'_>, verb: Verb, target: Version) -> Option<Violat
             format!("{first} has applied {target} already, so this node must run `kubeadm upgrade node`");
         return broken(message, Some(*done));
     }
-    let config = judged.fleet.config.filter(|config| config.is != target && !judged.unnoticed(config.by));
-    if let Some(config) = config.filter(|_| verb == Verb::NodeControlPlane) {
+    // For kubelet alone the minor counts, for static pods the version.
+    let kubelet_alone = verb == Verb::NodeWorker || node.writes_files_alone(Some((verb, target)));
+    let minor = |version: Version| (version.major, version.minor);
+    let differs = |is: Version| if kubelet_alone { minor(is) != minor(target) } else { is != target };
+    let config = judged.fleet.config.filter(|config| differs(config.is) && !judged.unnoticed(config.by));
+    if let Some(config) = config.filter(|_| verb != Verb::Apply) {
         let message = format!("`kubeadm upgrade node` for {target}, and kubeadm-config names {}", config.is);
         return broken(message, Some(config.by));
     }
@@ -121,7 +120,7 @@ fn wrong_verb(judged: &Judged<'_>, verb: Verb, target: Version) -> Option<Violat
     }
     // kubeadm-config names the target long before `apply` has done all of its work.
     let tried = judged.fleet.tried.contains(&target) && !judged.fleet.unnoted.contains(&target);
-    if verb == Verb::NodeControlPlane && applied.is_none() && tried {
+    if verb == Verb::NodeControlPlane && !kubelet_alone && applied.is_none() && tried {
         return broken(format!("`kubeadm upgrade apply` to {target} was begun and never succeeded"), None);
     }
     None
@@ -149,6 +148,24 @@ fn hop(judged: &Judged<'_>, target: Version) -> Option<Violation> {
     Some(judged.broken(Rule::Hops, message, &[Some(behind.by)]))
 }
 
+/// A kubelet that would fall too far behind goes first.
+fn leaves_behind(judged: &Judged<'_>, target: Version) -> Option<Violation> {
+    let own = judged.node();
+    if !own.control_plane || !own.brings_static_pods(target) {
+        return None;
+    }
+    let nodes = judged.fleet.nodes.iter().filter(|(_, node)| node.deleted.is_none());
+    let (name, ready) = nodes.into_iter().find_map(|(name, node)| {
+        let ready = node.ready.filter(|ready| target.minors_ahead_of(ready.is.1) > KUBELET_BEHIND)?;
+        Some((name, ready))
+    })?;
+    let message = format!(
+        "kubeadm takes the control plane to {target} while the kubelet of {name} runs {}",
+        ready.is.1
+    );
+    Some(judged.broken(Rule::Hops, message, &[Some(ready.by)]))
+}
+
 fn kubelet_hop(judged: &Judged<'_>, version: Version) -> Option<Violation> {
     judged.arose(Rule::Hops);
     let node = judged.node();
@@ -159,12 +176,11 @@ fn kubelet_hop(judged: &Judged<'_>, version: Version) -> Option<Violation> {
     (version > before && minors > KUBELET_BEHIND).then(|| judged.broken(Rule::Hops, message, &[]))
 }
 
-/// Kubernetes' own rule counts minors, which lets a control-plane node finish a patch before the others begin it;
-/// workers come after all of them and have no reason to be newer by a patch either.
+/// Minors count, patches do not: kubernetes.io/releases/version-skew-policy.
 fn newer_than_api_servers(judged: &Judged<'_>, kubelet: Version) -> Option<Violation> {
     judged.arose(Rule::KubeletNotNewer);
-    let (by_minor, own_server) = (judged.node().control_plane, judged.node().own_server.is_some());
-    let newer = |server: Version| server < kubelet && (!by_minor || kubelet.minors_ahead_of(server) > 0);
+    let own_server = judged.node().own_server.is_some();
+    let newer = |server: Version| kubelet.minors_ahead_of(server) > 0;
     let talks_to = |name: &str| !own_server || name == judged.event.node;
     let nodes = judged.fleet.nodes.iter().filter(|(name, node)| node.deleted.is_none() && talks_to(name));
     let older = nodes.filter_map(|(_, node)| node.api_server).find(|server| newer(server.is))?;

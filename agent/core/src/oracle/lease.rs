@@ -89,7 +89,12 @@ fn stolen(judged: &Judged<'_>, lease: LeaseName, uid: &str) -> Option<Violation>
 
 fn released_last(judged: &Judged<'_>, by: &str) -> Option<Violation> {
     judged.arose(Rule::ReleaseLast);
-    let cordon = judged.fleet.node(by).cordoned_by_agent()?;
+    let node = judged.fleet.node(by);
+    if let Some(tool) = node.tool.filter(|tool| super::host::changes(tool.is)) {
+        let message = format!("the Lease was given back while {} still ran", tool.is);
+        return Some(judged.broken(Rule::ReleaseLast, message, &[Some(tool.by)]));
+    }
+    let cordon = node.cordoned_by_agent()?;
     let message = "the Lease was given back while its own cordon stood";
     Some(judged.broken(Rule::ReleaseLast, message, &[Some(cordon.by)]))
 }
@@ -99,7 +104,8 @@ pub(super) fn without_lease(judged: &Judged<'_>, what: &str) -> Option<Violation
     lost_for(judged, what, judged.expectations.renewal)
 }
 
-/// Nothing disturbing is begun without the Lease; after the point of no return what was begun is finished.
+/// Nothing disturbing is begun without the Lease. Once kubelet's package was begun the node finishes all the same; a control
+/// plane's own upgrade wants a new claim before it is gone on with.
 fn lost_for(judged: &Judged<'_>, what: &str, tolerance: u64) -> Option<Violation> {
     let Some(tenure) = &judged.node().tenure else {
         judged.arose(Rule::LeaseHeld);
@@ -107,7 +113,7 @@ fn lost_for(judged: &Judged<'_>, what: &str, tolerance: u64) -> Option<Violation
     };
     let lost = tenure.lost?;
     judged.arose(Rule::LeaseHeld);
-    if judged.age(lost) <= tolerance || tenure.past_return.is_some() {
+    if judged.age(lost) <= tolerance || tenure.irreversible.contains("install-kubelet") {
         return None;
     }
     Some(judged.broken(

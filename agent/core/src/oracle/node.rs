@@ -11,8 +11,12 @@ pub(super) fn judge(judged: &Judged<'_>) -> Vec<Violation> {
         }
         What::Evicted { by: Who::Agent(_), .. } => evicted(judged).into_iter().collect(),
         What::Reported { phase: Phase::Refused, .. } => refused(judged).into_iter().collect(),
-        What::CurrentWritten { version } => current(judged, *version).into_iter().collect(),
-        What::LeaseReleased { by: Who::Agent(_), .. } => current_late(judged).into_iter().collect(),
+        What::CurrentWritten { version } => {
+            [current(judged, *version), serves_unseen(judged)].into_iter().flatten().collect()
+        }
+        What::LeaseReleased { by: Who::Agent(_), .. } => {
+            [current_late(judged), serves_unseen(judged)].into_iter().flatten().collect()
+        }
         _ => Vec::new(),
     }
 }
@@ -51,13 +55,27 @@ fn ready_for_service(judged: &Judged<'_>) -> Option<Violation> {
         return broken("its kubelet is not Ready".to_owned(), Some(ready.by));
     }
     let before = node.tenure.as_ref().and_then(|tenure| tenure.kubelet_before);
-    let chosen = before == Some(ready.is.1) || node.targets.contains(&ready.is.1);
+    let chosen =
+        before == Some(ready.is.1) || node.targets.contains(&ready.is.1) || is_between(judged, ready.is.1);
     if !chosen && !judged.unnoticed(ready.by) {
         let message =
             format!("its kubelet runs {}, which is neither where it came from nor a target", ready.is.1);
         return broken(message, Some(ready.by));
     }
     None
+}
+
+/// A hop on the way to the target: kubelets go to what the control plane has come to.
+fn is_between(judged: &Judged<'_>, version: Version) -> bool {
+    let servers = judged.fleet.nodes.values().filter_map(|node| node.api_server).map(|server| server.is);
+    let known = judged.node().config.into_iter().chain(servers);
+    known.into_iter().any(|known| known == version) && judged.node().asks_for() >= Some(version)
+}
+
+/// The same where nobody uncordons it: people have, or keep it cordoned.
+fn serves_unseen(judged: &Judged<'_>) -> Option<Violation> {
+    let tenure = judged.node().tenure.as_ref()?;
+    if super::verified::ends_with(judged, tenure) { ready_for_service(judged) } else { None }
 }
 
 fn evicted(judged: &Judged<'_>) -> Option<Violation> {

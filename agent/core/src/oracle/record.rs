@@ -156,6 +156,12 @@ impl Node {
         unmet.then_some(Since { is: version, by: target.by })
     }
 
+    /// Whether its API server and its kubelet are seen to run this version or more.
+    pub(super) fn runs_all(&self, version: Version) -> bool {
+        let server = self.api_server.is_some_and(|server| server.is >= version);
+        server && self.kubelet() >= Some(version)
+    }
+
     /// Whether it serves at the version it was degraded at, whatever it reported last.
     fn is_done_all_the_same(&self) -> bool {
         let failed_at = self.failed_at;
@@ -241,6 +247,7 @@ impl Node {
             What::Evicted { by: Who::Agent(_), .. } => {
                 if let Some(tenure) = &mut self.tenure {
                     tenure.evicted = tenure.evicted.or(Some(index));
+                    tenure.begun = tenure.begun.or(Some(index));
                 }
             }
             _ => {}
@@ -338,6 +345,9 @@ impl Node {
             past_return: None,
             irreversible: BTreeSet::new(),
             failed: None,
+            ran_to: None,
+            is_at_rest: false,
+            returned: None,
             puts_back: false,
             not_put_back: None,
             verb: None,
@@ -387,6 +397,10 @@ impl Node {
             if matches!(by, Who::Agent(_)) && self.tenure.as_ref().is_some_and(|t| t.staged.is_none()) {
                 self.causes.retreated(self.pods.is_empty());
             }
+            if let Some(tenure) = self.tenure.as_mut().filter(|_| matches!(by, Who::Agent(_))) {
+                let first = Some(index).filter(|_| tenure.kubelet_installed.is_some());
+                tenure.returned = tenure.returned.or(first);
+            }
             self.cordon = None;
             self.uncordoned = Some(Since { is: by.clone(), by: index });
         }
@@ -400,7 +414,10 @@ impl Node {
                 self.tool_at = Some(index);
                 self.unfinished = self.unfinished.filter(|_| !*ok || *tool != "kubeadm-upgrade");
                 match &mut self.tenure {
-                    Some(tenure) if *ok && *tool == "kubeadm-upgrade" => tenure.verb = None,
+                    Some(tenure) if *ok && *tool == "kubeadm-upgrade" => {
+                        let ran = tenure.verb.take().map(|verb| verb.is.1);
+                        tenure.ran_to = ran.filter(|_| tenure.irreversible.contains(tool)).or(tenure.ran_to);
+                    }
                     Some(tenure)
                         if !*ok && *tool == "kubeadm-upgrade" && tenure.irreversible.contains(tool) =>
                     {
@@ -438,7 +455,7 @@ impl Node {
     fn take_start(&mut self, index: usize, tool: &'static str, kubeadm: Option<(Verb, Version)>) {
         self.tool = Some(Since { is: tool, by: index });
         self.tool_at = Some(index);
-        let drained = self.must_be_drained(tool);
+        let drained = self.must_be_drained(tool, kubeadm);
         let past = super::host::is_irreversible(self, tool, kubeadm);
         let asks_for = self.asks_for();
         if let Some((_, version)) = kubeadm.filter(|_| self.control_plane) {
@@ -456,7 +473,7 @@ impl Node {
         if past {
             tenure.past_return = tenure.past_return.or(Some(index));
             tenure.irreversible.insert(tool);
-            tenure.failed = None;
+            (tenure.failed, tenure.ran_to, tenure.is_at_rest) = (None, None, false);
         }
         if let Some((verb, version)) = kubeadm {
             tenure.verb = Some(Since { is: (verb, version), by: index });
@@ -481,7 +498,17 @@ impl Node {
 
     /// Whether the node must have been drained before this tool: a control plane's own upgrade needs no drain where
     /// nothing was cordoned for it.
-    pub(super) fn must_be_drained(&self, tool: &str) -> bool {
-        !self.control_plane || tool == "install-kubelet" || self.cordoned_by_agent().is_some()
+    pub(super) fn must_be_drained(&self, tool: &str, kubeadm: Option<(Verb, Version)>) -> bool {
+        self.must_be_cordoned(tool, kubeadm) || self.cordoned_by_agent().is_some()
+    }
+
+    /// Whether a tool is for what has the node out of service: kubelet's package or files.
+    pub(super) fn must_be_cordoned(&self, tool: &str, kubeadm: Option<(Verb, Version)>) -> bool {
+        !self.control_plane || tool == "install-kubelet" || self.writes_files_alone(kubeadm)
+    }
+
+    /// Where the static pods are at the version already, `kubeadm upgrade node` writes kubelet's files alone.
+    pub(super) fn writes_files_alone(&self, kubeadm: Option<(Verb, Version)>) -> bool {
+        kubeadm.is_some_and(|(verb, to)| verb == Verb::NodeControlPlane && !self.brings_static_pods(to))
     }
 }

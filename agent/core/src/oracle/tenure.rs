@@ -45,6 +45,12 @@ pub(super) struct Tenure {
     pub(super) irreversible: BTreeSet<&'static str>,
     /// The last of them that failed, unless it was begun again.
     pub(super) failed: Option<usize>,
+    /// What a run of kubeadm that succeeded has taken the control plane to.
+    pub(super) ran_to: Option<Version>,
+    /// Whether all of it runs there: that is a turn of its own, and kubelet's has another point of no return.
+    pub(super) is_at_rest: bool,
+    /// The first uncordoning of ours after kubelet was installed.
+    pub(super) returned: Option<usize>,
     /// kubeadm's package was already changed when it was last begun to be installed: it may be the way back.
     pub(super) puts_back: bool,
     /// The last time that failed.
@@ -55,12 +61,17 @@ pub(super) struct Tenure {
 
 impl Tenure {
     /// A control plane whose kubeadm failed has a way back as long as everything but etcd is as before: kubeadm puts that
-    /// back itself.
+    /// back itself. One that is whole at its new version needs none.
     pub(super) fn look_back(
         &mut self,
         runs: &BTreeMap<&'static str, Since<Option<Version>>>,
         config: Option<Version>,
     ) {
+        let there = |to: Version| runs.values().all(|pod| pod.is == Some(to));
+        if !self.irreversible.contains("install-kubelet") && self.ran_to.is_some_and(there) {
+            self.is_at_rest = true;
+            self.past_return = None;
+        }
         let Some(failed) = self.failed.filter(|_| !self.irreversible.contains("install-kubelet")) else {
             return;
         };

@@ -95,7 +95,7 @@ fn files_back(judged: &Judged<'_>) -> Option<Violation> {
 /// A way back that failed, or a repository that lost the old package, is a reason to leave the new kubeadm.
 fn package_back(judged: &Judged<'_>) -> Option<Violation> {
     let (node, tenure) = going_back(judged)?;
-    if !tenure.changed.contains("kubeadm") || tenure.past_return.is_some() {
+    if !tenure.changed.contains("kubeadm") || tenure.past_return.is_some() || tenure.is_at_rest {
         return None;
     }
     judged.arose(Rule::PackageBack);

@@ -11,9 +11,7 @@ pub(super) const CLOCK_GRAIN: u64 = 1_000;
 
 pub(super) fn judge(judged: &Judged<'_>) -> Vec<Violation> {
     let node = judged.node();
-    let ours = matches!(judged.event.what, What::Uncordoned { by: Who::Agent(_) });
-    let Some(tenure) = node.tenure.as_ref().filter(|tenure| ours && tenure.changed.contains("kubelet"))
-    else {
+    let Some(tenure) = node.tenure.as_ref().filter(|tenure| ends_with(judged, tenure)) else {
         return Vec::new();
     };
     judged.arose(Rule::VerifiedBeforeService);
@@ -29,6 +27,19 @@ pub(super) fn judge(judged: &Judged<'_>) -> Vec<Violation> {
         judged.broken(Rule::VerifiedBeforeService, message, &[tenure.kubelet_installed, Some(by)])
     };
     lacks.into_iter().flatten().map(broken).collect()
+}
+
+/// Whether this is the first word of its agent that a node serves whose kubelet was changed. Where people have cordoned or
+/// uncordoned it, that is `current` or the end of its Lease.
+pub(super) fn ends_with(judged: &Judged<'_>, tenure: &Tenure) -> bool {
+    let says = match &judged.event.what {
+        What::Uncordoned { by: Who::Agent(_) } => true,
+        What::CurrentWritten { .. } | What::LeaseReleased { by: Who::Agent(_), .. } => {
+            tenure.returned.is_none()
+        }
+        _ => false,
+    };
+    says && tenure.changed.contains("kubelet")
 }
 
 /// The agent has restarted kubelet before it verifies: a restart in the middle of that is somebody else's, and may be
@@ -78,12 +89,10 @@ fn lacks_files(judged: &Judged<'_>, node: &Node) -> Option<(String, usize)> {
     (files.is != installed).then(|| (format!("its kubelet's files are those of {}", files.is), files.by))
 }
 
+/// Whether etcd and all static pods run is proven under the Lease, after a kubelet of a new minor has restarted them.
 fn lacks_control_plane(judged: &Judged<'_>, node: &Node) -> Option<(String, usize)> {
     let kubelet = node.kubelet().filter(|_| node.control_plane)?;
-    let behind = || {
-        let mut pods = node.static_pods.iter().filter(|(_, pod)| !judged.unnoticed(pod.by));
-        let (component, pod) = pods.find(|(_, pod)| pod.is.is_some_and(|runs| runs < kubelet))?;
-        Some((format!("its {component} is older than its kubelet"), pod.by))
-    };
-    super::control_plane::lacks(judged, node).or_else(behind)
+    let mut pods = node.static_pods.iter().filter(|(_, pod)| !judged.unnoticed(pod.by));
+    let (component, pod) = pods.find(|(_, pod)| pod.is.is_some_and(|runs| runs < kubelet))?;
+    Some((format!("its {component} is older than its kubelet"), pod.by))
 }

@@ -4,8 +4,15 @@ use super::*;
 
 #[test]
 fn a_kubelet_newer_than_an_api_server_breaks_rule_2() {
+    newer_kubelet(Version::new(1, 35, 9)).breaks(Rule::KubeletNotNewer);
+    newer_kubelet(Version::new(1, 36, 1)).keeps();
+}
+
+/// A worker goes to the new version under an API server of this one.
+fn newer_kubelet(server: Version) -> Story {
     let mut story = Story::begin();
-    story.all("w1", clearing("w1")).all("w1", changing("w1")).breaks(Rule::KubeletNotNewer);
+    story.add("cp", api_server(server)).all("w1", clearing("w1")).all("w1", changing("w1"));
+    story
 }
 
 #[test]
@@ -201,8 +208,6 @@ fn apply_runs_again_where_etcd_came_back_from_before_it() {
 }
 
 pub(super) fn fires() -> Vec<(Rule, Story)> {
-    let mut newer = Story::begin();
-    newer.all("w1", clearing("w1")).all("w1", changing("w1"));
     let kubeadm = |what: &What| matches!(what, What::ToolStarted { kubeadm: Some(_), .. });
     let mut skips = Story::begin();
     skips.all("cp", clearing("cp")).add("cp", applies(Version::new(1, 38, 0)));
@@ -212,7 +217,7 @@ pub(super) fn fires() -> Vec<(Rule, Story)> {
     let staged = |what: &What| matches!(what, What::ToolStarted { tool: "install-kubeadm", .. });
     let uncordoned = [What::Uncordoned { by: Who::Person }, started("install-kubeadm")];
     vec![
-        (Rule::KubeletNotNewer, newer),
+        (Rule::KubeletNotNewer, newer_kubelet(Version::new(1, 35, 9))),
         (Rule::Verb, exchanged(kubeadm, &[applies(NEW)])),
         (Rule::ConfigNeverBack, config_names(Version::new(1, 36, 4))),
         (Rule::Hops, skips),

@@ -73,11 +73,11 @@ fn kubelet_to_come(runs: Version) -> Story {
 #[test]
 fn a_control_planes_second_turn_has_a_way_back_until_kubelet_is_installed() {
     let cancelled = [What::TargetSet(None), started("install-kubelet")];
-    kubelet_to_come(NEW).all("cp", cancelled.clone()).breaks(Rule::Cancel);
-    kubelet_to_come(OLD).all("cp", cancelled).keeps();
     let lost = [freed("cp"), started("install-kubelet")];
-    kubelet_to_come(NEW).all("cp", lost.clone()).breaks(Rule::LeaseHeld);
-    kubelet_to_come(OLD).all("cp", lost).keeps();
+    for runs in [NEW, OLD] {
+        kubelet_to_come(runs).all("cp", cancelled.clone()).breaks(Rule::Cancel);
+        kubelet_to_come(runs).all("cp", lost.clone()).breaks(Rule::LeaseHeld);
+    }
     let begun = [started("install-kubelet"), What::TargetSet(None), ended("install-kubelet")];
     kubelet_to_come(NEW).all("cp", begun).add("cp", started("install-kubelet")).keeps();
 }
