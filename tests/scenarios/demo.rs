@@ -85,7 +85,9 @@ pub(crate) fn several_control_planes(_: &Fleet) -> Result<()> {
     ensure!((verbs(Verb::Apply), verbs(Verb::NodeControlPlane)) == (1, 2), "not one `apply` and two `node`");
     for node in ["cp1", "cp2", "cp3"] {
         let claims = count(&events, node, |what| matches!(what, What::LeaseTaken { .. }));
-        let says = count(&events, node, |what| matches!(what, What::CurrentWritten { .. }));
+        let ends =
+            |what: &What| matches!(what, What::CurrentWritten { version } if version.to_string() == new());
+        let says = count(&events, node, ends);
         ensure!((claims, says) == (1, 1), "{node} is seen to claim {claims} times and to end {says} times");
         let api_server = |what: &What| matches!(what, What::StaticPod { component: "kube-apiserver", version: Some(version) } if version.to_string() == new());
         ensure!(count(&events, node, api_server) == 1, "the new API server of {node} was not seen");

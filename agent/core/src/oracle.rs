@@ -28,7 +28,7 @@ mod tenure;
 mod turn;
 mod verified;
 
-pub use causes::MEMORY_LOST;
+pub use causes::{CUT_OFF, MEMORY_LOST};
 pub use ends::{End, ends};
 pub use event::{ETCD_RESTORED, Event, FLEET, What, Who};
 use fleet::Fleet;

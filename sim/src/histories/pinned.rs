@@ -7,7 +7,7 @@ pub(super) const PINNED: &[(&str, &[&[&str]])] = &[
     ("A3", &[&["Unfinished", "w2 ends Done"], &["w2 ends Done"]]),
     ("A4", &[&["Cancel", "Drain", "VerifiedBeforeService"], &["Drain", "VerifiedBeforeService"]]),
     ("A5", &[&["StaticPodsAtOneVersion", "Verb", "VerifiedBeforeService"]]),
-    ("A6", &[&["LeaseHeld"]]),
+    ("A6", &[&["LeaseHeld"], &["LeaseHeld"]]),
     ("A7", &[&["CauseOfRefused", "w1 ends Done"], &["CauseOfRefused", "w1 ends Done"]]),
     ("A8", &[&["ClaimsWithoutProgress", "cp1 ends Done"], &["ClaimsWithoutProgress"]]),
     ("A9", &[&["OrphanGivenBack", "Unfinished"], &["OrphanGivenBack", "Unfinished"]]),

@@ -1,11 +1,11 @@
 //! Faults striking and ending.
 
-use upgrade_core::oracle::{FLEET, MEMORY_LOST, What};
+use upgrade_core::oracle::{CUT_OFF, FLEET, MEMORY_LOST, What};
 
 use super::api::DAEMON_SET;
 use super::host::ETCD;
 use super::{Happening, World};
-use crate::fault::{FOR_EVER, Fault};
+use crate::fault::{FOR_EVER, Fault, Identity};
 
 /// The word for a disk without room.
 const DISK_FULL: &str = "disk full";
@@ -90,8 +90,12 @@ impl World {
             Fault::HeartbeatFails { .. } => machine.heartbeats_fail_until = until,
             _ => {}
         }
-        if matches!(fault, Fault::DiskFull { .. }) {
-            self.record(node, What::WentWrong { what: DISK_FULL });
+        match fault {
+            Fault::DiskFull { .. } => self.record(node, What::WentWrong { what: DISK_FULL }),
+            Fault::Partition { .. } | Fault::CredentialFails { identity: Identity::Kubelet, .. } => {
+                self.record(node, What::WentWrong { what: CUT_OFF });
+            }
+            _ => {}
         }
     }
 
@@ -157,6 +161,14 @@ impl World {
     }
 
     /// A fault that lasted is over.
+    fn put_right_again(&mut self, node: &str) {
+        let Some(machine) = self.machines.get(node) else { return };
+        let refused = machine.refused_until.get(&Identity::Kubelet).is_some_and(|until| *until > self.now);
+        if machine.cut_off_until <= self.now && !refused {
+            self.record(node, What::PutRight { what: CUT_OFF });
+        }
+    }
+
     fn is_disk_full(&self, node: &str) -> bool {
         self.machines.get(node).is_some_and(|machine| machine.host.disk_full_until > self.now)
     }
@@ -168,10 +180,16 @@ impl World {
             Fault::KubeletSick { node, .. } | Fault::KubeletCrashLoops { node, .. } => {
                 self.kubelet_changed(node);
             }
-            Fault::Partition { node, .. } | Fault::WatchSilent { node, .. } => {
+            Fault::Partition { node, .. } => {
+                self.put_right_again(node);
                 self.lists_node(node);
                 self.tell_turn();
             }
+            Fault::WatchSilent { node, .. } => {
+                self.lists_node(node);
+                self.tell_turn();
+            }
+            Fault::CredentialFails { node, identity: Identity::Kubelet, .. } => self.put_right_again(node),
             Fault::DaemonPodsSick { node, .. } => self.probe_soon(node),
             Fault::DiskFull { node, .. } if !self.is_disk_full(node) => {
                 self.record(node, What::PutRight { what: DISK_FULL });

@@ -20,6 +20,8 @@ const POLL: u64 = 1_000;
 const PATIENCE: u64 = 300_000;
 /// How long it asks an API server that is away.
 const ASKS: u64 = 60_000;
+/// So many minors kubelets may be behind a control plane (`detectTooOldKubelets` in kubeadm's policy.go).
+const KUBELETS_BEHIND: u32 = 3;
 /// Up to this minor `upload-config` takes the annotation with the runtime's socket away.
 const REMOVES_SOCKET: u32 = 36;
 
@@ -178,6 +180,12 @@ impl World {
         if verb == Verb::Apply {
             if to.minors_ahead_of(self.api.stored.kubeadm_config) > 1 {
                 return Some("the version is more than one minor ahead");
+            }
+            let too_old = |node: &upgrade_core::seen::NodeSeen| {
+                node.kubelet.is_some_and(|kubelet| to.minors_ahead_of(kubelet) > KUBELETS_BEHIND)
+            };
+            if nodes().any(too_old) {
+                return Some("there are kubelets in this cluster that are too old");
             }
             if nodes().any(|node| node.control_plane && node.ready != Ready::True) {
                 return Some(

@@ -137,6 +137,16 @@ impl Failures {
         more.map(|(known, count)| format!("{} {count} times", known.kind)).collect()
     }
 
+    /// Known kinds that arose more or less often than they did among the first thousand seeds.
+    pub(crate) fn other_than_before(&self) -> Vec<String> {
+        let differs = |known: &&Known| self.count(known).unwrap_or_default() != known.of_the_first;
+        let told = |known: &Known| {
+            let count = self.count(known).unwrap_or_default();
+            format!("{} {count} instead of {} times", known.kind, known.of_the_first)
+        };
+        KNOWN.iter().filter(differs).map(told).collect()
+    }
+
     fn count(&self, known: &Known) -> Option<usize> {
         self.kinds.get(known.kind).map(|first| first.count)
     }

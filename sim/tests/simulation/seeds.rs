@@ -14,7 +14,7 @@ use crate::number;
 
 /// This many seeds without being asked.
 const FEW: u64 = 150;
-/// From this many on, every rule must have something to judge.
+/// From this many on, every rule must have something to judge; of just so many it is known what they show.
 pub(crate) const MANY: u64 = 1_000;
 /// This many runs are aimed at a place that chance left out.
 const TRIES: u64 = 60;
@@ -41,6 +41,11 @@ fn random_schedules_keep_every_rule_and_come_to_an_end() {
     if seeds >= MANY {
         let (idle, more) = (failures.idle_rules(), failures.more_often(seeds));
         assert!(more.is_empty(), "known, and seen more often than before: {more:?}");
+        let other = if seeds == MANY { failures.other_than_before() } else { Vec::new() };
+        assert!(
+            other.is_empty(),
+            "known, and seen so often no longer: what does the core do otherwise? {other:?}"
+        );
         assert!(idle.is_empty(), "these rules had nothing to judge: {idle:?}");
     }
     if seeds >= ALL {

@@ -186,6 +186,16 @@ fn a_downgrade_is_refused_without_looking_further() {
 }
 
 #[test]
+fn a_target_below_a_package_that_somebody_installed_is_refused() {
+    let mut seen = seen();
+    let hop = Hop { from: packages("1.36.4-1.1"), ..hop(Verb::NodeWorker) };
+    seen.preflight = Some(Findings { hop: Some(hop), ..findings(Outcome::Passed(String::new())) });
+    seen.host = Some(host("1.36.4-1.1", "1.36.4-1.1"));
+    let Next::Remember(memory) = next(&known(), &seen) else { panic!("not refused") };
+    assert!(memory.refused.unwrap().why.message.contains("1.36.4-1.1 is installed"));
+}
+
+#[test]
 fn a_retreat_is_waited_out_unless_a_person_asks_for_another_try() {
     let mut seen = seen();
     let why = Trouble::new(Reason::DrainBlocked, "budget");

@@ -6,7 +6,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::fleet::Fleet;
-use super::{Expectations, FLEET, Judged, Rule, Violation, What, Who};
+use super::{CUT_OFF, Expectations, FLEET, Judged, Rule, Violation, What, Who};
 use crate::job::Reason;
 use crate::report::Phase;
 
@@ -59,6 +59,7 @@ struct Counted {
     idle_lease: Option<Wait>,
     way_out: Option<Wait>,
     unannounced: Option<Wait>,
+    is_cut_off: bool,
     claims: VecDeque<u64>,
     failed: BTreeMap<&'static str, u32>,
     retreats: u32,
@@ -100,7 +101,9 @@ impl Counted {
             let message = format!("for {} min {what}", waited / MINUTE);
             broken.push(fleet.violation(rule, (name, at), message, wait.map(|wait| wait.by)));
         };
-        if progress > wanted.cordoned_idle {
+        if self.is_cut_off {
+            // Nobody can uncordon it meanwhile.
+        } else if progress > wanted.cordoned_idle {
             tell(Rule::CordonedTime, progress, self.progress.take(), "it was cordoned and nothing went on");
         } else if cordoned > wanted.cordoned {
             tell(Rule::CordonedTime, cordoned, self.cordoned.take(), "it was cordoned");
@@ -156,6 +159,11 @@ impl Bounds {
         }
         let Some(counted) = self.nodes.get_mut(&event.node) else { return Vec::new() };
         counted.live(event.at, &event.what);
+        match event.what {
+            What::WentWrong { what: CUT_OFF } => counted.is_cut_off = true,
+            What::PutRight { what: CUT_OFF } => counted.is_cut_off = false,
+            _ => {}
+        }
         cordoned(counted, judged);
         way_out(counted, judged);
         unannounced(counted, judged);
@@ -202,6 +210,7 @@ fn is_word(what: &What) -> bool {
             | What::Deleted
             | What::Joined { .. }
             | What::WentWrong { .. }
+            | What::PutRight { .. }
             | What::LeaseReleased { by: Who::Person, .. }
             | What::PackageInstalled { by: Who::Person, .. }
     )

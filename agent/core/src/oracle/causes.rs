@@ -12,6 +12,9 @@ use crate::version::{PackageVersion, Version};
 /// Stands in `What::WentWrong` for a disk that lost the agent's memory.
 pub const MEMORY_LOST: &str = "memory lost";
 
+/// Stands there for a host that no request of kubelet's identity leaves: nobody can take its cordon back meanwhile.
+pub const CUT_OFF: &str = "cut off";
+
 /// Of the time that verification waits, how many tenths must have gone by before a node is degraded for not serving: clocks
 /// drift, and a host may be slow to see that a tool has ended, from which the agent counted.
 const WAITED_TENTHS: u64 = 9;
@@ -92,6 +95,7 @@ impl Causes {
             What::Deleted => Cause::Deleted,
             What::Ready { ready: false, .. } => Cause::NotReady,
             What::WentWrong { what } if *what == MEMORY_LOST => Cause::Memory,
+            What::WentWrong { what: CUT_OFF } => return,
             What::WentWrong { what } => {
                 self.lasting.insert(what);
                 Cause::WentWrong

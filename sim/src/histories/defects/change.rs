@@ -13,14 +13,19 @@ fn done(node: &'static str) -> Want {
 }
 
 pub(super) fn no_return_without_the_lease() -> History {
-    // The agent dies just before kubeadm is started, and people free its Lease before it lives again.
-    let killed = Fault::Kill { node: "cp1".to_owned(), restart: 2 * MINUTE };
-    let schedule = Planned::act("cp1", "kubeadm-upgrade", Point::Before, killed).and(5_000, freed("cp1"));
+    // The agent dies just before a tool is started, and people free its Lease before it lives again.
+    let killed = |node: &str, tool| {
+        let kill = Fault::Kill { node: node.to_owned(), restart: 2 * MINUTE };
+        vec![Planned::act(node, tool, Point::Before, kill).and(5_000, freed(node))]
+    };
     History {
         number: "A6",
         sentence: "No step without a way back begins without a fresh proof of the Lease, after a restart neither.",
         standing: Standing::Red(&["LeaseHeld"]),
-        runs: vec![run(Setup::small(), vec![schedule]).wants(done("cp1"))],
+        runs: vec![
+            run(Setup::small(), killed("cp1", "kubeadm-upgrade")).wants(done("cp1")),
+            run(Setup::small(), killed("w1", "install-kubelet")).wants(done("w1")),
+        ],
     }
 }
 

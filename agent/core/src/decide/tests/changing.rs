@@ -236,3 +236,30 @@ fn kubelet_is_installed_only_when_kubectl_is_too_where_there_is_one() {
         Stage::Changing { step: Step::Restarting { .. }, .. }
     ));
 }
+
+#[test]
+fn kubelets_own_files_come_back_before_anything_else_does() {
+    let why = Trouble::new(Reason::LeaseLost, "the Lease was freed");
+    let memory = worker(Stage::Changing { step: Step::Applying, way: Way::Back(why) });
+    let decided = |changed, copies_of: &str| {
+        let copies = Some(JobId(copies_of.into()));
+        let host =
+            HostSeen { backup: copies, kubelet_config_changed: changed, ..host("1.36.3-1.1", "1.36.2-1.1") };
+        act(next(&memory, &Seen { host: Some(host), ..cordoned(seen(), false) }))
+    };
+    assert!(matches!(decided(true, "j1"), Act::RestoreKubeletConfig { .. }));
+    for (changed, copies_of) in [(false, "j1"), (true, "another")] {
+        assert!(matches!(decided(changed, copies_of), Act::Run { tool: Tool::InstallKubeadm { .. }, .. }));
+    }
+}
+
+#[test]
+fn a_newer_package_that_somebody_installed_on_the_way_is_not_taken_back() {
+    let newer = |kubeadm, kubelet| Seen { host: Some(host(kubeadm, kubelet)), ..cordoned(seen(), false) };
+    let staging = next(&worker(changing(Step::Staging)), &newer("1.36.4-1.1", "1.36.2-1.1"));
+    let Stage::Changing { way: Way::Back(why), .. } = stage_of(&staging) else { panic!("{staging:?}") };
+    assert!(why.message.contains("1.36.4"), "{}", why.message);
+    let installing = next(&worker(changing(Step::Installing)), &newer("1.36.3-1.1", "1.36.4-1.1"));
+    let Stage::Degraded { why, .. } = stage_of(&installing) else { panic!("{installing:?}") };
+    assert!(why.message.contains("1.36.4"), "{}", why.message);
+}

@@ -186,6 +186,74 @@ fn a_control_plane_at_rest_and_refused_holds_up_no_worker() {
     story.all("w1", clearing("w1")).keeps();
 }
 
+/// cp2 is asked to go too, and cp is in the middle of this.
+fn at_work_with(events: Vec<What>) -> Story {
+    let mut story = Story::begin();
+    control_plane::joins(&mut story, "cp2");
+    story.all("cp", [What::TargetSet(Some(NEW)), taken("cp", LeaseName::ControlPlane)]).all("cp", events);
+    story
+}
+
+#[test]
+fn a_run_of_kubeadm_keeps_others_away_with_or_without_its_lease() {
+    let run = What::ToolStarted { tool: "kubeadm-upgrade", kubeadm: Some((Verb::Apply, NEW)) };
+    let begins =
+        [What::TargetSet(Some(NEW)), taken("cp2", LeaseName::ControlPlane), started("install-kubeadm")];
+    let mut story = at_work_with(vec![run.clone(), freed("cp")]);
+    assert!(story.all("cp2", begins.clone()).broken().contains(&Rule::ControlPlaneAlone));
+    let mut over = at_work_with(vec![run.clone(), api_server(NEW), ended("kubeadm-upgrade"), freed("cp")]);
+    assert!(!over.all("cp2", begins).broken().contains(&Rule::ControlPlaneAlone));
+    at_work_with(vec![run, released("cp")]).breaks(Rule::ReleaseLast);
+}
+
+#[test]
+fn a_control_plane_node_waits_for_slots_and_a_worker_for_the_control_planes_lease() {
+    let slot = || taken("w1", LeaseName::Slot(0));
+    let begins = |first: (&str, What), node: &str, wait: u64| {
+        let mut story = after_the_control_plane();
+        story.add(node, What::TargetSet(Some(Version::new(1, 36, 4))));
+        story.add(first.0, first.1).after(wait, node, taken(node, lease(node)));
+        let begins =
+            if node == "cp" { started("install-kubeadm") } else { What::Cordoned { by: agent(node) } };
+        story.after(wait, node, begins);
+        story.broken().contains(&Rule::ControlPlaneAlone)
+    };
+    let control_plane = || taken("cp", LeaseName::ControlPlane);
+    assert!(begins(("w1", slot()), "cp", 90_000));
+    assert!(!begins(("w1", slot()), "cp", 4_000));
+    assert!(begins(("cp", control_plane()), "w1", 90_000));
+    assert!(!begins(("cp", control_plane()), "w1", 4_000));
+}
+
+#[test]
+fn a_drain_under_somebody_elses_cordon_is_a_beginning() {
+    let mut story = after_the_control_plane();
+    let evicts = clearing("w1")[3].clone();
+    story.add("w1", What::Cordoned { by: Who::Person }).add("w1", What::TargetSet(Some(NEW)));
+    story.add("w1", taken("w1", LeaseName::Slot(0)));
+    story.clone().add("w1", evicts.clone()).keeps();
+    story.add(FLEET, What::PolicySet { bars: true }).add("w1", evicts).breaks(Rule::Paused);
+}
+
+#[test]
+fn for_a_node_that_is_down_only_slots_count() {
+    let mut story = after_the_control_plane();
+    story.all("w2", clearing("w2")[..3].to_vec()).add("w1", says(false, OLD));
+    let begins =
+        [What::TargetSet(Some(NEW)), taken("w1", LeaseName::Slot(1)), What::Cordoned { by: agent("w1") }];
+    story.clone().all("w1", begins.clone()).breaks(Rule::Budget);
+    story.add("w2", freed("w2")).all("w1", begins).keeps();
+}
+
+#[test]
+fn a_control_plane_that_runs_its_target_holds_up_no_worker_whatever_it_says() {
+    let mut story = Story::begin();
+    story.all("cp", [What::TargetSet(Some(NEW)), api_server(NEW)]);
+    let mut old = story.clone();
+    old.all("w1", clearing("w1")).breaks(Rule::ControlPlaneFirst);
+    story.add("cp", says(true, NEW)).all("w1", clearing("w1")).keeps();
+}
+
 pub(super) fn fires() -> Vec<(Rule, Story)> {
     let mut budget = after_the_control_plane();
     budget.all("w1", clearing("w1")).add("w2", taken("w2", LeaseName::Slot(1)));

@@ -25,6 +25,20 @@ fn a_cordoned_node_on_which_nothing_goes_on_breaks_rule_8() {
 }
 
 #[test]
+fn a_host_that_is_cut_off_waits_for_that_to_end() {
+    let off = || cordoned(0, [What::WentWrong { what: CUT_OFF }]);
+    assert_eq!(off().watched(180 * MINUTE), []);
+    let mut back = off();
+    back.after(120 * MINUTE, "w1", What::PutRight { what: CUT_OFF });
+    assert_eq!(back.watched(29 * MINUTE), []);
+    assert_eq!(back.watched(31 * MINUTE), [Rule::CordonedTime]);
+    assert_eq!(
+        cordoned(0, [What::WentWrong { what: "disk full" }]).watched(31 * MINUTE),
+        [Rule::CordonedTime]
+    );
+}
+
+#[test]
 fn what_was_waited_for_too_long_is_told_also_where_etcd_is_restored_next() {
     let mut story = cordoned(0, []);
     story.after(31 * MINUTE, FLEET, What::WentWrong { what: ETCD_RESTORED });

@@ -162,6 +162,18 @@ fn a_node_is_degraded_for_not_serving_only_after_the_verify_time() {
     unchanged.after(600_000, "w1", degraded).breaks(Rule::CauseOfDegraded);
 }
 
+#[test]
+fn a_worker_below_the_minor_of_kubeadm_config_is_refused_for_that() {
+    let refused = |config| {
+        let mut story = after_the_control_plane();
+        story.add(FLEET, What::KubeadmConfig { version: config }).add("w1", What::TargetSet(Some(NEW)));
+        story.add("w1", told(Phase::Refused, Reason::PreflightFailed));
+        story
+    };
+    refused(Version::new(1, 37, 0)).keeps();
+    refused(Version::new(1, 36, 9)).breaks(Rule::CauseOfRefused);
+}
+
 pub(super) fn fires() -> Vec<(Rule, Story)> {
     vec![
         (Rule::CauseOfRefused, reports(Phase::Refused, Reason::PreflightFailed, [])),

@@ -207,6 +207,49 @@ fn apply_runs_again_where_etcd_came_back_from_before_it() {
     story.add(FLEET, What::KubeadmConfig { version: OLD }).add("cp2", applies(NEW)).keeps();
 }
 
+#[test]
+fn no_kubelet_is_left_more_than_three_minors_behind() {
+    let behind = |kubelet| {
+        let mut story = Story::begin();
+        story.add("w1", says(true, kubelet)).all("cp", clearing("cp"));
+        let run = What::ToolStarted {
+            tool: "kubeadm-upgrade",
+            kubeadm: Some((Verb::Apply, Version::new(1, 37, 0))),
+        };
+        story.add("cp", What::TargetSet(Some(Version::new(1, 37, 0)))).add("cp", run);
+        story
+    };
+    behind(Version::new(1, 34, 9)).keeps();
+    behind(Version::new(1, 33, 9)).breaks(Rule::Hops);
+}
+
+#[test]
+fn kubelets_own_turn_wants_kubeadm_config_at_its_minor() {
+    let run = |verb| What::ToolStarted { tool: "kubeadm-upgrade", kubeadm: Some((verb, NEW)) };
+    let worker = |config| {
+        let mut story = after_the_control_plane();
+        story.all("w1", clearing("w1")).add(FLEET, What::KubeadmConfig { version: config });
+        story.add("w1", run(Verb::NodeWorker));
+        story
+    };
+    worker(Version::new(1, 36, 4)).keeps();
+    worker(Version::new(1, 35, 4)).breaks(Rule::Verb);
+    worker(Version::new(1, 37, 1)).breaks(Rule::Verb);
+    let mut at_rest = Story::begin();
+    at_rest.add("cp", api_server(NEW)).add(FLEET, What::KubeadmConfig { version: Version::new(1, 36, 4) });
+    at_rest.all("cp", clearing("cp")).add("cp", run(Verb::NodeControlPlane)).keeps();
+}
+
+#[test]
+fn a_note_that_went_with_a_restored_etcd_is_nobodys_fault() {
+    let mut story = after_the_control_plane();
+    control_plane::joins(&mut story, "cp2");
+    let run = What::ToolStarted { tool: "kubeadm-upgrade", kubeadm: Some((Verb::Apply, NEW)) };
+    let begins = [What::TargetSet(Some(NEW)), taken("cp2", LeaseName::ControlPlane), run];
+    story.clone().all("cp2", begins.clone()).breaks(Rule::Verb);
+    story.add(FLEET, What::WentWrong { what: ETCD_RESTORED }).all("cp2", begins).keeps();
+}
+
 pub(super) fn fires() -> Vec<(Rule, Story)> {
     let kubeadm = |what: &What| matches!(what, What::ToolStarted { kubeadm: Some(_), .. });
     let mut skips = Story::begin();

@@ -137,6 +137,39 @@ fn current_may_be_written_in_service_before_or_after_the_lease_is_given_back() {
     exchanged(released, &[current, super::released("w1")]).keeps();
 }
 
+#[test]
+fn a_node_that_people_keep_cordoned_is_verified_before_it_says_that_it_serves() {
+    let ends = |ready: bool| {
+        let mut story = after_the_control_plane();
+        story.all("w1", [What::TargetSet(Some(NEW)), What::Cordoned { by: Who::Person }]);
+        story.add("w1", taken("w1", LeaseName::Slot(0))).all("w1", clearing("w1")[3..].to_vec());
+        story.all("w1", changing("w1")).add("w1", says(ready, NEW));
+        story.all("w1", [What::CurrentWritten { version: NEW }, released("w1")]);
+        story
+    };
+    ends(true).keeps();
+    ends(false).breaks(Rule::ReadyBeforeService);
+    let mut old = ends(true);
+    old.0.retain(|event| event.what != What::KubeletRestarted || event.node != "w1");
+    assert!(old.broken().contains(&Rule::VerifiedBeforeService));
+}
+
+#[test]
+fn a_kubelet_serves_at_a_hop_that_the_control_plane_has_come_to() {
+    let between = |config| {
+        let mut story = after_the_control_plane();
+        story.add(FLEET, What::KubeadmConfig { version: config });
+        let far = Version::new(1, 38, 0);
+        for what in upgrade("w1") {
+            let what = if what == What::TargetSet(Some(NEW)) { What::TargetSet(Some(far)) } else { what };
+            story.add("w1", what);
+        }
+        story.broken().contains(&Rule::ReadyBeforeService)
+    };
+    assert!(!between(NEW));
+    assert!(!between(Version::new(1, 36, 9)), "an API server runs it");
+}
+
 pub(super) fn fires() -> Vec<(Rule, Story)> {
     let evicts = What::Evicted { pod: "w1-pod".to_owned(), by: agent("w1") };
     let mut in_service = after_the_control_plane();
