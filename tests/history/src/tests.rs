@@ -189,7 +189,7 @@ const DOCTORED: [Doctored; 10] = [
     ),
     (
         "an API server left behind",
-        |h| replace(&mut h.audit, "kube-apiserver", "kube-apiserver:v1.36.3", "kube-apiserver:v1.36.2"),
+        |h| replace(&mut h.audit, "kube-apiserver", "kube-apiserver:v1.36.3", "kube-apiserver:v1.35.9"),
         Rule::KubeletNotNewer,
     ),
     (
