@@ -6,10 +6,12 @@ use super::causes::Causes;
 use super::since::Since;
 use super::tenure::Tenure;
 use super::{Installed, What, Who};
-use crate::job::{LeaseName, Reason, Verb};
+use crate::job::{LeaseName, Reason};
 use crate::preflight::Check;
 use crate::report::Phase;
 use crate::version::{PackageVersion, Version};
+
+mod tools;
 
 /// How many minors a kubelet may be older than an API server: kubernetes.io/releases/version-skew-policy.
 pub(super) const KUBELET_BEHIND: u32 = 3;
@@ -404,111 +406,5 @@ impl Node {
             self.cordon = None;
             self.uncordoned = Some(Since { is: by.clone(), by: index });
         }
-    }
-
-    fn take_host(&mut self, index: usize, what: &What) {
-        match what {
-            What::ToolStarted { tool, kubeadm } => self.take_start(index, tool, *kubeadm),
-            What::ToolEnded { tool, ok } => {
-                self.tool = None;
-                self.tool_at = Some(index);
-                self.unfinished = self.unfinished.filter(|_| !*ok || *tool != "kubeadm-upgrade");
-                match &mut self.tenure {
-                    Some(tenure) if *ok && *tool == "kubeadm-upgrade" => {
-                        let ran = tenure.verb.take().map(|verb| verb.is.1);
-                        tenure.ran_to = ran.filter(|_| tenure.irreversible.contains(tool)).or(tenure.ran_to);
-                    }
-                    Some(tenure)
-                        if !*ok && *tool == "kubeadm-upgrade" && tenure.irreversible.contains(tool) =>
-                    {
-                        tenure.failed = Some(index);
-                    }
-                    Some(tenure) if !*ok && *tool == "install-kubeadm" && tenure.puts_back => {
-                        tenure.not_put_back = Some(index);
-                    }
-                    _ => {}
-                }
-            }
-            What::PackageInstalled { package, version, by } => {
-                self.installed.insert(package.clone(), version.clone());
-                self.by_hand = Some(index).filter(|_| *by == Who::Person).or(self.by_hand);
-                let Some(tenure) = &mut self.tenure else { return };
-                match by {
-                    Who::Agent(_) => {
-                        tenure.changed.insert(package.clone());
-                        let kubelet = Some(index).filter(|_| package == "kubelet");
-                        tenure.kubelet_installed = kubelet.or(tenure.kubelet_installed);
-                    }
-                    Who::Person => {
-                        tenure.changed.remove(package);
-                    }
-                }
-            }
-            What::KubeletRestarted | What::Booted => self.restarted = Some(index),
-            _ => {}
-        }
-        if *what == What::Booted {
-            self.tool = None;
-        }
-    }
-
-    fn take_start(&mut self, index: usize, tool: &'static str, kubeadm: Option<(Verb, Version)>) {
-        self.tool = Some(Since { is: tool, by: index });
-        self.tool_at = Some(index);
-        let drained = self.must_be_drained(tool, kubeadm);
-        let past = super::host::is_irreversible(self, tool, kubeadm);
-        let asks_for = self.asks_for();
-        if let Some((_, version)) = kubeadm.filter(|_| self.control_plane) {
-            let for_static_pods = self.brings_static_pods(version);
-            self.unfinished = Some(Since { is: Run { version, for_static_pods }, by: index });
-        }
-        let Some(tenure) = &mut self.tenure else { return };
-        let changes = Some(index).filter(|_| super::host::changes(tool));
-        if tool == "install-kubeadm" {
-            tenure.puts_back = tenure.changed.contains("kubeadm");
-        }
-        tenure.begun = tenure.begun.or(changes);
-        tenure.staged = tenure.staged.or(changes);
-        tenure.drained = tenure.drained.or(changes.filter(|_| drained));
-        if past {
-            tenure.past_return = tenure.past_return.or(Some(index));
-            tenure.irreversible.insert(tool);
-            (tenure.failed, tenure.ran_to, tenure.is_at_rest) = (None, None, false);
-        }
-        if let Some((verb, version)) = kubeadm {
-            tenure.verb = Some(Since { is: (verb, version), by: index });
-            // The last hop of a new plan; an intermediate one is on the way to the same target.
-            if asks_for == Some(version) || tenure.towards.is_none_or(|towards| towards < version) {
-                tenure.towards = Some(version);
-            }
-        }
-    }
-
-    /// Whether a run of kubeadm for this version has static pods to change: one that follows a run that failed at that has.
-    pub(super) fn brings_static_pods(&self, version: Version) -> bool {
-        let at_it = self.static_pods.values().all(|pod| pod.is == Some(version));
-        let again = self.unfinished.is_some_and(|run| run.is.version == version && run.is.for_static_pods);
-        again || !at_it || self.static_pods.is_empty()
-    }
-
-    /// kubeadm's run that never ended well, if nobody else installed anything since.
-    pub(super) fn half_done(&self) -> Option<Since<Run>> {
-        self.unfinished.filter(|run| self.by_hand < Some(run.by))
-    }
-
-    /// Whether the node must have been drained before this tool: a control plane's own upgrade needs no drain where
-    /// nothing was cordoned for it.
-    pub(super) fn must_be_drained(&self, tool: &str, kubeadm: Option<(Verb, Version)>) -> bool {
-        self.must_be_cordoned(tool, kubeadm) || self.cordoned_by_agent().is_some()
-    }
-
-    /// Whether a tool is for what has the node out of service: kubelet's package or files.
-    pub(super) fn must_be_cordoned(&self, tool: &str, kubeadm: Option<(Verb, Version)>) -> bool {
-        !self.control_plane || tool == "install-kubelet" || self.writes_files_alone(kubeadm)
-    }
-
-    /// Where the static pods are at the version already, `kubeadm upgrade node` writes kubelet's files alone.
-    pub(super) fn writes_files_alone(&self, kubeadm: Option<(Verb, Version)>) -> bool {
-        kubeadm.is_some_and(|(verb, to)| verb == Verb::NodeControlPlane && !self.brings_static_pods(to))
     }
 }
