@@ -2,7 +2,7 @@
 
 /// By number.
 pub(super) const PINNED: &[(&str, &[&[&str]])] = &[
-    ("A1", &[&["Paused"]]),
+    ("A1", &[&["Paused"], &["Paused"]]),
     ("A2", &[&["Unfinished", "w1 ends Done"]]),
     ("A3", &[&["Unfinished", "w2 ends Done"], &["w2 ends Done"]]),
     ("A4", &[&["Cancel", "Drain", "VerifiedBeforeService"], &["Drain", "VerifiedBeforeService"]]),

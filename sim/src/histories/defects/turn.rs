@@ -10,13 +10,15 @@ use crate::schedule::{Planned, Point};
 use crate::setup::Setup;
 
 pub(super) fn pause_is_obeyed() -> History {
-    // w1 has made its preflight and waits for its turn while cp1 is upgraded; then people pause.
-    let paused = Planned::act("cp1", "install-kubelet", Point::Done, Fault::Paused { lasts: 10 * MINUTE });
+    // w1, or cp2, has made its preflight and waits for its turn while cp1 is upgraded; then people pause.
+    let paused =
+        || vec![Planned::act("cp1", "install-kubelet", Point::Done, Fault::Paused { lasts: 10 * MINUTE })];
+    let two = Setup { control_planes: 2, ..Setup::small() };
     History {
         number: "A1",
         sentence: "A node that waits for its turn does not begin while the policy pauses the fleet.",
         standing: Standing::Red(&["Paused"]),
-        runs: vec![run(Setup::small(), vec![paused])],
+        runs: vec![run(Setup::small(), paused()), run(two, paused())],
     }
 }
 
