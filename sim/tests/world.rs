@@ -36,6 +36,15 @@ fn a_minor_takes_etcd_away_for_three_quarters_of_a_minute() {
 }
 
 #[test]
+fn a_minor_takes_the_api_server_of_its_node_away_for_nearly_two_minutes() {
+    let world = World::run(&minor(), &Schedule::new());
+    let gone = times(&world, "cp1", etcd(false))[0];
+    let new = What::StaticPod { component: "kube-apiserver", version: Some(minor().target) };
+    let back = times(&world, "cp1", |what| *what == new)[0];
+    assert!((103_000..113_000).contains(&(back - gone)), "{gone} to {back}");
+}
+
+#[test]
 fn a_kubelet_of_a_new_minor_restarts_etcd_and_all_static_pods_seconds_after_it_is_ready() {
     let setup = minor();
     let world = World::run(&setup, &Schedule::new());

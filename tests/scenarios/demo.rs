@@ -1,9 +1,12 @@
 //! The demo's upgrade.
 
+use std::time::Duration;
+
 use anyhow::{Result, ensure};
-use lab::Options;
+use lab::{Options, wait_until};
 use upgrade_core::job::{LeaseName, Verb};
 use upgrade_core::oracle::{End, Event, What};
+use upgrade_core::request::CURRENT;
 use upgrade_tests::permissions::granted;
 
 use crate::fleet::{Fleet, count, new};
@@ -67,6 +70,9 @@ fn in_turn(events: &[Event]) -> Result<()> {
     Ok(())
 }
 
+/// One after the other, where a control-plane node takes two minutes and waits for nobody in particular.
+const FOUR_UPGRADES: Duration = Duration::from_mins(15);
+
 /// Each API server logs what it was asked itself, so the history of several is put together from all of their logs.
 pub(crate) fn several_control_planes(_: &Fleet) -> Result<()> {
     let fleet = Fleet::boot_another(&Options { control_planes: 3, workers: 1, ..Options::default() })?;
@@ -74,6 +80,12 @@ pub(crate) fn several_control_planes(_: &Fleet) -> Result<()> {
     for node in nodes {
         fleet.ask(node, &new())?;
     }
+    wait_until("all four nodes to say that they are in service", FOUR_UPGRADES, || {
+        let current = |node: &str| {
+            fleet.node(node).map(|seen| seen["metadata"]["annotations"][CURRENT] == new().as_str())
+        };
+        nodes.iter().try_fold(true, |all, node| Ok(all && current(node)?))
+    })?;
     for node in nodes {
         fleet.wait_done(node, &new())?;
     }
