@@ -233,6 +233,7 @@ impl World {
             struck: BTreeSet::new(),
         };
         world.record(FLEET, What::KubeadmConfig { version: setup.from });
+        world.record(FLEET, What::Addons { version: setup.from });
         world.record(FLEET, What::PolicySet { bars: false });
         for name in setup.nodes() {
             world.add_node(&name, name.starts_with("cp"));

@@ -107,11 +107,13 @@ pub(super) const PINNED: &[(&str, &[&[&str]])] = &[
         "E5",
         &[
             &[
+                "AddonsLast",
                 "VerifiedBeforeService",
                 "kubeadm-config names the target in the end",
                 "w1 takes the new configuration",
             ],
             &[
+                "AddonsLast",
                 "VerifiedBeforeService",
                 "kubeadm-config names the target in the end",
                 "w1 takes the new configuration",

@@ -52,6 +52,9 @@ impl World {
         if before.kubeadm_config != after.kubeadm_config {
             self.record(FLEET, What::KubeadmConfig { version: after.kubeadm_config });
         }
+        if before.addons != after.addons {
+            self.record(FLEET, What::Addons { version: after.addons });
+        }
         self.record_policy();
     }
 

@@ -57,6 +57,9 @@ impl World {
             if self.api.stored.kubeadm_config < version {
                 self.set_kubeadm_config(version);
             }
+            if self.api.stored.addons < version {
+                self.upgrade_addons(version);
+            }
         }
         let raises = self.machines.get(node).is_some_and(|machine| machine.host.kubelet_files < version);
         if raises {

@@ -273,13 +273,14 @@ impl World {
     }
 
     /// Skipped, with exit 0, while any API server is older.
-    fn upgrade_addons(&mut self, version: Version) {
+    pub(super) fn upgrade_addons(&mut self, version: Version) {
         let servers = self.machines.values().filter(|machine| machine.host.control_plane);
         let old = |machine: &super::Machine| {
             machine.host.pods.get(API_SERVER).copied().flatten().is_some_and(|runs| runs < version)
         };
-        if !servers.into_iter().any(old) {
+        if !servers.into_iter().any(old) && self.api.stored.addons != version {
             self.api.stored.addons = version;
+            self.record(FLEET, What::Addons { version });
         }
     }
 

@@ -40,6 +40,7 @@ impl Known {
 
 /// All of them.
 pub(crate) const KNOWN: &[Known] = &[
+    known("AddonsLast", 2, 4),
     known("Attempts", 0, 3),
     alone("Budget", 14, 16, "`ignore` of a control-plane node takes it out of the budget"),
     known("Cancel", 42, 47),

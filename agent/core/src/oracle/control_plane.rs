@@ -21,7 +21,7 @@ pub(super) fn judge(judged: &Judged<'_>) -> Vec<Violation> {
         What::LeaseReleased { lease: LeaseName::ControlPlane, by: Who::Agent(_) }
             if node.tenure.as_ref().is_some_and(|tenure| !tenure.irreversible.is_empty()) =>
         {
-            vec![whole_after(judged), at_one_version(judged)]
+            vec![whole_after(judged), at_one_version(judged), addons(judged)]
         }
         What::ToolStarted { tool, kubeadm } => vec![whole_before_step(judged, tool, *kubeadm)],
         What::CurrentWritten { version } if node.current.is_some_and(|current| current != *version) => {
@@ -159,6 +159,27 @@ fn restarted_after(judged: &Judged<'_>) -> Option<Violation> {
     (together && soon && !cut).then(|| {
         let message = "its turn had ended when its new kubelet restarted its static pods";
         judged.broken(Rule::ControlPlaneWholeAfter, message, &[Some(restarted), Some(released)])
+    })
+}
+
+/// kubeadm skips them, and exits with 0, while any API server is old; whoever ends last finds them new.
+fn addons(judged: &Judged<'_>) -> Option<Violation> {
+    let addons = judged.fleet.addons?;
+    let version = judged.node().kubelet()?;
+    let mut planes = judged.fleet.nodes.values().filter(|node| node.control_plane && node.deleted.is_none());
+    let at_it = |node: &Node| {
+        node.kubelet() == Some(version) && node.api_server.is_some_and(|runs| runs.is == version)
+    };
+    if !planes.all(at_it) {
+        return None;
+    }
+    judged.arose(Rule::AddonsLast);
+    (addons.is != version && !judged.unnoticed(addons.by)).then(|| {
+        let message = format!(
+            "the last control-plane node has ended at {version}, and CoreDNS and kube-proxy are those of {}",
+            addons.is
+        );
+        judged.broken(Rule::AddonsLast, message, &[Some(addons.by)])
     })
 }
 

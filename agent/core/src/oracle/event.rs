@@ -86,6 +86,11 @@ pub enum What {
         /// This one.
         version: Version,
     },
+    /// Of the fleet: `CoreDNS` and kube-proxy came to be those of this version.
+    Addons {
+        /// This one.
+        version: Version,
+    },
     /// Of the fleet: what the policy says now.
     PolicySet {
         /// Whether it bars claims: it pauses the fleet, is of a later protocol, has a value that cannot be read, or is gone.

@@ -34,6 +34,8 @@ pub(super) struct Fleet<'a> {
     pub(super) tried: BTreeSet<Version>,
     /// The version that kubeadm-config names.
     pub(super) config: Option<Since<Version>>,
+    /// Of which version `CoreDNS` and kube-proxy are.
+    pub(super) addons: Option<Since<Version>>,
     /// Whether the policy bars claims.
     pub(super) barred: Option<Since<bool>>,
     /// The versions that no repository offers any more.
@@ -52,6 +54,7 @@ impl<'a> Fleet<'a> {
             ended: None,
             tried: BTreeSet::new(),
             config: None,
+            addons: None,
             barred: None,
             withdrawn: BTreeSet::new(),
             nobody: Node::default(),
@@ -127,6 +130,7 @@ impl<'a> Fleet<'a> {
                 self.config = Some(Since { is: *version, by: index });
                 self.nodes.values_mut().for_each(|node| node.take_config(*version));
             }
+            What::Addons { version } => self.addons = Some(Since { is: *version, by: index }),
             What::PolicySet { bars } => self.barred = Some(Since { is: *bars, by: index }),
             What::LeaseGiven { lease, holder } => self.take_gift(index, *lease, holder),
             // The note went with what was written since.

@@ -219,6 +219,7 @@ impl Node {
             What::LeaseMarked { .. }
             | What::KubeadmConfig { .. }
             | What::PolicySet { .. }
+            | What::Addons { .. }
             | What::LeaseGiven { .. }
             | What::EvictionRefused { .. }
             | What::Requested { .. }

@@ -39,6 +39,8 @@ rules! {
     ConfigNeverBack = 3,
     /// A control-plane node's turn ends with its static pods at one version, and `current` does not go past them.
     StaticPodsAtOneVersion = 3,
+    /// `CoreDNS` and kube-proxy are the control plane's when the last of its nodes has ended its turn.
+    AddonsLast = 3,
     /// A control plane goes up by one minor, a worker by at most three.
     Hops = 4,
     /// Nothing is installed that is older than what people have, except our own way back.

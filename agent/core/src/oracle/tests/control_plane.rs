@@ -274,10 +274,35 @@ fn kubelets_files_are_written_on_a_drained_node_that_is_out_of_service() {
         .breaks(Rule::Drain);
 }
 
+/// cp, alone in its control plane, ends its turn with these.
+fn ends_with_addons(version: Version) -> Story {
+    let mut story = ends_after([]);
+    let event = Event { at: 0, node: FLEET.to_owned(), what: What::Addons { version } };
+    story.0.insert(0, event);
+    story
+}
+
+#[test]
+fn the_last_control_plane_node_ends_with_the_addons_at_its_version() {
+    ends_with_addons(NEW).keeps();
+    ends_with_addons(OLD).breaks(Rule::AddonsLast);
+    let mut not_last = ends_with_addons(OLD);
+    joins(&mut not_last, "cp2");
+    let at = not_last.0.iter().position(|event| matches!(event.what, What::TargetSet(_))).unwrap();
+    let late = not_last.0.iter().position(|event| event.node == "cp2").unwrap();
+    let mut joined = not_last.0.split_off(late);
+    for event in &mut joined {
+        event.at = not_last.0[at].at;
+    }
+    not_last.0.splice(at..at, joined);
+    not_last.keeps();
+}
+
 pub(super) fn fires() -> Vec<(Rule, Story)> {
     vec![
         (Rule::ControlPlaneWholeBefore, begins_after([What::EtcdMember { healthy: false }])),
         (Rule::ControlPlaneWholeAfter, ends_after([pod("kube-apiserver", None)])),
+        (Rule::AddonsLast, ends_with_addons(OLD)),
         (Rule::StaticPodsAtOneVersion, ends_after([pod("kube-scheduler", Some(OLD))])),
     ]
 }
