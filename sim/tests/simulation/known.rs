@@ -51,13 +51,15 @@ pub(crate) const KNOWN: &[Known] = &[
     alone("ConfigNeverBack", 0, 2, "somebody applies a newer version in the middle of a run"),
     alone(
         "ControlPlaneAlone",
-        1, 4,
+        1,
+        4,
         "`ignore` opens a gate, and nothing but the Lease says that a control plane is at work",
     ),
     alone("ControlPlaneFirst", 4, 6, "`ignore` opens a gate"),
     alone(
         "ControlPlaneWholeAfter",
-        1, 3,
+        1,
+        3,
         "a control plane that was upgraded by hand is announced by its kubelet; a kubelet of a new minor restarts the static \
          pods when its turn is over",
     ),
