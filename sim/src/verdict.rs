@@ -51,8 +51,8 @@ fn expectations(setup: &Setup) -> Expectations {
     Expectations {
         slots: setup.slots,
         drain: !setup.undrained,
-        // `current_is_written_before_the_lease_is_given_back` says it of today's core.
-        current_first: false,
+        // Two tests of the simulation say it of today's core.
+        two_turns: false,
         soak: settings.soak * 1_000,
         verify: settings.verify_timeout * 1_000,
         ..Expectations::default()

@@ -47,9 +47,10 @@ pub struct Expectations {
     /// Whether the history tells all that went wrong from outside ([`What::WentWrong`]). A real cluster's witnesses do not
     /// know of a broken repository or a lost journal, and then the causes of refused and degraded ends are not judged.
     pub tells_causes: bool,
-    /// Whether `current` is written before the Lease is given back. An agent that writes it after is in the wrong in each
-    /// of its turns, and whoever looks for other wrongs of it passes over this one.
-    pub current_first: bool,
+    /// Whether a control plane's upgrade is two turns, its static pods in service and then its kubelet, and `current` is written
+    /// before the Lease is given back. An agent with one turn is in the wrong in each of them, and whoever looks for other
+    /// wrongs of it passes over these.
+    pub two_turns: bool,
     /// Time within which an agent cannot be expected to have seen what others did: a watch that lags, and the age of the
     /// consistent read that a cordon rests on.
     pub notice: u64,
@@ -78,7 +79,7 @@ impl Default for Expectations {
             halt_after: 1,
             drain: true,
             tells_causes: true,
-            current_first: true,
+            two_turns: true,
             notice: 10_000,
             renewal: 75_000,
             soak: 3_000,

@@ -66,7 +66,7 @@ pub(crate) const KNOWN: &[Known] = &[
     known("ControlPlaneWholeBefore", 44, 48),
     known("CordonedTime", 47, 51),
     alone("CurrentLast", 1, 3, "a node that is refused next does not say what it runs"),
-    known("Drain", 0, 2),
+    known("Drain", 2, 4),
     alone("HaltOnDegraded", 1, 3, "nothing but the Lease says that a degraded node halts"),
     alone("KubeletNotNewer", 1, 3, "a retry in a retreat goes forward, past the API server"),
     alone("KubeletFilesBack", 1, 3, "memory lost in a retreat"),

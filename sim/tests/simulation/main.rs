@@ -44,13 +44,24 @@ fn without_faults_every_node_is_done() {
     }
 }
 
+/// A run without faults, held to what only an agent with two turns can keep.
+fn in_two_turns() {
+    let world = World::run(&small(), &Schedule::new());
+    let told: Vec<_> =
+        check(&world.history, &Expectations::default()).iter().map(ToString::to_string).collect();
+    assert!(told.is_empty(), "{}", told.join("\n"));
+}
+
 #[test]
 #[should_panic(expected = "CurrentLast")]
 fn current_is_written_before_the_lease_is_given_back() {
-    let world = World::run(&small(), &Schedule::new());
-    let violations = check(&world.history, &Expectations::default());
-    let told: Vec<_> = violations.iter().map(ToString::to_string).collect();
-    assert!(told.is_empty(), "{}", told.join("\n"));
+    in_two_turns();
+}
+
+#[test]
+#[should_panic(expected = "ControlPlaneInService")]
+fn a_control_plane_is_upgraded_in_service() {
+    in_two_turns();
 }
 
 #[test]

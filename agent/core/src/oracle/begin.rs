@@ -32,7 +32,7 @@ pub(super) fn judge(judged: &Judged<'_>) -> Vec<Violation> {
     if matches!(judged.event.what, What::Evicted { by: Who::Agent(_), .. })
         && node.tenure.as_ref().is_some_and(|tenure| tenure.evicted.is_none())
     {
-        broken.push(budget(judged));
+        broken.extend([budget(judged), nowhere(judged)]);
     }
     premises(judged);
     broken.into_iter().flatten().collect()
@@ -81,6 +81,18 @@ fn premises(judged: &Judged<'_>) {
         }
         _ => {}
     }
+}
+
+/// Pods are evicted only while another node takes them.
+fn nowhere(judged: &Judged<'_>) -> Option<Violation> {
+    judged.arose(Rule::Drain);
+    let takes = |other: &Node| {
+        let is_new = other.ready.is_some_and(|ready| judged.unnoticed(ready.by))
+            || other.cordon.as_ref().is_some_and(|cordon| judged.unnoticed(cordon.by));
+        is_new || other.is_ready() && other.cordon.is_none()
+    };
+    let nobody = !judged.fleet.others(&judged.event.node).any(|(_, other)| takes(other));
+    nobody.then(|| judged.broken(Rule::Drain, "a pod was evicted, and no other node takes pods", &[]))
 }
 
 /// Workers that are down and hold no slot use up the budget of workers.

@@ -23,7 +23,9 @@ pub(super) fn judge(judged: &Judged<'_>) -> Vec<Violation> {
         {
             vec![whole_after(judged), at_one_version(judged), addons(judged)]
         }
-        What::ToolStarted { tool, kubeadm } => vec![whole_before_step(judged, tool, *kubeadm)],
+        What::ToolStarted { tool, kubeadm } => {
+            vec![whole_before_step(judged, tool, *kubeadm), out_of_service(judged, *kubeadm)]
+        }
         What::CurrentWritten { version } if node.current.is_some_and(|current| current != *version) => {
             vec![whole_after(judged), announced(judged, *version)]
         }
@@ -125,6 +127,19 @@ fn whole_before_step(judged: &Judged<'_>, tool: &str, kubeadm: Option<(Verb, Ver
         return whole_before(judged, &format!("{tool} is started"));
     }
     if tool == "kubeadm-upgrade" { etcd_before(judged) } else { None }
+}
+
+/// Static pods are not drained: nothing is cordoned or evicted for them.
+fn out_of_service(judged: &Judged<'_>, kubeadm: Option<(Verb, Version)>) -> Option<Violation> {
+    let node = judged.node();
+    if !judged.expectations.two_turns || !node.brings_static_pods(kubeadm?.1) {
+        return None;
+    }
+    judged.arose(Rule::ControlPlaneInService);
+    let evicted = node.tenure.as_ref().and_then(|tenure| tenure.evicted);
+    let by = node.cordoned_by_agent().map(|cordon| cordon.by).or(evicted)?;
+    let message = "its control plane is upgraded while it is out of service for that";
+    Some(judged.broken(Rule::ControlPlaneInService, message, &[Some(by)]))
 }
 
 fn etcd_before(judged: &Judged<'_>) -> Option<Violation> {

@@ -42,7 +42,7 @@ pub(super) fn judge(judged: &Judged<'_>) -> Vec<Violation> {
             ]
         }
         What::LeaseTaken { lease, uid, turn } => {
-            vec![stolen(judged, *lease, uid), names_nobody(judged, uid, turn)]
+            vec![stolen(judged, *lease, uid), names_nobody(judged, *lease, uid, turn)]
         }
         What::LeaseReleased { by: Who::Agent(by), .. } => vec![own_node(judged), released_last(judged, by)],
         _ => Vec::new(),
@@ -138,12 +138,15 @@ fn tool_without_lease(
 }
 
 /// The holder is a Node of this name with another UID: it is somebody else, and so is a turn without a name.
-fn names_nobody(judged: &Judged<'_>, uid: &str, turn: &str) -> Option<Violation> {
+fn names_nobody(judged: &Judged<'_>, lease: LeaseName, uid: &str, turn: &str) -> Option<Violation> {
     judged.arose(Rule::LeaseIdentity);
     let broken = |message: &str, by| Some(judged.broken(Rule::LeaseIdentity, message, &[by]));
     let node = judged.node();
     if turn.is_empty() {
         return broken("a Lease was taken for no turn", None);
+    }
+    if node.uid.is_some() && node.control_plane != (lease == LeaseName::ControlPlane) {
+        return broken("a Lease was taken that is for another kind of node", None);
     }
     if let Some(deleted) = node.deleted.filter(|&deleted| !judged.unnoticed(deleted)) {
         return broken("a Lease was taken for a Node that does not exist", Some(deleted));

@@ -121,7 +121,7 @@ fn current(judged: &Judged<'_>, version: Version) -> Option<Violation> {
 /// Whoever went back into service with another kubelet says so before the Lease goes.
 fn current_late(judged: &Judged<'_>) -> Option<Violation> {
     let node = judged.node();
-    if !judged.expectations.current_first || !node.is_back_with_another_kubelet() {
+    if !judged.expectations.two_turns || !node.is_back_with_another_kubelet() {
         return None;
     }
     judged.arose(Rule::CurrentLast);

@@ -29,6 +29,8 @@ rules! {
     ControlPlaneAlone = 2,
     /// Workers wait for control-plane nodes with an unmet target.
     ControlPlaneFirst = 2,
+    /// A control plane is upgraded while its node is in service.
+    ControlPlaneInService = 2,
     /// A control-plane node begins only while the others, and etcd, are whole.
     ControlPlaneWholeBefore = 2,
     /// No kubelet is newer than any API server that it may talk to.

@@ -146,7 +146,7 @@ fn beside(version: Version, events: impl IntoIterator<Item = What>) -> (Story, V
     story.all("w1", clearing("w1")).all("w1", events);
     story.add("cp", What::TargetSet(Some(version))).add("cp", taken("cp", LeaseName::ControlPlane));
     story.add("cp", What::Cordoned { by: agent("cp") });
-    let two = Expectations { slots: 2, ..Expectations::default() };
+    let two = Expectations { slots: 2, ..expectations() };
     let broken = check(&story.0, &two).into_iter().map(|violation| violation.rule).collect();
     (story, broken)
 }
@@ -184,6 +184,21 @@ fn a_control_plane_at_rest_and_refused_holds_up_no_worker() {
     story.clone().all("w1", clearing("w1")).breaks(Rule::ControlPlaneFirst);
     story.all("cp", [What::EvictionRefused { pod: "cp-pod".to_owned() }, reported(Phase::Refused)]);
     story.all("w1", clearing("w1")).keeps();
+}
+
+#[test]
+fn pods_are_evicted_only_while_another_node_takes_them() {
+    let evicts = |ready: [bool; 2]| {
+        let mut story = after_the_control_plane();
+        story.all("w1", clearing("w1")[..3].to_vec());
+        story
+            .add("cp", says(ready[0], NEW))
+            .add("w2", says(ready[1], OLD))
+            .add("w1", clearing("w1")[3].clone());
+        story.broken().contains(&Rule::Drain)
+    };
+    assert!(evicts([false, false]));
+    assert!(!evicts([true, false]) && !evicts([false, true]));
 }
 
 /// cp2 is asked to go too, and cp is in the middle of this.

@@ -59,7 +59,7 @@ fn what_went_wrong_outside_is_a_cause_until_it_is_put_right_and_asked_again() {
 #[test]
 fn causes_are_not_judged_where_the_history_does_not_tell_what_went_wrong_outside() {
     let story = reports(Phase::Refused, Reason::PreflightFailed, []);
-    let expectations = Expectations { tells_causes: false, ..Expectations::default() };
+    let expectations = Expectations { tells_causes: false, ..expectations() };
     assert_eq!(check(&story.0, &expectations), []);
 }
 

@@ -298,10 +298,25 @@ fn the_last_control_plane_node_ends_with_the_addons_at_its_version() {
     not_last.keeps();
 }
 
+#[test]
+fn a_control_plane_is_upgraded_in_service_and_its_kubelet_out_of_it() {
+    let expected = Expectations::default();
+    let broken = |story: &Story| check(&story.0, &expected).into_iter().map(|v| v.rule).collect::<Vec<_>>();
+    assert_eq!(broken(&after_the_control_plane()), [Rule::ControlPlaneInService]);
+    let mut first = Story::begin();
+    first.all("cp", clearing("cp")[..2].to_vec()).all("cp", changing("cp")[..6].to_vec());
+    first
+        .all("cp", clearing("cp")[2..].to_vec())
+        .all("cp", changing("cp")[6..].to_vec())
+        .all("cp", returning("cp"));
+    assert_eq!(broken(&first), []);
+}
+
 pub(super) fn fires() -> Vec<(Rule, Story)> {
     vec![
         (Rule::ControlPlaneWholeBefore, begins_after([What::EtcdMember { healthy: false }])),
         (Rule::ControlPlaneWholeAfter, ends_after([pod("kube-apiserver", None)])),
+        (Rule::ControlPlaneInService, after_the_control_plane()),
         (Rule::AddonsLast, ends_with_addons(OLD)),
         (Rule::StaticPodsAtOneVersion, ends_after([pod("kube-scheduler", Some(OLD))])),
     ]

@@ -3,6 +3,12 @@
 use super::*;
 
 #[test]
+fn a_lease_is_for_one_kind_of_node() {
+    after_the_control_plane().add("w1", taken("w1", LeaseName::ControlPlane)).breaks(Rule::LeaseIdentity);
+    after_the_control_plane().add("cp", taken("cp", LeaseName::Slot(0))).breaks(Rule::LeaseIdentity);
+}
+
+#[test]
 fn a_lease_that_a_person_gives_away_is_lost_and_not_taken() {
     let given = |holder: &str| What::LeaseGiven { lease: LeaseName::Slot(0), holder: holder.to_owned() };
     let mut story = after_the_control_plane();
