@@ -132,10 +132,13 @@ fn whole_before_step(judged: &Judged<'_>, tool: &str, kubeadm: Option<(Verb, Ver
 /// Static pods are not drained: nothing is cordoned or evicted for them.
 fn out_of_service(judged: &Judged<'_>, kubeadm: Option<(Verb, Version)>) -> Option<Violation> {
     let node = judged.node();
-    if !judged.expectations.two_turns || !node.brings_static_pods(kubeadm?.1) {
+    if !node.brings_static_pods(kubeadm?.1) {
         return None;
     }
     judged.arose(Rule::ControlPlaneInService);
+    if !judged.expectations.two_turns {
+        return None;
+    }
     let evicted = node.tenure.as_ref().and_then(|tenure| tenure.evicted);
     let by = node.cordoned_by_agent().map(|cordon| cordon.by).or(evicted)?;
     let message = "its control plane is upgraded while it is out of service for that";
