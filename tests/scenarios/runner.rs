@@ -85,8 +85,17 @@ pub(crate) fn run(scenarios: &[Scenario]) -> ExitCode {
     let start = Instant::now();
     let failed = play_all(&chosen);
     let (total, seconds) = (chosen.len(), start.elapsed().as_secs_f64());
-    println!("\n{} of {total} scenarios passed in {seconds:.0} s", total - failed);
-    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    println!();
+    for what in &failed {
+        println!("scenario failed: {what}");
+    }
+    println!("{} of {total} scenarios passed in {seconds:.0} s", total - failed.len());
+    if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// The first line of a text, at a length that a log's reader sees whole.
+fn first_line(text: &str) -> String {
+    text.lines().next().unwrap_or_default().chars().take(400).collect()
 }
 
 /// What this machine lacks for nodes to run on it.
@@ -115,15 +124,16 @@ fn left_out(missing: &[String], chosen: &[&Scenario]) -> ExitCode {
     if required { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
-fn play_all(chosen: &[&Scenario]) -> usize {
+/// Plays them and returns what was wrong with those that failed, a line each: a pipeline shows the end of its log alone.
+fn play_all(chosen: &[&Scenario]) -> Vec<String> {
     let fleet = match Fleet::boot() {
         Ok(fleet) => fleet,
         Err(error) => {
             println!("no cluster: {error:#}");
-            return chosen.len();
+            return chosen.iter().map(|scenario| format!("{}: no cluster: {error}", scenario.name)).collect();
         }
     };
-    let mut failed = 0;
+    let mut failed = Vec::new();
     for (number, scenario) in chosen.iter().enumerate() {
         println!("test {} ...", scenario.name);
         let start = Instant::now();
@@ -133,15 +143,16 @@ fn play_all(chosen: &[&Scenario]) -> usize {
         match &outcome {
             Ok(()) => println!("test {} ... ok ({seconds:.1} s)", scenario.name),
             Err(error) => {
-                failed += 1;
                 println!("test {} ... FAILED ({seconds:.1} s)\n{error:#}\n", scenario.name);
+                failed.push(format!("{}: {}", scenario.name, first_line(&format!("{error:#}"))));
                 fleet.show_evidence();
             }
         }
         if let Err(error) = fleet.tidy() {
-            let rest = chosen.len() - number - 1;
-            println!("cannot tidy up after it: {error:#}; {rest} scenarios are not played");
-            return failed + rest;
+            println!("cannot tidy up after it: {error:#}");
+            let rest = chosen.iter().skip(number + 1);
+            failed.extend(rest.map(|scenario| format!("{}: not played: {error}", scenario.name)));
+            return failed;
         }
     }
     failed
