@@ -6,6 +6,7 @@ mod idle;
 mod machine;
 mod node;
 mod outage;
+mod script;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,14 +15,22 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::{Parser, ValueEnum};
-use lab::{Cluster, DEFAULT_AGENT_CONFIG, Options, versions};
+use lab::{Cluster, DEFAULT_AGENT_CONFIG, Options};
 
 use self::drain::{Matrix, Stop};
 use self::idle::Idle;
 use self::outage::{By, Upgrade};
+use self::script::Order;
 
 /// Bytes per second of a slow package mirror.
 const SLOW: u64 = 5_000_000;
+
+const WORKERS: [&str; 2] = ["worker1", "worker2"];
+
+/// What the agent's time out of service may be, as a part of the drain-first script's.
+const GOAL_CONTROL_PLANE: f64 = 0.15;
+const GOAL_WORKERS: f64 = 1.25;
+const GOAL_SLOW: f64 = 0.7;
 
 /// What can be measured alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -44,13 +53,14 @@ struct Bench {
     /// The agent's Debian package.
     #[arg(long)]
     agent: PathBuf,
-    /// The lab's program, through which the script by hand reaches nodes.
+    /// The lab's program, through which the scripts reach nodes.
     #[arg(long)]
     lab: PathBuf,
     /// Seconds of the idle period; the watch's renewal every five minutes wants several of them.
     #[arg(long, default_value_t = 600)]
     idle: u64,
-    /// Upgrades of a worker by each, with a local repository; half as many with a slow one.
+    /// Upgrades of each worker, by the agent and by the drain-first script in turn, with a local repository; half as many
+    /// with a slow one.
     #[arg(long, default_value_t = 2)]
     rounds: u32,
     /// Measure this alone.
@@ -114,16 +124,18 @@ impl Bench {
     fn outages(&self, cluster: &Cluster) -> Result<()> {
         let lab = Lab { cluster, program: &self.lab };
         // The control plane goes first, for workers may not be newer.
-        let control_plane = [lab.upgrade("cp1", By::Agent)?, {
-            lab.take_back("cp1")?;
-            lab.upgrade("cp1", By::Hand)?
-        }];
-        println!("Control plane, local repository:\n\n{}", outage::table(&control_plane));
-        let local = lab.alternate(self.rounds)?;
-        println!("Workers, local repository:\n\n{}", outage::table(&local));
+        let control_plane: Vec<Upgrade> =
+            By::ALL.into_iter().map(|by| lab.upgrade_anew("cp1", by)).collect::<Result<_>>()?;
+        println!("Control plane, local repository:\n\n{}", outage::table(&control_plane, GOAL_CONTROL_PLANE));
+        let mut local = lab.alternate(self.rounds)?;
+        for worker in WORKERS {
+            local.push(lab.upgrade_anew(worker, By::Script(Order::Documentation))?);
+        }
+        println!("Workers, local repository:\n\n{}", outage::table(&local, GOAL_WORKERS));
         cluster.repository().set_rate(Some(SLOW))?;
         let slow = lab.alternate(self.rounds.div_ceil(2))?;
-        println!("Workers, repository limited to {:.0} MB/s:\n\n{}", megabytes(SLOW), outage::table(&slow));
+        let table = outage::table(&slow, GOAL_SLOW);
+        println!("Workers, repository limited to {:.0} MB/s:\n\n{table}", megabytes(SLOW));
         cluster.repository().set_rate(None)
     }
 }
@@ -135,18 +147,15 @@ struct Lab<'a> {
 }
 
 impl Lab<'_> {
-    /// Both workers, each by both, so that neither way has the better node nor the better moment.
+    /// Both workers, each by the agent and by the drain-first script, so that neither way has the better node nor the
+    /// better moment.
     fn alternate(&self, rounds: u32) -> Result<Vec<Upgrade>> {
         let mut upgrades = Vec::new();
         for round in 0..rounds {
-            for (number, worker) in ["worker1", "worker2"].into_iter().enumerate() {
-                let by = if (round as usize + number).is_multiple_of(2) { By::Hand } else { By::Agent };
-                if self.version(worker)? != versions::KUBERNETES_OLD {
-                    self.take_back(worker)?;
-                }
-                let upgrade = self.upgrade(worker, by)?;
-                lab::progress(&format!("{worker} by {by}: {:.1} s", upgrade.outage.seconds()));
-                upgrades.push(upgrade);
+            for (number, worker) in WORKERS.into_iter().enumerate() {
+                let scripted = (round as usize + number).is_multiple_of(2);
+                let by = if scripted { By::Script(Order::DrainFirst) } else { By::Agent };
+                upgrades.push(self.upgrade_anew(worker, by)?);
             }
         }
         Ok(upgrades)

@@ -1,19 +1,18 @@
-//! Upgrading a node, by the agent or by hand, and taking it back to be upgraded again.
+//! Upgrading a node, by the agent or by a script, and taking it back to be upgraded again.
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use jiff::Timestamp;
 
 use super::Lab;
 use super::daemon::UNIT;
 use super::outage::{By, Upgrade};
+use super::script;
 use lab::Node;
-use lab::audit::{node_writes, outages};
-use lab::process::{command, run_command};
+use lab::audit::{Outage, node_writes, outages, seconds};
 use lab::{UPGRADE_CONFIG, versions, wait_until};
 
-const SCRIPT: &str = include_str!("../by-hand.sh");
 const LIMIT: Duration = Duration::from_mins(10);
 const ANNOTATION: &str = "node-upgrade-agent/target";
 
@@ -28,22 +27,43 @@ impl Lab<'_> {
         let pods = self.web_servers(&[&format!("--field-selector=spec.nodeName={name}")])?;
         let start = Timestamp::now();
         let steps = match by {
-            By::Agent => self.by_agent(name).map(|()| Vec::new())?,
-            By::Hand => self.by_hand(name)?,
+            By::Agent => self.by_agent(name).map(|()| None)?,
+            By::Script(order) => Some(self.by_script(name, order)?),
         };
         let end = Timestamp::now();
         if self.version(name)? != versions::KUBERNETES_NEW {
             bail!("{name} was upgraded by {by}, but does not run {}", versions::KUBERNETES_NEW);
         }
-        let writes = node_writes(&self.cluster.audit_log()?)?;
-        let outage = outages(&writes, name).into_iter().rfind(|outage| outage.from >= start);
-        let mut outage =
-            outage.with_context(|| format!("the audit log has no cordon and uncordon of {name}"))?;
-        if by == By::Hand {
-            outage.phases = steps;
+        let mut outage = self.outage(name, start)?;
+        if let Some(steps) = steps {
+            outage.phases = script::phases(&steps, &outage);
         }
-        let total = lab::audit::seconds(start, end);
-        Ok(Upgrade { by, pods, outage, total })
+        let before = seconds(start, outage.from);
+        Ok(Upgrade { by, pods, before, outage, total: seconds(start, end) })
+    }
+
+    /// The time out of service that an upgrade brought which began at `start`.
+    fn outage(&self, name: &str, start: Timestamp) -> Result<Outage> {
+        let writes = node_writes(&self.cluster.audit_log()?)?;
+        let found: Vec<Outage> =
+            outages(&writes, name).into_iter().filter(|outage| outage.from >= start).collect();
+        let [outage] = <[Outage; 1]>::try_from(found).map_err(|found| {
+            anyhow!("{name} was cordoned and uncordoned {} times in one upgrade, and not once", found.len())
+        })?;
+        Ok(outage)
+    }
+
+    /// Upgrades a node, which is taken back before if it has been upgraded already.
+    ///
+    /// # Errors
+    /// As [`Self::upgrade`] and [`Self::take_back`].
+    pub(super) fn upgrade_anew(&self, name: &str, by: By) -> Result<Upgrade> {
+        if self.version(name)? != versions::KUBERNETES_OLD {
+            self.take_back(name)?;
+        }
+        let upgrade = self.upgrade(name, by)?;
+        lab::progress(&format!("{name} by {by}: {:.1} s", upgrade.outage.seconds()));
+        Ok(upgrade)
     }
 
     /// What the kubelet of a node reports, without its `v`.
@@ -105,25 +125,6 @@ impl Lab<'_> {
         })
     }
 
-    /// Runs the script; returns its steps and their seconds.
-    fn by_hand(&self, name: &str) -> Result<Vec<(String, f64)>> {
-        let target = format!("v{}", versions::KUBERNETES_NEW);
-        let verb = if name == "cp1" { format!("apply {target} -y") } else { "node".to_owned() };
-        let lab = self.program.display();
-        let mut script = command("sh", &["-c", SCRIPT]);
-        script
-            .env("NODE", name)
-            .env("TARGET", versions::KUBERNETES_NEW)
-            .env("PACKAGE", versions::package_version(versions::KUBERNETES_NEW))
-            .env("VERB", verb)
-            .env("UPGRADE_CONFIG", UPGRADE_CONFIG)
-            .env("ON", format!("{lab} exec --name {}", self.cluster.name()))
-            .env("KUBECTL", self.cluster.kubectl_program())
-            .env("KUBECONFIG", self.cluster.kubeconfig());
-        let told = run_command(&mut script).context("the upgrade by hand failed")?;
-        Ok(steps(&told))
-    }
-
     /// Takes a node that is in service at the new version back to the old one.
     ///
     /// # Errors
@@ -156,32 +157,4 @@ fn take_control_plane_back(node: &Node) -> Result<()> {
     node.write_file(FORCED, config.replace("\napply:\n", "\napply:\n  forceUpgrade: true\n"), 0o644)?;
     let version = format!("v{}", versions::KUBERNETES_OLD);
     node.run(&["kubeadm", "upgrade", "apply", &version, "-y", "--config", FORCED]).map(drop)
-}
-
-/// Seconds of each step that a script told as `step TIME NAME`.
-fn steps(told: &str) -> Vec<(String, f64)> {
-    let steps: Vec<(f64, &str)> = told
-        .lines()
-        .filter_map(|line| line.strip_prefix("step "))
-        .filter_map(|step| step.split_once(' '))
-        .filter_map(|(time, name)| Some((time.parse().ok()?, name)))
-        .collect();
-    steps
-        .windows(2)
-        .filter_map(|pair| match pair {
-            [(from, name), (until, _)] => Some(((*name).to_owned(), until - from)),
-            _ => None,
-        })
-        .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_step_lasts_until_the_next_one() {
-        let told = "step 10.5 draining\nnoise\nstep 12.0 staging\nstep 12.25 done\n";
-        assert_eq!(steps(told), [("draining".to_owned(), 1.5), ("staging".to_owned(), 0.25)]);
-    }
 }

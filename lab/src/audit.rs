@@ -10,6 +10,9 @@ use anyhow::{Context, Result};
 use jiff::Timestamp;
 use serde_json::Value;
 
+/// The phase from the cordon until another one is told.
+const CORDONING: &str = "cordoning";
+
 /// One write to a Node, as it was answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeWrite {
@@ -79,36 +82,40 @@ pub fn node_write(event: &Value) -> Option<NodeWrite> {
     })
 }
 
-/// Every time the Node was out of service and returned, in their order.
+/// Every time the Node was out of service and returned, in their order. Phases count from the cordon on: what was done
+/// while the Node was in service is no part of them, and what was told before the cordon ends with it.
 pub fn outages(writes: &[NodeWrite], node: &str) -> Vec<Outage> {
     let mut found = Vec::new();
     let mut open: Option<Outage> = None;
-    let mut phase = String::new();
-    let mut last = None;
+    let mut phase = CORDONING;
+    let mut last: Option<&NodeWrite> = None;
     for write in writes.iter().filter(|write| write.node == node) {
         if let (Some(outage), Some(last)) = (&mut open, last) {
-            add(&mut outage.phases, &phase, seconds(last, write.at));
+            add(&mut outage.phases, phase, seconds(last.at, write.at));
             outage.until = write.at;
         }
+        let told = write.phase.as_deref();
+        let is_news = last.is_none_or(|last| last.phase.as_deref() != told);
         match (write.cordoned, open.is_some()) {
             (true, false) => {
                 let (node, from, until) = (write.node.clone(), write.at, write.at);
                 open = Some(Outage { node, from, until, phases: Vec::new() });
+                phase = if is_news { phase_of(told) } else { CORDONING };
             }
             (false, true) => found.extend(open.take()),
+            _ if is_news => phase = phase_of(told),
             _ => {}
         }
-        phase = phase_of(write);
-        last = Some(write.at);
+        last = Some(write);
     }
     found
 }
 
-/// A phase is told after it began: what was told before the cordon ends with it.
-fn phase_of(write: &NodeWrite) -> String {
-    match write.phase.as_deref() {
-        None | Some("idle" | "preflight" | "claiming") => "cordoning".to_owned(),
-        Some(phase) => phase.to_owned(),
+/// The phase of an outage, by what the agent told.
+fn phase_of(told: Option<&str>) -> &str {
+    match told {
+        None | Some("idle" | "preflight" | "claiming") => CORDONING,
+        Some(phase) => phase,
     }
 }
 
@@ -146,6 +153,35 @@ mod tests {
         let phases = [("cordoning", 2.0), ("draining", 6.0), ("verifying", 6.0)];
         assert_eq!(outage.phases, phases.map(|(phase, seconds)| (phase.to_owned(), seconds)));
         assert_eq!(outages(&writes, "b"), []);
+    }
+
+    #[test]
+    fn phases_of_a_node_that_was_still_in_service_are_no_part_of_its_outage() {
+        let writes = [
+            write(1, "a", false, "claiming"),
+            write(2, "a", false, "staging"),
+            write(5, "a", false, "applying"),
+            write(95, "a", true, "applying"),
+            write(96, "a", true, "applying"),
+            write(97, "a", true, "draining"),
+            write(99, "a", true, "installing"),
+            write(104, "a", false, "installing"),
+        ];
+        let found = outages(&writes, "a");
+        let [outage] = found.as_slice() else { panic!("{found:?}") };
+        assert!((outage.seconds() - 9.0).abs() < 1e-9);
+        let phases = [("cordoning", 2.0), ("draining", 2.0), ("installing", 5.0)];
+        assert_eq!(outage.phases, phases.map(|(phase, seconds)| (phase.to_owned(), seconds)));
+    }
+
+    #[test]
+    fn a_phase_that_is_told_with_the_cordon_begins_with_it() {
+        let writes = [
+            write(1, "a", false, "applying"),
+            write(2, "a", true, "draining"),
+            write(4, "a", false, "draining"),
+        ];
+        assert_eq!(outages(&writes, "a")[0].phases, [("draining".to_owned(), 2.0)]);
     }
 
     #[test]
