@@ -38,7 +38,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use kube::Client;
-use upgrade_core::policy::Policy;
+use upgrade_core::api::Policy;
 
 use crate::clock::Clock;
 use client::Identity;

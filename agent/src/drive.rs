@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 use upgrade_core::act::{Act, Ended, Fault, FaultClass};
 use upgrade_core::agent::{ActId, Agent, Input, Output};
-use upgrade_core::request::RETRY;
+use upgrade_core::api::annotations::RETRY;
 use upgrade_core::seen::Fact;
 use upgrade_core::time::Mono;
 

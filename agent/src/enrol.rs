@@ -12,8 +12,8 @@ use std::time::Duration;
 use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
+use upgrade_core::api::Reason;
 use upgrade_core::enrol::{Denial, Next, RequestSeen, Seen, access, decide, request_name};
-use upgrade_core::job::Reason;
 use upgrade_core::seen::{Access, Fact};
 use upgrade_core::time::Unix;
 

@@ -28,7 +28,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use upgrade_core::act::{Ended, Fault};
-use upgrade_core::job::JobId;
+use upgrade_core::api::JobId;
 use upgrade_core::seen::{Fact, HostSeen, ToolState, UnitSeen};
 
 use self::fault::{Doing, Failed};

@@ -1,9 +1,9 @@
 //! Preflight: what the cluster says and what this machine says, in one set of findings.
 
 use upgrade_core::act::Fault;
+use upgrade_core::api::Version;
 use upgrade_core::judge::preflight;
 use upgrade_core::preflight::Findings;
-use upgrade_core::version::Version;
 
 use crate::world::World;
 

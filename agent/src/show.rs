@@ -2,14 +2,12 @@
 
 use std::collections::BTreeSet;
 
+use upgrade_core::api::annotations::STATUS;
+use upgrade_core::api::{Check, Report, reachable, text};
 use upgrade_core::job::{Job, Stage, Way};
-use upgrade_core::preflight::{Check, Findings, Outcome, Verdict, judge};
-use upgrade_core::report::Report;
-use upgrade_core::request::STATUS;
+use upgrade_core::preflight::{Findings, Outcome, Verdict, judge};
 use upgrade_core::seen::{NodeSeen, Ready};
-use upgrade_core::text;
 use upgrade_core::time::Unix;
-use upgrade_core::version::reachable;
 
 /// What preflight found, and whether an upgrade would go on.
 pub fn plan(node: &NodeSeen, findings: &Findings, skip: &BTreeSet<Check>) -> (String, bool) {

@@ -2,7 +2,7 @@
 
 mod draw;
 
-use upgrade_core::version::Version;
+use upgrade_core::api::Version;
 
 use crate::coverage::{OBSERVATIONS, Place, places};
 use crate::fault::Fault;

@@ -15,14 +15,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use upgrade_core::act::{Act, Ended};
 use upgrade_core::agent::ActId;
+use upgrade_core::api::annotations::STATUS;
+use upgrade_core::api::{PackageVersion, Report, Version};
 use upgrade_core::decide::Settings;
 use upgrade_core::drain::DrainOptions;
 use upgrade_core::job::Memory;
 use upgrade_core::oracle::{Event, FLEET, What, Who};
-use upgrade_core::report::Report;
-use upgrade_core::request::STATUS;
 use upgrade_core::seen::Fact;
-use upgrade_core::version::{PackageVersion, Version};
 
 mod api;
 mod backup;

@@ -14,8 +14,7 @@ use node_upgrade_agent::cluster::{Cluster, Credential, NAMESPACE, Settings};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
-use upgrade_core::job::{Holder, JobId};
-use upgrade_core::request;
+use upgrade_core::api::{Holder, JobId, annotations};
 use upgrade_core::seen::{Fact, LeaseSeen, NodeSeen};
 use upgrade_tests::api::{self, Who};
 
@@ -213,7 +212,7 @@ impl Bench {
     /// The agent's condition of the own Node.
     pub(crate) async fn condition(&self) -> NodeCondition {
         let conditions = self.node(OWN).await.status.unwrap().conditions.unwrap();
-        conditions.into_iter().find(|condition| condition.type_ == request::CONDITION).unwrap()
+        conditions.into_iter().find(|condition| condition.type_ == annotations::CONDITION).unwrap()
     }
 
     /// The newest Event of this reason.

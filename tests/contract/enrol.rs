@@ -17,8 +17,8 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use upgrade_core::api::{LeaseName, Reason};
 use upgrade_core::enrol::{SIGNER, USAGES, request_name};
-use upgrade_core::job::{LeaseName, Reason};
 use upgrade_core::seen::{Access, Fact};
 use upgrade_tests::api::faults::{Effect, Fault};
 

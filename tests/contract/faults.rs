@@ -6,12 +6,10 @@ use kube::Client;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use serde_json::json;
 use upgrade_core::act::FaultClass;
+use upgrade_core::api::{LeaseName, Version, annotations};
 use upgrade_core::cordon::found_cordoned;
 use upgrade_core::drain::{DrainOptions, DrainState};
-use upgrade_core::job::LeaseName;
-use upgrade_core::request;
 use upgrade_core::seen::{Fact, LeaseSeen, NodeSeen};
-use upgrade_core::version::Version;
 use upgrade_tests::api::Api;
 use upgrade_tests::api::faults::{Effect, Fault};
 
@@ -151,9 +149,9 @@ async fn the_watch_outlives_cuts_and_forgotten_history() {
         {
             fault(&server);
             let value = number.to_string();
-            bench.patch_node(OWN, &json!({"metadata": {"annotations": {request::RETRY: value}}})).await;
+            bench.patch_node(OWN, &json!({"metadata": {"annotations": {annotations::RETRY: value}}})).await;
             told.until_node(|node| {
-                node.and_then(|node| node.annotations.get(request::RETRY)) == Some(&value)
+                node.and_then(|node| node.annotations.get(annotations::RETRY)) == Some(&value)
             })
             .await;
         }
@@ -184,13 +182,13 @@ async fn a_lagging_watch_does_not_take_our_own_write_back() {
         told.until_node(|node| node.is_some()).await;
         server.freeze_watches();
         // This change is older than our cordon and will be shown after its answer.
-        bench.patch_node(OWN, &json!({"metadata": {"annotations": {request::RETRY: "old"}}})).await;
+        bench.patch_node(OWN, &json!({"metadata": {"annotations": {annotations::RETRY: "old"}}})).await;
         assert!(node_seen(&bench.own.cordon().await).unschedulable);
         let before = told.all().len();
         server.thaw();
-        bench.patch_node(OWN, &json!({"metadata": {"annotations": {request::RETRY: "new"}}})).await;
+        bench.patch_node(OWN, &json!({"metadata": {"annotations": {annotations::RETRY: "new"}}})).await;
         told.until_node(|node| {
-            node.and_then(|node| node.annotations.get(request::RETRY)).is_some_and(|value| value == "new")
+            node.and_then(|node| node.annotations.get(annotations::RETRY)).is_some_and(|value| value == "new")
         })
         .await;
         for fact in &told.all()[before..] {
@@ -212,20 +210,22 @@ async fn told_after_a_restore(reads: bool) -> u64 {
     let told = Told::default();
     let script = async {
         bench.own.announce(CURRENT).await;
-        told.until_node(|node| node.is_some_and(|node| node.annotations.contains_key(request::CURRENT)))
+        told.until_node(|node| node.is_some_and(|node| node.annotations.contains_key(annotations::CURRENT)))
             .await;
         server.restore_from_backup();
-        bench.patch_node(OWN, &json!({"metadata": {"annotations": {request::RETRY: "after"}}})).await;
+        bench.patch_node(OWN, &json!({"metadata": {"annotations": {annotations::RETRY: "after"}}})).await;
         if reads {
             bench.own.read_node().await.unwrap();
         }
         let wanted = |node: Option<&NodeSeen>| {
-            node.and_then(|node| node.annotations.get(request::RETRY)).is_some_and(|value| value == "after")
+            node.and_then(|node| node.annotations.get(annotations::RETRY))
+                .is_some_and(|value| value == "after")
         };
         told.until_node_within(3600, wanted).await;
-        bench.patch_node(OWN, &json!({"metadata": {"annotations": {request::RETRY: "later"}}})).await;
+        bench.patch_node(OWN, &json!({"metadata": {"annotations": {annotations::RETRY: "later"}}})).await;
         told.until_node(|node| {
-            node.and_then(|node| node.annotations.get(request::RETRY)).is_some_and(|value| value == "later")
+            node.and_then(|node| node.annotations.get(annotations::RETRY))
+                .is_some_and(|value| value == "later")
         })
         .await;
     };
@@ -265,7 +265,7 @@ async fn a_report_costs_one_write_and_tells_its_condition_where_that_changes() {
     let text = json!({
         "phase": "draining", "since": 0, "attempts": 0, "reason": "Progressing", "message": "3 pods left",
     });
-    let mut report: upgrade_core::report::Report = serde_json::from_value(text).unwrap();
+    let mut report: upgrade_core::api::Report = serde_json::from_value(text).unwrap();
     let before = writes(&server, "/nodes/n1");
     bench.own.report(&report).await.unwrap();
     let told = bench.condition().await;

@@ -13,11 +13,9 @@ use tempfile::TempDir;
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
+use upgrade_core::api::{LeaseName, Version, annotations};
 use upgrade_core::drain::{DrainOptions, DrainState};
-use upgrade_core::job::LeaseName;
-use upgrade_core::request;
 use upgrade_core::seen::Fact;
-use upgrade_core::version::Version;
 
 use super::bench::{OTHER, OWN, Told, holder, is_held, lease_seen};
 use super::enrol::issue;
@@ -165,11 +163,12 @@ async fn a_watch_goes_on_with_the_new_certificate() {
         told.until_node(|node| node.is_some()).await;
         until_expired(&other).await;
         relay.cut();
-        let patch = json!({"metadata": {"annotations": {request::RETRY: "now"}}});
+        let patch = json!({"metadata": {"annotations": {annotations::RETRY: "now"}}});
         real.bench.patch_node(OWN, &patch).await;
-        assert!(!told.last_node().unwrap().annotations.contains_key(request::RETRY));
+        assert!(!told.last_node().unwrap().annotations.contains_key(annotations::RETRY));
         files.rotate(&real.control_plane.kubelet_kubeconfig(OWN).unwrap());
-        told.until_node(|node| node.is_some_and(|node| node.annotations.contains_key(request::RETRY))).await;
+        told.until_node(|node| node.is_some_and(|node| node.annotations.contains_key(annotations::RETRY)))
+            .await;
     };
     tokio::select! {
         () = cluster.watch_node(told.ear()) => {}

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use lab::{Options, wait_until};
-use upgrade_core::job::{LeaseName, Verb};
+use upgrade_core::api::annotations::CURRENT;
+use upgrade_core::api::{LeaseName, Verb};
 use upgrade_core::oracle::{End, Event, What};
-use upgrade_core::request::CURRENT;
 use upgrade_tests::permissions::granted;
 
 use crate::fleet::{Fleet, count, new};

@@ -3,11 +3,11 @@
 
 use std::collections::BTreeSet;
 
+use crate::api::{Holder, JobId, LeaseName, Verb, Version};
 use crate::drain::DrainOptions;
-use crate::job::{Holder, JobId, LeaseName, Packages, Verb};
+use crate::job::Packages;
 use crate::seen::Fact;
 use crate::time::Unix;
-use crate::version::Version;
 
 /// One thing to do. Equal acts are the same act: while one runs, deciding for it again changes nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]

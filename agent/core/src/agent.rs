@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use crate::act::{Act, Ended, FaultClass};
+use crate::api::{Explanation, JobId, Reason, Report};
 use crate::decide::{Next, Settings, decide, renew};
-use crate::job::{Job, JobId, Memory, Reason, Stage, Trouble, Verdict};
-use crate::report::{Report, derive, is_another_turn};
+use crate::job::{Job, Memory, Stage, Verdict};
+use crate::report::{derive, is_another_turn};
 use crate::seen::{Fact, LeaseSeen, Seen};
 use crate::time::{Mono, Now, Unix};
 
@@ -191,7 +192,7 @@ impl Agent {
     /// Decides, and turns the decision into outputs.
     fn step(&mut self, now: Now, outputs: &mut Vec<Output>) -> Next {
         if self.storing.is_some() {
-            let why = Trouble::new(Reason::Progressing, "writing the journal");
+            let why = Explanation::new(Reason::Progressing, "writing the journal");
             return Next::Wait { why, until: None };
         }
         let next = decide(&self.settings, &self.memory, &self.seen, now);
@@ -225,7 +226,7 @@ impl Agent {
     fn start(&mut self, now: Now, act: Act, outputs: &mut Vec<Output>) -> Next {
         if let Some(setback) = self.faults.get(act.word()).filter(|setback| setback.again > now.mono) {
             outputs.push(Output::WakeAt(setback.again));
-            let why = Trouble::new(Reason::Retrying, setback.message.clone());
+            let why = Explanation::new(Reason::Retrying, setback.message.clone());
             return Next::Wait { why, until: Some(setback.again) };
         }
         match &act {

@@ -1,6 +1,6 @@
 //! Cordoning without taking what is not ours: one fenced patch, decided from a fresh read.
 
-use crate::request::FOUND_CORDONED;
+use crate::api::annotations::FOUND_CORDONED;
 use crate::seen::NodeSeen;
 
 /// So often a patch is decided anew after somebody else changed the Node.

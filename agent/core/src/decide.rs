@@ -11,9 +11,9 @@ mod returning;
 mod verifying;
 
 use crate::act::Act;
+use crate::api::{Explanation, Reason, Request};
 use crate::drain::DrainOptions;
-use crate::job::{Job, Memory, Reason, Stage, Step, Trouble, Way};
-use crate::request::Request;
+use crate::job::{Job, Memory, Stage, Step, Way};
 use crate::seen::{HostSeen, LeaseSeen, NodeSeen, Seen, ToolState};
 use crate::time::{Mono, Now, Unix};
 
@@ -40,7 +40,7 @@ pub enum Next {
     /// Nothing, until something is seen or this moment comes.
     Wait {
         /// What is waited for.
-        why: Trouble,
+        why: Explanation,
         /// When to look again.
         until: Option<Mono>,
     },
@@ -88,7 +88,7 @@ struct Scene<'a> {
 }
 
 fn wait(reason: Reason, message: impl Into<String>, until: Option<Mono>) -> Next {
-    Next::Wait { why: Trouble::new(reason, message), until }
+    Next::Wait { why: Explanation::new(reason, message), until }
 }
 
 impl Scene<'_> {
@@ -116,13 +116,13 @@ impl Scene<'_> {
     }
 
     /// Whether the request the job serves is still there.
-    fn cancelled(&self, job: &Job) -> Option<Trouble> {
+    fn cancelled(&self, job: &Job) -> Option<Explanation> {
         let wanted = self.request.wanted();
         if wanted == Some(job.hop.target) {
             return None;
         }
         let now_asks = wanted.map_or_else(|| "removed".to_owned(), |target| format!("changed to {target}"));
-        Some(Trouble::new(Reason::Cancelled, format!("the target {} was {now_asks}", job.hop.target)))
+        Some(Explanation::new(Reason::Cancelled, format!("the target {} was {now_asks}", job.hop.target)))
     }
 
     fn remember(&self, job: Job) -> Next {
@@ -166,10 +166,10 @@ pub fn renew(job: &Job) -> Act {
     Act::Renew { lease: job.lease, holder: job.holder.clone(), degraded }
 }
 
-fn lease_lost(job: &Job) -> Trouble {
+fn lease_lost(job: &Job) -> Explanation {
     let message =
         format!("the Lease {} no longer names this node's job; somebody released or took it", job.lease);
-    Trouble::new(Reason::LeaseLost, message)
+    Explanation::new(Reason::LeaseLost, message)
 }
 
 #[cfg(test)]

@@ -8,13 +8,11 @@ mod engine;
 mod gate;
 mod pod;
 
-use serde::{Deserialize, Serialize};
-
-use crate::job::Trouble;
+use crate::api::{Blocked, Explanation, PassedOver};
 use crate::seen::PodSeen;
 use crate::time::{Mono, Unix};
-
 pub use engine::{Answer, Engine, MAX_IN_FLIGHT, Next, Order};
+use serde::{Deserialize, Serialize};
 
 /// The rules of a drain, in the words of `kubectl drain`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,26 +75,6 @@ pub enum Sort {
     Refuses(String),
 }
 
-/// A pod whose eviction a disruption budget (or the server) refuses for now.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Blocked {
-    /// `namespace/name` of the pod.
-    pub pod: String,
-    /// The budget, where the server names it.
-    pub budget: Option<String>,
-    /// The server's words.
-    pub message: String,
-}
-
-/// A pod that should go and is left here all the same: it does not end, or it comes back whenever it is evicted.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PassedOver {
-    /// `namespace/name` of the pod.
-    pub pod: String,
-    /// Why, for people.
-    pub why: String,
-}
-
 /// How a drain stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Progress {
@@ -120,7 +98,7 @@ pub enum DrainState {
     /// A fresh list of this node's pods held nothing more to evict.
     Drained,
     /// It cannot go on, or its time is over.
-    GivenUp(Trouble),
+    GivenUp(Explanation),
 }
 
 /// Sorts one pod with the filters of `kubectl drain` (`pkg/drain/filters.go`), in their order.
@@ -183,5 +161,6 @@ fn is_daemon_set_pod(pod: &PodSeen) -> bool {
 
 #[cfg(test)]
 mod properties;
+
 #[cfg(test)]
 mod tests;

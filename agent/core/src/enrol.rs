@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::job::{Reason, Trouble};
+use crate::api::{Explanation, Reason};
 use crate::seen::Access;
 use crate::time::Unix;
 
@@ -208,7 +208,7 @@ pub fn access(node: &str, seen: &Seen, now: Unix) -> Access {
     }
 }
 
-fn missing(node: &str, seen: &Seen, now: Unix) -> Trouble {
+fn missing(node: &str, seen: &Seen, now: Unix) -> Explanation {
     let why = standing(node, seen, now);
     let before = match (&seen.credential, seen.rejected) {
         (None, _) => return why,
@@ -217,21 +217,24 @@ fn missing(node: &str, seen: &Seen, now: Unix) -> Trouble {
         }
         (Some(_), false) => "this node's coordination certificate has expired; a new one is needed",
     };
-    Trouble::new(why.reason, format!("{before}: {}", why.message))
+    Explanation::new(why.reason, format!("{before}: {}", why.message))
 }
 
 /// Where the request stands, and what to do.
-fn standing(node: &str, seen: &Seen, now: Unix) -> Trouble {
+fn standing(node: &str, seen: &Seen, now: Unix) -> Explanation {
     if let Some(denial) = seen.standing_denial() {
         let message = format!(
             "the CertificateSigningRequest {} was denied ({}): set a new value of the annotation \
              node-upgrade-agent/retry to ask again",
             denial.request, denial.why
         );
-        return Trouble::new(Reason::EnrolmentDenied, message);
+        return Explanation::new(Reason::EnrolmentDenied, message);
     }
     if let Some(setback) = &seen.setback {
-        return Trouble::new(Reason::Retrying, format!("asking for a coordination certificate: {setback}"));
+        return Explanation::new(
+            Reason::Retrying,
+            format!("asking for a coordination certificate: {setback}"),
+        );
     }
     let message = match (&seen.pending, &seen.request) {
         (Some(name), Some(RequestSeen::Pending)) => format!(
@@ -251,7 +254,7 @@ fn standing(node: &str, seen: &Seen, now: Unix) -> Trouble {
         ),
         _ => "asking for a coordination certificate".to_owned(),
     };
-    Trouble::new(Reason::WaitingForApproval, message)
+    Explanation::new(Reason::WaitingForApproval, message)
 }
 
 /// A time as people say it; it changes seldom, so that what is told changes seldom.

@@ -7,17 +7,16 @@ use std::collections::BTreeMap;
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 
+use crate::api::{
+    Blocked, Explanation, Holder, JobId, LeaseName, PackageVersion, PassedOver, Phase, Policy, Reason,
+    Report, Request, Verb, Version, annotations, image, text,
+};
 use crate::decide::Next;
-use crate::drain::{Blocked, DrainState, PassedOver, Progress};
-use crate::image;
-use crate::job::{Holder, JobId, LeaseName, Memory, Reason, Trouble, Verb};
-use crate::policy::Policy;
-use crate::report::{Phase, Report, derive};
-use crate::request::{self, Request};
+use crate::drain::{DrainState, Progress};
+use crate::job::Memory;
+use crate::report::derive;
 use crate::seen::{NodeSeen, Seen};
-use crate::text;
 use crate::time::{Mono, Unix};
-use crate::version::{PackageVersion, Version};
 
 /// Any text, and what almost passes: pieces of real samples in any order, with anything between.
 fn hostile() -> impl Strategy<Value = String> {
@@ -139,15 +138,15 @@ proptest! {
     ) {
         if let Err(why) = Policy::read(&data) {
             prop_assert!(why.starts_with("policy key "));
-            prop_assert!(Trouble::new(Reason::Paused, why).message.len() <= text::MESSAGE);
+            prop_assert!(Explanation::new(Reason::Paused, why).message.len() <= text::MESSAGE);
         }
     }
 
     #[test]
     fn a_target_people_write_is_read_or_told_and_never_dropped(target in hostile(), skips in hostile()) {
         let annotations = BTreeMap::from([
-            (request::TARGET.to_owned(), target.clone()),
-            (request::SKIP_CHECKS.to_owned(), skips.clone()),
+            (annotations::TARGET.to_owned(), target.clone()),
+            (annotations::SKIP_CHECKS.to_owned(), skips.clone()),
         ]);
         let request = Request::read(&annotations);
         prop_assert_eq!(request.target.is_none(), target.is_empty());
@@ -162,9 +161,9 @@ proptest! {
         passed_over in vec((hostile(), hostile()), 0..30),
     ) {
         let annotations = BTreeMap::from([
-            (request::TARGET.to_owned(), target),
-            (request::SKIP_CHECKS.to_owned(), skips),
-            (request::FOUND_CORDONED.to_owned(), "false".to_owned()),
+            (annotations::TARGET.to_owned(), target),
+            (annotations::SKIP_CHECKS.to_owned(), skips),
+            (annotations::FOUND_CORDONED.to_owned(), "false".to_owned()),
         ]);
         let blocked: Vec<_> =
             blocked.into_iter().map(|(pod, budget, message)| Blocked { pod, budget, message }).collect();
@@ -172,7 +171,7 @@ proptest! {
         let progress = Progress { at: Mono(0), left: blocked.len(), blocked, passed_over, state: DrainState::Draining };
         let node = NodeSeen { annotations, ..NodeSeen::default() };
         let seen = Seen { node: Some(node), drain: Some(progress), ..Seen::default() };
-        let next = Next::Wait { why: Trouble::new(Reason::Retrying, said.clone()), until: None };
+        let next = Next::Wait { why: Explanation::new(Reason::Retrying, said.clone()), until: None };
         for next in [next, Next::Do(crate::act::Act::Cordon)] {
             let report = derive(&Memory::default(), &seen, &next, Some(&said)).unwrap();
             let json = serde_json::to_string(&report).unwrap();

@@ -1,14 +1,9 @@
 //! The agent's memory: only what cannot be seen again. The journal holds exactly this.
 
-use std::collections::BTreeSet;
-use std::fmt;
-
-use serde::{Deserialize, Serialize};
-
-use crate::preflight::Check;
-use crate::text;
+use crate::api::{Check, Explanation, Holder, LeaseName, PackageVersion, Verb, Version};
 use crate::time::Unix;
-use crate::version::{PackageVersion, Version};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 
 /// What is remembered across restarts.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -56,95 +51,6 @@ pub struct Job {
     pub since: Unix,
 }
 
-/// Names one job on one node; part of the Lease's holder and of every unit name.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct JobId(pub String);
-
-impl JobId {
-    /// A job for `target` begun at `since`: unique on one node, which is all it needs to be, because the
-    /// holder also names the Node and its UID.
-    pub fn new(target: Version, since: Unix) -> Self {
-        Self(format!("{target}-{:x}", since.0))
-    }
-
-    /// Whether it can be part of the names of units and directories.
-    pub fn is_plain(&self) -> bool {
-        is_plain(&self.0) && !self.0.starts_with(['-', '.'])
-    }
-}
-
-/// Who holds a Lease: node name, Node UID and job (design rule 12).
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Holder {
-    /// Name of the Node.
-    pub node: String,
-    /// UID of the Node object: a re-created Node is somebody else.
-    pub uid: String,
-    /// The job it is held for.
-    pub job: JobId,
-}
-
-impl Holder {
-    /// Reads a Lease's holderIdentity; none if it was not written by an agent.
-    ///
-    /// The admission policy lets agents write nothing else. A lost journal's job is named after its Lease, and its units
-    /// and directories after the job, so a job's name must be able to be part of both.
-    pub fn parse(text: &str) -> Option<Self> {
-        let mut parts = text.split('/');
-        let (node, uid, job) = (parts.next()?, parts.next()?, parts.next()?);
-        let lower = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-.".contains(&b);
-        let whole = parts.next().is_none()
-            && (1..=253).contains(&node.len())
-            && node.bytes().all(lower)
-            && is_plain(uid);
-        let job = JobId(job.to_owned());
-        (whole && job.is_plain()).then(|| Self { node: node.to_owned(), uid: uid.to_owned(), job })
-    }
-}
-
-/// Short, and nothing but letters, digits, hyphens and dots.
-fn is_plain(text: &str) -> bool {
-    (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-.".contains(&b))
-}
-
-impl fmt::Display for Holder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}/{}", self.node, self.uid, self.job.0)
-    }
-}
-
-/// The Leases agents share.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum LeaseName {
-    /// Held by the one control-plane node that is being upgraded.
-    ControlPlane,
-    /// One of the slots workers share.
-    Slot(u32),
-}
-
-impl LeaseName {
-    /// The name of the Lease a text stands for; none for Leases that are not ours.
-    pub fn parse(name: &str) -> Option<Self> {
-        if name == "control-plane" {
-            return Some(Self::ControlPlane);
-        }
-        let number = name.strip_prefix("slot-")?;
-        let slot = number.parse().ok().map(Self::Slot)?;
-        (slot.to_string() == name).then_some(slot)
-    }
-}
-
-impl fmt::Display for LeaseName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::ControlPlane => f.write_str("control-plane"),
-            Self::Slot(number) => write!(f, "slot-{number}"),
-        }
-    }
-}
-
 /// What a hop installs, and with which verb of kubeadm.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -177,24 +83,6 @@ pub struct Packages {
     pub kubectl: Option<PackageVersion>,
 }
 
-/// kubeadm's verb for this node.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Verb {
-    /// `kubeadm upgrade apply`: the first control-plane node.
-    Apply,
-    /// `kubeadm upgrade node` on another control-plane node.
-    NodeControlPlane,
-    /// `kubeadm upgrade node` on a worker.
-    NodeWorker,
-}
-
-impl Verb {
-    /// Whether the node carries a control plane.
-    pub const fn is_control_plane(self) -> bool {
-        matches!(self, Self::Apply | Self::NodeControlPlane)
-    }
-}
-
 /// How far a job has come.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Stage {
@@ -217,7 +105,7 @@ pub enum Stage {
         /// The step that did not come right; where a retry goes on.
         step: Step,
         /// Why.
-        why: Trouble,
+        why: Explanation,
     },
 }
 
@@ -245,7 +133,7 @@ pub enum Way {
     /// To the target.
     Forward,
     /// Back to the packages we came from, because of this.
-    Back(Trouble),
+    Back(Explanation),
 }
 
 /// How a job that returns its node to service ended.
@@ -254,108 +142,7 @@ pub enum Verdict {
     /// In service at the target.
     Done,
     /// In service at the old version.
-    BackedOut(Trouble),
-}
-
-/// A fixed word for scripts and alerts, and a sentence for people.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Trouble {
-    /// The fixed word.
-    pub reason: Reason,
-    /// What failed, on what, why, and what to do next.
-    pub message: String,
-}
-
-impl Trouble {
-    /// A reason with its sentence, which is kept within [`text::MESSAGE`]: it goes into the journal, onto the Node and
-    /// to peers.
-    pub fn new(reason: Reason, message: impl Into<String>) -> Self {
-        Self { reason, message: text::shortened(&message.into(), text::MESSAGE) }
-    }
-}
-
-/// The fixed words of reports, Events and the Node condition.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum Reason {
-    /// At the target and in service, or nothing asked.
-    Idle,
-    /// The target annotation cannot be read.
-    InvalidTarget,
-    /// A preflight check said no.
-    PreflightFailed,
-    /// Something that comes right by itself is awaited before the claim.
-    PreflightPending,
-    /// Another node has the Lease, or it is another node's turn.
-    WaitingForTurn,
-    /// The budget of unavailable nodes is used up.
-    BudgetExhausted,
-    /// The fleet's policy says pause.
-    Paused,
-    /// On the way.
-    Progressing,
-    /// Evictions are refused by disruption budgets.
-    DrainBlocked,
-    /// The drain did not end in its time.
-    DrainTimedOut,
-    /// The drain was given up several times; a person must look.
-    DrainGivenUp,
-    /// A drain ended with pods left on the node; of an Event alone.
-    PodsPassedOver,
-    /// The target was removed or changed before the point of no return.
-    Cancelled,
-    /// Another holder's name stands in our Lease, or the Lease is gone.
-    LeaseLost,
-    /// A tool (apt, dpkg, kubeadm) failed.
-    ToolFailed,
-    /// The node did not come to serve at the target in its time.
-    NotVerified,
-    /// kubelet is not Ready, so the node is not returned to service.
-    NotReady,
-    /// The journal was lost while a Lease was ours.
-    JournalLost,
-    /// The node has no coordination credential; an administrator has to approve its request.
-    WaitingForApproval,
-    /// The node's request for a coordination credential was denied.
-    EnrolmentDenied,
-    /// Retreated a short while ago; waiting before the next try.
-    BackingOff,
-    /// Something outside did not answer; tried again.
-    Retrying,
-}
-
-impl Reason {
-    /// Every reason.
-    pub const ALL: [Self; 22] = [
-        Self::Idle,
-        Self::InvalidTarget,
-        Self::PreflightFailed,
-        Self::PreflightPending,
-        Self::WaitingForTurn,
-        Self::BudgetExhausted,
-        Self::Paused,
-        Self::Progressing,
-        Self::DrainBlocked,
-        Self::DrainTimedOut,
-        Self::DrainGivenUp,
-        Self::PodsPassedOver,
-        Self::Cancelled,
-        Self::LeaseLost,
-        Self::ToolFailed,
-        Self::NotVerified,
-        Self::NotReady,
-        Self::JournalLost,
-        Self::WaitingForApproval,
-        Self::EnrolmentDenied,
-        Self::BackingOff,
-        Self::Retrying,
-    ];
-}
-
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(self, f)
-    }
+    BackedOut(Explanation),
 }
 
 /// A target that was refused.
@@ -369,7 +156,7 @@ pub struct Refusal {
     /// The value of `skip-checks` at that time, as sorted words.
     pub skip: BTreeSet<String>,
     /// Why.
-    pub why: Trouble,
+    pub why: Explanation,
 }
 
 /// Leaving the node alone after a retreat.
@@ -385,7 +172,7 @@ pub struct Backoff {
     /// The value of `retry` then; a new one ends the wait.
     pub retry: Option<String>,
     /// Why the last retreat was made.
-    pub why: Trouble,
+    pub why: Explanation,
 }
 
 /// After so many retreats in a row a target is refused until `retry` (design rule 8).

@@ -2,13 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::api::{Explanation, Holder, JobId, LeaseName, PackageVersion, Policy, Version};
 use crate::cordon::found_cordoned;
 use crate::drain::Progress;
-use crate::job::{Holder, JobId, LeaseName, Trouble};
-use crate::policy::Policy;
 use crate::preflight::Findings;
 use crate::time::{Mono, Unix};
-use crate::version::{PackageVersion, Version};
 
 /// The world as this agent last saw it; each part is absent until it was seen in this process's life.
 #[derive(Debug, Clone, Default)]
@@ -132,7 +130,7 @@ pub enum Access {
         note: Option<String>,
     },
     /// It has none, or one that is no good; what is waited for.
-    Missing(Trouble),
+    Missing(Explanation),
 }
 
 impl Default for Access {

@@ -3,9 +3,8 @@
 //! Both sides claim first and check after on a consistent read, so two agents that claim at once see each other:
 //! the worker then gives its slot back and the control-plane node keeps its Lease and waits.
 
-use crate::job::{Holder, LeaseName, Reason, Trouble};
+use crate::api::{Explanation, Holder, LeaseName, Reason, Version};
 use crate::seen::{EtcdSeen, FleetLease, FleetNode, FleetSeen, LocalControlPlane, TurnSeen};
-use crate::version::Version;
 
 /// How many workers may be upgraded at once. One, until the fleet policy brings `maxUnavailable`.
 pub const SLOTS: u32 = 1;
@@ -16,9 +15,9 @@ pub enum Standing {
     /// Go on and cordon.
     Holds,
     /// Keep the Lease and look again later.
-    KeepAndWait(Trouble),
+    KeepAndWait(Explanation),
     /// Give the Lease back and wait.
-    GiveBack(Trouble),
+    GiveBack(Explanation),
 }
 
 /// Who asks.
@@ -34,12 +33,12 @@ pub struct Candidate<'a> {
     pub drains: bool,
 }
 
-fn waits(message: impl Into<String>) -> Trouble {
-    Trouble::new(Reason::WaitingForTurn, message)
+fn waits(message: impl Into<String>) -> Explanation {
+    Explanation::new(Reason::WaitingForTurn, message)
 }
 
 /// Why it is not worth claiming yet, from what a waiting agent's watches show.
-pub fn not_yet(who: Candidate<'_>, turn: &TurnSeen) -> Option<Trouble> {
+pub fn not_yet(who: Candidate<'_>, turn: &TurnSeen) -> Option<Explanation> {
     let held = |lease: &&FleetLease| lease.holder.is_some();
     if let Some(lease) = turn.leases.iter().find(|lease| lease.degraded.is_some()) {
         return Some(halted(lease));
@@ -107,9 +106,9 @@ fn in_use(lease: &FleetLease) -> String {
     format!("{node} holds the Lease {}", lease.name)
 }
 
-fn halted(lease: &FleetLease) -> Trouble {
+fn halted(lease: &FleetLease) -> Explanation {
     let why = lease.degraded.as_deref().unwrap_or_default();
-    Trouble::new(
+    Explanation::new(
         Reason::BudgetExhausted,
         format!("{} and is degraded, which halts new claims: {why}", in_use(lease)),
     )
@@ -120,18 +119,18 @@ fn is_stuck(who: Candidate<'_>, node: &FleetNode) -> bool {
     node.in_hand && node.degraded && node.name != who.node && !node.ignored
 }
 
-fn degraded(node: &FleetNode) -> Trouble {
-    Trouble::new(Reason::BudgetExhausted, format!("{} is degraded, which halts new claims", node.name))
+fn degraded(node: &FleetNode) -> Explanation {
+    Explanation::new(Reason::BudgetExhausted, format!("{} is degraded, which halts new claims", node.name))
 }
 
-fn control_plane_first<'a>(nodes: impl IntoIterator<Item = &'a FleetNode>) -> Option<Trouble> {
+fn control_plane_first<'a>(nodes: impl IntoIterator<Item = &'a FleetNode>) -> Option<Explanation> {
     let unmet = nodes.into_iter().find(|node| node.has_unmet_target())?;
     let target = unmet.target.map(|target| target.to_string()).unwrap_or_default();
     Some(waits(format!("control-plane node {} goes to {target} first", unmet.name)))
 }
 
 /// No kubelet goes past an API server, judged by what the running API servers' images say.
-fn api_server_behind(target: Version, fleet: &FleetSeen) -> Option<Trouble> {
+fn api_server_behind(target: Version, fleet: &FleetSeen) -> Option<Explanation> {
     let mut servers = fleet.pods.iter().filter(|pod| pod.component == "kube-apiserver").peekable();
     if servers.peek().is_none() {
         return Some(waits("no kube-apiserver pod is to be seen in kube-system, so its version is unknown"));
@@ -145,7 +144,7 @@ fn api_server_behind(target: Version, fleet: &FleetSeen) -> Option<Trouble> {
 }
 
 /// Rule 1: slot *i* counts only while *i* is below the slots left by nodes that are down for other reasons.
-fn over_budget(me: &str, slot: u32, fleet: &FleetSeen) -> Option<Trouble> {
+fn over_budget(me: &str, slot: u32, fleet: &FleetSeen) -> Option<Explanation> {
     let holds_slot = |node: &FleetNode| {
         let holder = |lease: &FleetLease| lease.holder.as_deref().and_then(Holder::parse);
         fleet.leases.iter().filter_map(holder).any(|holder| holder.node == node.name)
@@ -160,7 +159,7 @@ fn over_budget(me: &str, slot: u32, fleet: &FleetSeen) -> Option<Trouble> {
     let left = SLOTS.saturating_sub(u32::try_from(down.len()).unwrap_or(u32::MAX));
     (slot >= left).then(|| {
         let names = down.join(", ");
-        Trouble::new(
+        Explanation::new(
             Reason::BudgetExhausted,
             format!("the budget of {SLOTS} unavailable node is used by {names}"),
         )
@@ -168,7 +167,11 @@ fn over_budget(me: &str, slot: u32, fleet: &FleetSeen) -> Option<Trouble> {
 }
 
 /// Rule 2: every other control-plane node Ready with its API server and etcd, and etcd whole.
-fn control_plane_is_whole(me: &str, fleet: &FleetSeen, local: Option<&LocalControlPlane>) -> Option<Trouble> {
+fn control_plane_is_whole(
+    me: &str,
+    fleet: &FleetSeen,
+    local: Option<&LocalControlPlane>,
+) -> Option<Explanation> {
     let planes: Vec<&FleetNode> =
         fleet.nodes.iter().filter(|node| node.control_plane && !node.ignored).collect();
     for node in planes.iter().filter(|node| node.name != me) {
@@ -188,7 +191,7 @@ fn control_plane_is_whole(me: &str, fleet: &FleetSeen, local: Option<&LocalContr
 }
 
 /// What is wrong with etcd, if anything: exactly the members that there are control-plane nodes, all healthy.
-pub fn etcd_trouble(etcd: &EtcdSeen, control_planes: usize) -> Option<Trouble> {
+pub fn etcd_trouble(etcd: &EtcdSeen, control_planes: usize) -> Option<Explanation> {
     let EtcdSeen { members, healthy, learners, alarms } = *etcd;
     if members == control_planes && healthy == members && learners == 0 && alarms == 0 {
         return None;
@@ -200,10 +203,11 @@ pub fn etcd_trouble(etcd: &EtcdSeen, control_planes: usize) -> Option<Trouble> {
 }
 
 /// Rule 7: a drain needs another Ready, schedulable node.
-fn nowhere_to_go(who: Candidate<'_>, fleet: &FleetSeen) -> Option<Trouble> {
+fn nowhere_to_go(who: Candidate<'_>, fleet: &FleetSeen) -> Option<Explanation> {
     let elsewhere = fleet.nodes.iter().any(|node| node.name != who.node && node.ready && !node.unschedulable);
-    (who.drains && !elsewhere)
-        .then(|| Trouble::new(Reason::PreflightPending, "no other Ready, schedulable node can take the pods"))
+    (who.drains && !elsewhere).then(|| {
+        Explanation::new(Reason::PreflightPending, "no other Ready, schedulable node can take the pods")
+    })
 }
 
 #[cfg(test)]

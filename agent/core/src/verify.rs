@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use crate::api::Version;
 use crate::job::Hop;
 use crate::seen::{HostSeen, LocalControlPlane, NodeSeen, PodSeen, PodsSeen, Ready};
 use crate::time::{Now, Unix};
-use crate::version::Version;
 
 /// The static pods of a kubeadm control plane that carry the Kubernetes version.
 pub const STATIC_PODS: [&str; 3] = ["kube-apiserver", "kube-controller-manager", "kube-scheduler"];
@@ -89,7 +89,7 @@ fn is_static(pod: &PodSeen, component: &str) -> bool {
 
 fn image_version(pod: &PodSeen, component: &str) -> Option<Version> {
     let container = pod.containers.iter().find(|container| container.name == component)?;
-    crate::image::version(&container.image)
+    crate::api::image::version(&container.image)
 }
 
 /// The oldest version among this node's static control-plane pods; none if it has none or one cannot be read.
@@ -113,7 +113,8 @@ pub fn daemon_sets(pods: &[PodSeen]) -> BTreeSet<String> {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::job::{Packages, Verb};
+    use crate::api::Verb;
+    use crate::job::Packages;
     use crate::seen::{ContainerSeen, EtcdSeen, Owner, UnitSeen};
     use crate::time::Mono;
 

@@ -13,10 +13,9 @@ use tokio::sync::Notify;
 use tokio::sync::watch::{Receiver, Sender, channel};
 use tokio::time::timeout;
 use upgrade_core::act::Ended;
+use upgrade_core::api::{Reason, text};
 use upgrade_core::drain::{DrainOptions, DrainState, Engine, Progress};
-use upgrade_core::job::Reason;
 use upgrade_core::seen::{Fact, PodSeen};
-use upgrade_core::text;
 
 use super::Cluster;
 use super::client::{Listed, Pause, WATCH_SECONDS};

@@ -5,8 +5,8 @@ use k8s_openapi::api::core::v1::Node;
 use proptest::prelude::*;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use upgrade_core::api::{Request, annotations};
 use upgrade_core::drain::{DrainOptions, sort};
-use upgrade_core::request;
 use upgrade_core::time::Unix;
 
 use super::convert;
@@ -20,9 +20,9 @@ fn node() -> Value {
             "name": "n1", "uid": "8b2f6b0e", "resourceVersion": "17",
             "labels": {"node-role.kubernetes.io/control-plane": ""},
             "annotations": {
-                request::TARGET: "v1.36.3", request::RETRY: "1", request::SKIP_CHECKS: "NodeReady", request::IGNORE: "false",
-                request::CURRENT: "v1.36.2", request::PHASE: "degraded", request::STATUS: "{}",
-                request::FOUND_CORDONED: "false", "weave.works/kured-reboot-in-progress": "x", "theirs": "x",
+                annotations::TARGET: "v1.36.3", annotations::RETRY: "1", annotations::SKIP_CHECKS: "NodeReady", annotations::IGNORE: "false",
+                annotations::CURRENT: "v1.36.2", annotations::PHASE: "degraded", annotations::STATUS: "{}",
+                annotations::FOUND_CORDONED: "false", "weave.works/kured-reboot-in-progress": "x", "theirs": "x",
             },
         },
         "spec": {"unschedulable": true, "taints": [{"key": "k", "effect": "NoSchedule"}]},
@@ -79,10 +79,10 @@ proptest! {
     fn a_node_in_any_form_is_read_or_refused(value in mangled_json(node())) {
         let Some(node) = read::<Node>(value) else { return Ok(()) };
         let seen = convert::node_seen(node.clone());
-        let ours = |key: &String| key.starts_with(request::PREFIX) || key.contains("weave.works/")
+        let ours = |key: &String| key.starts_with(annotations::PREFIX) || key.contains("weave.works/")
             || key.contains("cluster-autoscaler");
         prop_assert!(seen.annotations.keys().all(ours), "no more is kept than is asked for");
-        let _ = request::Request::read(&seen.annotations);
+        let _ = Request::read(&seen.annotations);
         let _ = convert::fleet_node(node);
     }
 

@@ -2,7 +2,7 @@
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Api;
-use upgrade_core::version::Version;
+use upgrade_core::api::Version;
 
 use super::Cluster;
 use super::error::Error;

@@ -6,7 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use kube::api::PostParams;
 use kube::{Api, Client};
 use upgrade_core::act::Ended;
-use upgrade_core::job::{Holder, LeaseName};
+use upgrade_core::api::{Holder, LeaseName};
 use upgrade_core::judge::lease::{LeaseDecision, LeaseState, Standing, TRIES, Wish, judge, standing};
 use upgrade_core::seen::{Fact, LeaseSeen};
 

@@ -9,11 +9,10 @@ use kube::{Api, Client};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 use upgrade_core::act::{Ended, Fault};
+use upgrade_core::api::{Version, annotations};
 use upgrade_core::cordon::{self, CordonPatch, TRIES};
 use upgrade_core::judge::mark;
-use upgrade_core::request;
 use upgrade_core::seen::{Fact, NodeSeen};
-use upgrade_core::version::Version;
 
 use super::Cluster;
 use super::client::{Pause, WATCH_LIFE, watch};
@@ -165,7 +164,7 @@ impl Cluster {
     /// Writes the annotation `current`.
     pub async fn announce(&self, current: Version) -> Ended {
         let doing = format!("annotating Node {} with current {current}", self.node_name());
-        let patch = json!({"metadata": {"annotations": {request::CURRENT: current.to_string()}}});
+        let patch = json!({"metadata": {"annotations": {annotations::CURRENT: current.to_string()}}});
         ended(self.patch_node(&doing, &patch).await.map(|node| vec![Fact::Node(Some(node))]))
     }
 
@@ -195,7 +194,7 @@ fn fenced(node: &NodeSeen, patch: CordonPatch) -> Value {
         "metadata": {
             "uid": node.uid,
             "resourceVersion": node.resource_version,
-            "annotations": {request::FOUND_CORDONED: patch.found_cordoned.map(|theirs| theirs.to_string())},
+            "annotations": {annotations::FOUND_CORDONED: patch.found_cordoned.map(|theirs| theirs.to_string())},
         },
         "spec": {"unschedulable": patch.unschedulable.then_some(true)},
     })

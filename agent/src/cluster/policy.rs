@@ -3,7 +3,8 @@
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Api;
 use upgrade_core::act::Fault;
-use upgrade_core::policy::{CONFIG_MAP, PolicyRead, in_force};
+use upgrade_core::api::PolicyRead;
+use upgrade_core::api::policy::{CONFIG_MAP, in_force};
 
 use super::{Cluster, lock};
 

@@ -7,7 +7,7 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use upgrade_core::act::Ended;
-use upgrade_core::job::JobId;
+use upgrade_core::api::JobId;
 
 use super::fault::{Doing, Failed};
 use super::{Host, Settings};

@@ -2,8 +2,7 @@
 
 use std::path::Path;
 
-use upgrade_core::job::Verb;
-use upgrade_core::version::Version;
+use upgrade_core::api::{Verb, Version};
 
 /// Where its package puts it.
 pub(super) const PROGRAM: &str = "/usr/bin/kubeadm";

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use upgrade_core::act::Tool;
-use upgrade_core::job::Verb;
+use upgrade_core::api::Verb;
 
 use super::fault::Failed;
 use super::{Settings, apt, kubeadm};

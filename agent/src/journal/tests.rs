@@ -5,7 +5,8 @@ use std::os::unix::fs::PermissionsExt;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use tempfile::TempDir;
-use upgrade_core::job::{Backoff, Reason, Refusal, Trouble};
+use upgrade_core::api::{Explanation, Reason};
+use upgrade_core::job::{Backoff, Refusal};
 use upgrade_core::time::Unix;
 
 use super::*;
@@ -16,7 +17,7 @@ const NEXT_FILE: &str = "memory.json.next";
 
 /// A memory that is told apart from others by its number.
 fn memory(number: u64) -> Memory {
-    let why = Trouble::new(Reason::DrainBlocked, format!("the budget “web” blocks, try {number}\n"));
+    let why = Explanation::new(Reason::DrainBlocked, format!("the budget “web” blocks, try {number}\n"));
     Memory {
         known: true,
         job: None,

@@ -9,10 +9,8 @@ mod leases;
 mod order;
 mod people;
 
-use upgrade_core::job::Verb;
+use upgrade_core::api::{Check, Verb, Version};
 use upgrade_core::oracle::{What, Who};
-use upgrade_core::preflight::Check;
-use upgrade_core::version::Version;
 
 use super::{History, Want};
 use crate::fault::{ByHand, FOR_EVER, Failure, Fault};

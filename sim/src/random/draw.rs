@@ -1,6 +1,6 @@
 //! One fault of a kind, with what is left to chance drawn.
 
-use upgrade_core::preflight::Check;
+use upgrade_core::api::Check;
 use upgrade_core::verify::STATIC_PODS;
 
 use super::FAULTS;

@@ -2,14 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use upgrade_core::api::annotations::FOUND_CORDONED;
+use upgrade_core::api::{Holder, LeaseName, Version};
 use upgrade_core::drain::budget::Budget;
-use upgrade_core::job::{Holder, LeaseName};
 use upgrade_core::judge::lease::LeaseState;
 use upgrade_core::oracle::{What, Who};
-use upgrade_core::request::FOUND_CORDONED;
 use upgrade_core::seen::{ContainerSeen, NodeSeen, Owner, PodSeen, Ready};
 use upgrade_core::time::Unix;
-use upgrade_core::version::Version;
 
 use super::mirrors::Mirror;
 use super::{EPOCH, Happening, World};

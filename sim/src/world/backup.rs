@@ -1,8 +1,9 @@
 //! etcd put back as it was: objects with smaller resourceVersions, and everything forgotten that was written since.
 
+use upgrade_core::api::Request;
+use upgrade_core::api::annotations::{CURRENT, IGNORE, TARGET, is_on};
 use upgrade_core::cordon::found_cordoned;
 use upgrade_core::oracle::{ETCD_RESTORED, FLEET, What, Who};
-use upgrade_core::request::{CURRENT, IGNORE, Request, TARGET, is_on};
 use upgrade_core::seen::{NodeSeen, Ready};
 
 use super::api::{Lease, Stored};

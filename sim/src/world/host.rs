@@ -2,11 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use upgrade_core::job::JobId;
+use upgrade_core::api::{JobId, PackageVersion, Version};
 use upgrade_core::seen::{HostSeen, PackageSeen, ToolState, UnitSeen};
 use upgrade_core::time::{Mono, Unix};
 use upgrade_core::verify::STATIC_PODS;
-use upgrade_core::version::{PackageVersion, Version};
 
 use super::clock::Clock;
 use super::tools::Unit;

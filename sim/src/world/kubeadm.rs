@@ -3,11 +3,10 @@
 
 use std::collections::VecDeque;
 
-use upgrade_core::job::Verb;
+use upgrade_core::api::{Verb, Version};
 use upgrade_core::oracle::{FLEET, What};
 use upgrade_core::seen::Ready;
 use upgrade_core::verify::STATIC_PODS;
-use upgrade_core::version::Version;
 
 use super::World;
 use super::host::{API_SERVER, ETCD, Host, etcd_of};

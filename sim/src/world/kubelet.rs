@@ -1,8 +1,8 @@
 //! Kubelets, the node controller, and hosts that lose their power.
 
+use upgrade_core::api::Version;
 use upgrade_core::oracle::What;
 use upgrade_core::seen::{NodeSeen, Ready, ToolState};
-use upgrade_core::version::Version;
 
 use super::api::DAEMON_SET;
 use super::{Happening, World};

@@ -8,7 +8,7 @@ mod preflight;
 
 use upgrade_core::act::{Act, Ended};
 use upgrade_core::agent::ActId;
-use upgrade_core::policy::in_force;
+use upgrade_core::api::policy::in_force;
 use upgrade_core::seen::{EtcdSeen, Fact, LocalControlPlane};
 use upgrade_core::time::Mono;
 

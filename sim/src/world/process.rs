@@ -4,13 +4,12 @@ use std::collections::BTreeMap;
 
 use upgrade_core::act::{Act, Ended, Fault as ActFault, FaultClass};
 use upgrade_core::agent::{ActId, Agent, Input, Output};
+use upgrade_core::api::annotations::{PHASE, STATUS};
+use upgrade_core::api::{Phase, Policy, Report};
 use upgrade_core::drain::Engine;
 use upgrade_core::job::Memory;
 use upgrade_core::judge::mark::Mark;
 use upgrade_core::oracle::What;
-use upgrade_core::policy::Policy;
-use upgrade_core::report::{Phase, Report};
-use upgrade_core::request::{PHASE, STATUS};
 use upgrade_core::seen::Fact;
 use upgrade_core::time::{Mono, Now, Unix};
 

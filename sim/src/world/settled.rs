@@ -1,7 +1,7 @@
 //! Whether anything is left to do.
 
-use upgrade_core::report::Phase;
-use upgrade_core::request::{CURRENT, TARGET};
+use upgrade_core::api::Phase;
+use upgrade_core::api::annotations::{CURRENT, TARGET};
 use upgrade_core::seen::ToolState;
 
 use super::World;

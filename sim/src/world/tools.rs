@@ -3,10 +3,10 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use upgrade_core::act::Tool;
-use upgrade_core::job::{Packages, Verb};
+use upgrade_core::api::{PackageVersion, Verb, Version};
+use upgrade_core::job::Packages;
 use upgrade_core::oracle::{What, Who};
 use upgrade_core::seen::{PackageSeen, ToolState};
-use upgrade_core::version::{PackageVersion, Version};
 
 use super::host::Host;
 use super::kubeadm::Phase;

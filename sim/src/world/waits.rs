@@ -1,9 +1,8 @@
 //! What may keep a node waiting for ever: nothing here is what the product judges, for it is asked when a run is over.
 
-use upgrade_core::job::{Holder, LeaseName};
+use upgrade_core::api::annotations::{IGNORE, TARGET, is_on};
+use upgrade_core::api::{Check, Holder, LeaseName, Request};
 use upgrade_core::oracle::End;
-use upgrade_core::preflight::Check;
-use upgrade_core::request::{IGNORE, Request, TARGET, is_on};
 use upgrade_core::seen::{NodeSeen, Ready};
 use upgrade_core::verify::STATIC_PODS;
 

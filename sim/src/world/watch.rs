@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use upgrade_core::request::{CURRENT, FOUND_CORDONED, IGNORE, PHASE, TARGET, is_on};
+use upgrade_core::api::annotations::{CURRENT, FOUND_CORDONED, IGNORE, PHASE, TARGET, is_on};
 use upgrade_core::seen::{
     Fact, FleetLease, FleetNode, FleetSeen, NodeSeen, PodSeen, PodsSeen, Ready, TurnSeen,
 };

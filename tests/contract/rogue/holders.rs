@@ -110,7 +110,7 @@ async fn members_of_the_group_with_any_other_name_hold_nothing() {
 async fn a_former_holder_changes_the_lease_no_more() {
     let Some(real) = Real::begin().await else { return };
     let bench = &real.bench;
-    let lease = upgrade_core::job::LeaseName::Slot(0);
+    let lease = upgrade_core::api::LeaseName::Slot(0);
     let (mine, theirs) = (super::super::bench::holder("n1"), super::super::bench::holder("n2"));
     bench.own.claim(lease, &mine).await;
     bench.own.release(lease, &mine).await;
@@ -132,7 +132,7 @@ async fn a_former_holder_changes_the_lease_no_more() {
 #[tokio::test]
 async fn an_administrator_frees_a_lease_as_the_guide_says() {
     let Some(real) = Real::begin().await else { return };
-    let lease = upgrade_core::job::LeaseName::Slot(0);
+    let lease = upgrade_core::api::LeaseName::Slot(0);
     let mine = super::super::bench::holder("n1");
     real.bench.own.claim(lease, &mine).await;
     let line = include_str!("../../../docs/usage.md")

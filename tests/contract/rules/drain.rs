@@ -1,7 +1,7 @@
 use serde_json::json;
 use upgrade_core::act::Ended;
+use upgrade_core::api::Reason;
 use upgrade_core::drain::{DrainOptions, DrainState, Progress};
-use upgrade_core::job::Reason;
 use upgrade_core::seen::Fact;
 
 use super::super::bench::{Bench, OTHER, OWN, Told};

@@ -5,11 +5,10 @@ use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::{Value, json};
+use upgrade_core::api::{Check, Reason, Version};
 use upgrade_core::drain::{DrainOptions, DrainState};
-use upgrade_core::job::Reason;
-use upgrade_core::preflight::{Check, Outcome};
+use upgrade_core::preflight::Outcome;
 use upgrade_core::seen::Fact;
-use upgrade_core::version::Version;
 
 use super::super::bench::{Bench, OTHER, OWN, Told, make};
 use super::super::real::Real;

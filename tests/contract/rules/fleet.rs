@@ -3,12 +3,10 @@ use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use node_upgrade_agent::cluster::NAMESPACE;
 use serde_json::{Value, json};
+use upgrade_core::api::{Check, LeaseName, Version, annotations};
 use upgrade_core::drain::DrainOptions;
-use upgrade_core::job::LeaseName;
-use upgrade_core::preflight::{Check, Outcome};
-use upgrade_core::request;
+use upgrade_core::preflight::Outcome;
 use upgrade_core::seen::{Fact, TurnSeen};
-use upgrade_core::version::Version;
 
 use super::super::bench::{Bench, OTHER, OWN, Told, holder, make};
 
@@ -39,7 +37,8 @@ pub(crate) async fn the_fleet_is_seen_whole(bench: &Bench) {
     for number in 0..60 {
         bench.make_node(&format!("worker-{number}"), &json!({})).await;
     }
-    let notes = json!({request::TARGET: "1.36.3", request::PHASE: "degraded", request::IGNORE: ""});
+    let notes =
+        json!({annotations::TARGET: "1.36.3", annotations::PHASE: "degraded", annotations::IGNORE: ""});
     bench
         .patch_node(OTHER, &json!({"metadata": {"annotations": notes}, "spec": {"unschedulable": true}}))
         .await;
@@ -125,7 +124,7 @@ pub(crate) async fn no_kubelet_goes_past_an_api_server(bench: &Bench) {
     make_control_plane(bench, "v1.36.2").await;
     let behind = outcome(bench, Check::ApiServers).await;
     assert!(matches!(&behind, Outcome::Failed(text) if text.contains("cp1 runs v1.36.2")), "{behind:?}");
-    let target: Value = json!({"metadata": {"annotations": {request::TARGET: TARGET.to_string()}}});
+    let target: Value = json!({"metadata": {"annotations": {annotations::TARGET: TARGET.to_string()}}});
     bench.patch_node(CONTROL_PLANE, &target).await;
     let coming = outcome(bench, Check::ApiServers).await;
     assert!(matches!(&coming, Outcome::Passed(text) if text.contains("first")), "{coming:?}");

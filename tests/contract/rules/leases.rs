@@ -1,5 +1,5 @@
 use serde_json::json;
-use upgrade_core::job::LeaseName;
+use upgrade_core::api::LeaseName;
 use upgrade_core::seen::LeaseSeen;
 
 use super::super::bench::{Bench, OTHER, OWN, holder, is_held, lease_seen};

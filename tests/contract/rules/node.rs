@@ -1,11 +1,8 @@
 use node_upgrade_agent::cluster::EventKind;
 use serde_json::{Value, json};
+use upgrade_core::api::{Phase, Reason, Report, Version, annotations};
 use upgrade_core::cordon::found_cordoned;
-use upgrade_core::job::Reason;
-use upgrade_core::report::{Phase, Report};
-use upgrade_core::request;
 use upgrade_core::time::Unix;
-use upgrade_core::version::Version;
 
 use super::super::bench::{Bench, OTHER, OWN, Told, node_seen};
 
@@ -34,7 +31,7 @@ pub(crate) async fn a_cordon_is_noted_in_the_same_write_and_taken_back_whole(ben
     let unschedulable =
         |spec: Option<k8s_openapi::api::core::v1::NodeSpec>| spec.and_then(|spec| spec.unschedulable);
     assert_eq!(unschedulable(after.spec), unschedulable(before.spec));
-    assert!(after.metadata.annotations.is_none_or(|notes| !notes.contains_key(request::FOUND_CORDONED)));
+    assert!(after.metadata.annotations.is_none_or(|notes| !notes.contains_key(annotations::FOUND_CORDONED)));
 }
 
 pub(crate) async fn cordoning_again_writes_nothing(bench: &Bench) {
@@ -70,14 +67,14 @@ pub(crate) async fn the_watch_tells_every_change_of_the_own_node_and_none_of_oth
     let script = async {
         told.until_node(|node| node.is_some_and(|node| node.name == OWN)).await;
         let target = |node: &str, value: &str| {
-            let patch = json!({"metadata": {"annotations": {request::TARGET: value}}});
+            let patch = json!({"metadata": {"annotations": {annotations::TARGET: value}}});
             let node = node.to_owned();
             async move { bench.patch_node(&node, &patch).await }
         };
         target(OTHER, "v1.36.9").await;
         target(OWN, "v1.36.3").await;
         told.until_node(|node| {
-            node.and_then(|node| node.annotations.get(request::TARGET))
+            node.and_then(|node| node.annotations.get(annotations::TARGET))
                 .is_some_and(|value| value == "v1.36.3")
         })
         .await;
@@ -110,8 +107,8 @@ pub(crate) async fn a_report_is_written_for_people_and_for_tools(bench: &Bench) 
     let written = report(Phase::Draining, Reason::DrainBlocked, "budget web blocks");
     bench.own.report(&written).await.unwrap();
     let notes = bench.node(OWN).await.metadata.annotations.unwrap();
-    assert_eq!(notes[request::PHASE], "draining");
-    let status: Value = serde_json::from_str(&notes[request::STATUS]).unwrap();
+    assert_eq!(notes[annotations::PHASE], "draining");
+    let status: Value = serde_json::from_str(&notes[annotations::STATUS]).unwrap();
     assert_eq!(status["reason"], "DrainBlocked");
     assert_eq!(status["message"], "budget web blocks");
     let condition = bench.condition().await;
@@ -127,7 +124,7 @@ pub(crate) async fn a_report_is_written_for_people_and_for_tools(bench: &Bench) 
 
 pub(crate) async fn the_time_of_a_condition_moves_only_with_its_status(bench: &Bench) {
     let long_ago = json!({
-        "type": request::CONDITION, "status": "False", "reason": "Draining", "message": "",
+        "type": annotations::CONDITION, "status": "False", "reason": "Draining", "message": "",
         "lastTransitionTime": "2026-01-01T00:00:00Z", "lastHeartbeatTime": "2026-01-01T00:00:00Z",
     });
     let nodes: kube::Api<k8s_openapi::api::core::v1::Node> = kube::Api::all(bench.admin.clone());

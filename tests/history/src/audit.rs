@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result};
 use serde::Deserialize;
 use serde_json::Value;
-use upgrade_core::job::{Holder, JobId, LeaseName};
+use upgrade_core::api::{Holder, JobId, LeaseName};
 use upgrade_core::oracle::{FLEET, What, Who, bars_claims};
 
 use super::{Moment, micros};

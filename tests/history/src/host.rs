@@ -3,9 +3,8 @@
 use anyhow::{Context, Result};
 use serde_json::Value;
 use upgrade_core::act::UNIT_PREFIX;
-use upgrade_core::job::Verb;
+use upgrade_core::api::{PackageVersion, Verb, Version};
 use upgrade_core::oracle::{What, Who};
-use upgrade_core::version::{PackageVersion, Version};
 
 use super::{HostRecords, Moment, micros};
 

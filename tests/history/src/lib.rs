@@ -13,9 +13,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
 use lab::{Cluster, Node};
-use upgrade_core::job::Verb;
+use upgrade_core::api::{Verb, Version};
 use upgrade_core::oracle::{Event, Expectations, What};
-use upgrade_core::version::Version;
 
 /// systemd's own lines, and the first of every boot.
 const JOURNAL: &[&str] = &[

@@ -2,13 +2,12 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::act::Fault;
+use crate::api::annotations::{CURRENT, RETRY, TARGET};
+use crate::api::{Check, Phase, Verb, Version};
 use crate::drain::DrainOptions;
-use crate::job::{Hop, Packages, Verb};
-use crate::preflight::{Check, Finding, Findings, Outcome};
-use crate::report::Phase;
-use crate::request::{CURRENT, RETRY, TARGET};
+use crate::job::{Hop, Packages};
+use crate::preflight::{Finding, Findings, Outcome};
 use crate::seen::{HostSeen, NodeSeen, Ready, TurnSeen};
-use crate::version::Version;
 
 const OLD: Version = Version::new(1, 36, 2);
 const NEW: Version = Version::new(1, 36, 3);

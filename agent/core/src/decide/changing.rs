@@ -1,10 +1,10 @@
 //! Changing the host, forward to the target or back before the point of no return.
 
 use crate::act::{Act, Tool};
-use crate::job::{Hop, Job, MAX_TRIES, Packages, Reason, Stage, Step, Trouble, Verdict, Way};
+use crate::api::{Explanation, PackageVersion, Reason};
+use crate::job::{Hop, Job, MAX_TRIES, Packages, Stage, Step, Verdict, Way};
 use crate::seen::{HostSeen, ToolState};
 use crate::time::Unix;
-use crate::version::PackageVersion;
 
 use super::{Next, PROOF, Proof, Scene, lease_lost, verifying, wait};
 
@@ -53,12 +53,12 @@ pub(super) fn forward(scene: &Scene<'_>, job: &Job, step: &Step) -> Next {
 }
 
 /// Goes back to the packages the job came from; only reached before the point of no return.
-pub(super) fn back(scene: &Scene<'_>, job: &Job, step: &Step, why: &Trouble) -> Next {
+pub(super) fn back(scene: &Scene<'_>, job: &Job, step: &Step, why: &Explanation) -> Next {
     let host = match scene.host(Some(job), HOST_AGE) {
         Ok(host) => host,
         Err(look) => return look,
     };
-    let returning = |why: Trouble| scene.enter(job, Stage::Returning(Verdict::BackedOut(why)));
+    let returning = |why: Explanation| scene.enter(job, Stage::Returning(Verdict::BackedOut(why)));
     if job.tries < MAX_TRIES
         && let Some(repair) = repair(scene, job, step, host)
     {
@@ -80,7 +80,7 @@ pub(super) fn back(scene: &Scene<'_>, job: &Job, step: &Step, why: &Trouble) -> 
             "{}; kubeadm stays at its new version, because {} could not be put back",
             why.message, from.kubeadm
         );
-        return returning(Trouble::new(why.reason, message));
+        return returning(Explanation::new(why.reason, message));
     }
     run(scene, job, step, host, Tool::InstallKubeadm { packages: from.clone(), back: true })
 }
@@ -103,7 +103,7 @@ fn passed_by_hand(scene: &Scene<'_>, job: &Job, step: &Step, version: &PackageVe
          that version, or put the packages back",
         job.hop.target
     );
-    let why = Trouble::new(Reason::PreflightFailed, message);
+    let why = Explanation::new(Reason::PreflightFailed, message);
     if can_turn_back(job, step) {
         turn_back(scene, job, step, why)
     } else {
@@ -130,7 +130,7 @@ fn can_turn_back(job: &Job, step: &Step) -> bool {
     }
 }
 
-fn turn_back(scene: &Scene<'_>, job: &Job, step: &Step, why: Trouble) -> Next {
+fn turn_back(scene: &Scene<'_>, job: &Job, step: &Step, why: Explanation) -> Next {
     scene.enter(job, Stage::Changing { step: step.clone(), way: Way::Back(why) })
 }
 
@@ -213,7 +213,7 @@ fn run(scene: &Scene<'_>, job: &Job, step: &Step, host: &HostSeen, tool: Tool) -
         "{} failed {tries} times, last with exit status {status}{words}; its full output: journalctl -u {unit}",
         tool.word()
     );
-    let why = Trouble::new(Reason::ToolFailed, message);
+    let why = Explanation::new(Reason::ToolFailed, message);
     if can_turn_back(job, step) {
         turn_back(scene, job, step, why)
     } else {

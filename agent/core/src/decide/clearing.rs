@@ -1,13 +1,13 @@
 //! Taking the Lease, cordoning, draining. Nothing on the host has changed yet.
 
 use crate::act::Act;
+use crate::api::{Explanation, Reason, Verb, Version};
 use crate::cordon::is_cordoned_by_us;
 use crate::drain::DrainState;
-use crate::job::{Hop, Job, Memory, Reason, Stage, Step, Trouble, Verb, Verdict};
+use crate::job::{Hop, Job, Memory, Stage, Step, Verdict};
 use crate::seen::{FleetSeen, LeaseSeen, Seen};
 use crate::slots::{self, Standing};
 use crate::time::{Mono, Unix};
-use crate::version::Version;
 
 use super::changing::is_installed;
 use super::idle::candidate;
@@ -20,7 +20,7 @@ pub(super) fn decide(scene: &Scene<'_>, job: &Job, disturbed: Option<Unix>) -> N
     if let Some(cancelled) = scene.cancelled(job) {
         return back_out(scene, job, cancelled);
     }
-    let cordoned = scene.node.annotations.contains_key(crate::request::FOUND_CORDONED);
+    let cordoned = scene.node.annotations.contains_key(crate::api::annotations::FOUND_CORDONED);
     match &scene.seen.lease {
         None => Next::Do(renew(job)),
         Some(LeaseSeen::Free | LeaseSeen::Other(_)) if cordoned => back_out(scene, job, lease_lost(job)),
@@ -46,7 +46,7 @@ fn forget(scene: &Scene<'_>) -> Next {
     Next::Remember(Box::new(Memory { job: None, ..scene.memory.clone() }))
 }
 
-fn back_out(scene: &Scene<'_>, job: &Job, why: Trouble) -> Next {
+fn back_out(scene: &Scene<'_>, job: &Job, why: Explanation) -> Next {
     scene.enter(job, Stage::Returning(Verdict::BackedOut(why)))
 }
 
@@ -62,7 +62,7 @@ fn may_cordon(scene: &Scene<'_>, job: &Job, claimed: Mono, disturbed: Option<Uni
         && !host.dpkg_interrupted;
     if !as_found {
         let message = "packages changed, or dpkg was interrupted, between preflight and cordon";
-        return back_out(scene, job, Trouble::new(Reason::PreflightPending, message));
+        return back_out(scene, job, Explanation::new(Reason::PreflightPending, message));
     }
     let local = scene.seen.local.as_ref().filter(|local| scene.is_fresh(local.at, FLEET_AGE));
     if job.hop.verb.is_control_plane() && local.is_none() {
@@ -93,14 +93,14 @@ fn may_cordon(scene: &Scene<'_>, job: &Job, claimed: Mono, disturbed: Option<Uni
 }
 
 /// kubeadm-config past a control plane's target: `apply` would take it back, and `node` would go past the target.
-fn cluster_is_past(fleet: &FleetSeen, job: &Job) -> Option<Trouble> {
+fn cluster_is_past(fleet: &FleetSeen, job: &Job) -> Option<Explanation> {
     let (named, target) = (fleet.kubeadm_config?, job.hop.target);
     (job.hop.verb.is_control_plane() && named > target).then(|| {
         let message = format!(
             "ConfigMap kube-system/kubeadm-config names {named}, which another control-plane node has applied: set the \
              target {target} of this node to {named}"
         );
-        Trouble::new(Reason::PreflightFailed, message)
+        Explanation::new(Reason::PreflightFailed, message)
     })
 }
 

@@ -2,7 +2,8 @@
 //! the target, whoever repaired it (rule 9).
 
 use crate::act::Act;
-use crate::job::{Job, Reason, Stage, Step, Trouble, Verdict, Way};
+use crate::api::{Explanation, Reason};
+use crate::job::{Job, Stage, Step, Verdict, Way};
 use crate::preflight;
 
 use super::verifying::{Lacks, lacks};
@@ -13,7 +14,7 @@ const PACE: u64 = 30_000;
 /// How often its Lease is renewed with the mark, in milliseconds.
 const HEARTBEAT: u64 = 60_000;
 
-pub(super) fn decide(scene: &Scene<'_>, job: &Job, step: &Step, why: &Trouble) -> Next {
+pub(super) fn decide(scene: &Scene<'_>, job: &Job, step: &Step, why: &Explanation) -> Next {
     // First of all the mark, which halts other claims.
     if let Proof::Ask(renew) = scene.proof(job, HEARTBEAT) {
         return renew;
@@ -45,7 +46,7 @@ fn again_from(step: &Step) -> Step {
 }
 
 /// A new target while degraded: preflight for it, then from the start of the changes with the Lease still held.
-fn replan(scene: &Scene<'_>, job: &Job, target: crate::version::Version, why: &Trouble) -> Next {
+fn replan(scene: &Scene<'_>, job: &Job, target: crate::api::Version, why: &Explanation) -> Next {
     let Some(findings) = scene.seen.preflight.as_ref().filter(|found| found.target == target) else {
         return Next::Do(Act::Preflight { target });
     };
@@ -62,7 +63,7 @@ fn replan(scene: &Scene<'_>, job: &Job, target: crate::version::Version, why: &T
         preflight::Verdict::Refuse { message, .. } => {
             let message = format!("{}; the new target {target} is refused: {message}", why.message);
             Next::Wait {
-                why: Trouble::new(Reason::PreflightFailed, message),
+                why: Explanation::new(Reason::PreflightFailed, message),
                 until: Some(scene.in_millis(PACE)),
             }
         }
@@ -72,7 +73,7 @@ fn replan(scene: &Scene<'_>, job: &Job, target: crate::version::Version, why: &T
         preflight::Verdict::NotYet(message) => {
             let message = format!("{}; the new target {target} waits: {message}", why.message);
             Next::Wait {
-                why: Trouble::new(Reason::PreflightPending, message),
+                why: Explanation::new(Reason::PreflightPending, message),
                 until: Some(scene.in_millis(PACE)),
             }
         }

@@ -3,18 +3,17 @@
 use std::collections::BTreeSet;
 
 use crate::act::Act;
-use crate::cordon::found_cordoned;
-use crate::job::{
-    Holder, Hop, Job, JobId, LeaseName, Memory, Packages, Reason, Refusal, Stage, Step, Trouble, Verb,
-    Verdict,
+use crate::api::annotations::CURRENT;
+use crate::api::{
+    Check, Explanation, Holder, JobId, LeaseName, PackageVersion, Reason, Verb, Version, reachable,
 };
-use crate::preflight::{self, Check, Findings};
-use crate::request::CURRENT;
+use crate::cordon::found_cordoned;
+use crate::job::{Hop, Job, Memory, Packages, Refusal, Stage, Step, Verdict};
+use crate::preflight::{self, Findings};
 use crate::seen::{Access, FleetSeen, HostSeen, Ready};
 use crate::slots::{self, Candidate};
 use crate::time::Unix;
 use crate::verify::static_pods_version;
-use crate::version::{PackageVersion, Version, reachable};
 
 use super::{Next, Scene, wait};
 
@@ -104,13 +103,13 @@ fn standing_refusal<'a>(scene: &'a Scene<'_>) -> Option<&'a Refusal> {
     (*refusal == asked).then_some(refusal)
 }
 
-fn refusal_for(scene: &Scene<'_>, why: Trouble) -> Option<Refusal> {
+fn refusal_for(scene: &Scene<'_>, why: Explanation) -> Option<Refusal> {
     let target = scene.request.wanted()?.to_string();
     let skip = scene.request.skip.iter().map(|check| check.word().to_owned()).collect();
     Some(Refusal { target, retry: scene.request.retry.clone(), skip, why })
 }
 
-fn refuse(scene: &Scene<'_>, why: Trouble) -> Next {
+fn refuse(scene: &Scene<'_>, why: Explanation) -> Next {
     let refused = refusal_for(scene, why);
     Next::Remember(Box::new(Memory { refused, backoff: None, ..scene.memory.clone() }))
 }
@@ -120,12 +119,12 @@ fn prepare(scene: &Scene<'_>, target: Version) -> Next {
         scene.node.kubelet.map(|running| reachable(running, target, scene.node.control_plane))
     {
         let message = format!("{}: {target} cannot be reached: {why}", Check::Reachable);
-        return refuse(scene, Trouble::new(Reason::PreflightFailed, message));
+        return refuse(scene, Explanation::new(Reason::PreflightFailed, message));
     }
     let Some(findings) = usable(scene, target) else { return Next::Do(Act::Preflight { target }) };
     match preflight::judge(findings, &scene.request.skip) {
         preflight::Verdict::Refuse { message, .. } => {
-            refuse(scene, Trouble::new(Reason::PreflightFailed, message))
+            refuse(scene, Explanation::new(Reason::PreflightFailed, message))
         }
         preflight::Verdict::NotYet(message) if scene.is_fresh(findings.at, PENDING_PAUSE) => {
             wait(Reason::PreflightPending, message, Some(findings.at.plus(PENDING_PAUSE + 1)))
@@ -139,7 +138,7 @@ fn prepare(scene: &Scene<'_>, target: Version) -> Next {
 }
 
 /// Rule 5: packages that somebody has taken past the target are not taken back.
-fn past_target(hop: &Hop) -> Option<Trouble> {
+fn past_target(hop: &Hop) -> Option<Explanation> {
     let installed = [("kubeadm", &hop.from.kubeadm), ("kubelet", &hop.from.kubelet)];
     let past = |version: &PackageVersion| version.kubernetes().is_some_and(|version| version > hop.target);
     let (name, version) = installed.into_iter().find(|(_, version)| past(version))?;
@@ -149,7 +148,7 @@ fn past_target(hop: &Hop) -> Option<Trouble> {
         Check::Reachable,
         hop.target
     );
-    Some(Trouble::new(Reason::PreflightFailed, message))
+    Some(Explanation::new(Reason::PreflightFailed, message))
 }
 
 /// Findings for this target that still say something.
@@ -248,7 +247,7 @@ fn orphan(scene: &Scene<'_>, host: &HostSeen, lease: LeaseName, holder: Holder) 
     };
     let message = "the journal was lost in the middle of an upgrade: check the node, then set a new value of the \
                    annotation node-upgrade-agent/retry, or bring the node to its target by hand";
-    let why = Trouble::new(Reason::JournalLost, message);
+    let why = Explanation::new(Reason::JournalLost, message);
     // Without our cordon nothing is disturbed: either it was not yet, or not any more.
     let stage = match found_cordoned(scene.node) {
         Some(_) => Stage::Degraded { step: Step::Installing, why },

@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 
 use crate::act::{Act, Tool};
+use crate::api::{Explanation, PackageVersion, Reason};
 use crate::cordon::found_cordoned;
-use crate::job::{Backoff, Job, MAX_RETREATS, Memory, Reason, Refusal, Stage, Step, Trouble, Verdict};
+use crate::job::{Backoff, Job, MAX_RETREATS, Memory, Refusal, Stage, Step, Verdict};
 use crate::seen::{HostSeen, LeaseSeen, NodeSeen, Ready, ToolState};
 use crate::time::Unix;
-use crate::version::PackageVersion;
 
 use super::{Next, Scene, wait};
 
@@ -59,7 +59,10 @@ fn uncordon(scene: &Scene<'_>, job: &Job, found_cordoned: bool) -> Next {
     if scene.now.unix.since(job.entered) < scene.settings.verify_timeout {
         return wait(Reason::NotReady, message, Some(scene.in_millis(PACE)));
     }
-    scene.enter(job, Stage::Degraded { step: Step::Verifying, why: Trouble::new(Reason::NotReady, message) })
+    scene.enter(
+        job,
+        Stage::Degraded { step: Step::Verifying, why: Explanation::new(Reason::NotReady, message) },
+    )
 }
 
 /// What keeps the node out of service. A Ready from before kubelet's last start says nothing of it: after a power
@@ -97,7 +100,7 @@ fn ended(scene: &Scene<'_>, job: &Job, verdict: &Verdict) -> Memory {
     }
 }
 
-fn retreated(scene: &Scene<'_>, job: &Job, why: &Trouble, over: Memory) -> Memory {
+fn retreated(scene: &Scene<'_>, job: &Job, why: &Explanation, over: Memory) -> Memory {
     let before = scene.memory.backoff.as_ref().filter(|backoff| backoff.target == job.hop.target);
     let retreats = before.map_or(0, |backoff| backoff.retreats) + 1;
     if retreats >= MAX_RETREATS {
@@ -106,19 +109,19 @@ fn retreated(scene: &Scene<'_>, job: &Job, why: &Trouble, over: Memory) -> Memor
              node-upgrade-agent/retry",
             why.message
         );
-        let refused = Some(refusal(scene, job, Trouble::new(Reason::DrainGivenUp, message)));
+        let refused = Some(refusal(scene, job, Explanation::new(Reason::DrainGivenUp, message)));
         return Memory { refused, backoff: None, ..over };
     }
     let seconds = FIRST_BACKOFF << (retreats - 1);
     Memory { backoff: Some(backoff(scene, job, why, retreats, seconds)), ..over }
 }
 
-fn backoff(scene: &Scene<'_>, job: &Job, why: &Trouble, retreats: u32, seconds: u64) -> Backoff {
+fn backoff(scene: &Scene<'_>, job: &Job, why: &Explanation, retreats: u32, seconds: u64) -> Backoff {
     let until = Unix(scene.now.unix.0.saturating_add(seconds));
     Backoff { target: job.hop.target, retreats, until, retry: scene.request.retry.clone(), why: why.clone() }
 }
 
-fn refusal(scene: &Scene<'_>, job: &Job, why: Trouble) -> Refusal {
+fn refusal(scene: &Scene<'_>, job: &Job, why: Explanation) -> Refusal {
     let skip = scene.request.skip.iter().map(|check| check.word().to_owned()).collect();
     Refusal { target: job.hop.target.to_string(), retry: scene.request.retry.clone(), skip, why }
 }

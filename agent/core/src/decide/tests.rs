@@ -2,12 +2,12 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::act::Tool;
+use crate::api::annotations::{CURRENT, FOUND_CORDONED, RETRY, TARGET};
+use crate::api::{Check, Holder, JobId, LeaseName, Verb, Version};
 use crate::drain::{DrainState, Progress};
-use crate::job::{Backoff, Holder, Hop, JobId, LeaseName, Packages, Verb, Verdict};
-use crate::preflight::{Check, Finding, Findings, Outcome};
-use crate::request::{CURRENT, FOUND_CORDONED, RETRY, TARGET};
+use crate::job::{Backoff, Hop, Packages, Verdict};
+use crate::preflight::{Finding, Findings, Outcome};
 use crate::seen::{FleetLease, FleetNode, FleetSeen, PackageSeen, Ready, ToolState, TurnSeen, UnitSeen};
-use crate::version::Version;
 
 mod access;
 mod changing;
@@ -24,7 +24,7 @@ fn settings() -> Settings {
 }
 
 fn packages(version: &str) -> Packages {
-    let version: crate::version::PackageVersion = version.parse().unwrap();
+    let version: crate::api::PackageVersion = version.parse().unwrap();
     Packages { kubeadm: version.clone(), kubelet: version.clone(), kubectl: Some(version) }
 }
 
@@ -198,7 +198,7 @@ fn a_target_below_a_package_that_somebody_installed_is_refused() {
 #[test]
 fn a_retreat_is_waited_out_unless_a_person_asks_for_another_try() {
     let mut seen = seen();
-    let why = Trouble::new(Reason::DrainBlocked, "budget");
+    let why = Explanation::new(Reason::DrainBlocked, "budget");
     let backoff = Backoff { target: NEW, retreats: 1, until: Unix(5_100), retry: None, why };
     let memory = Memory { backoff: Some(backoff), ..known() };
     assert!(

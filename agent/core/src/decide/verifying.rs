@@ -1,7 +1,8 @@
 //! Waiting until the node serves at its target, cheapest questions first.
 
 use crate::act::Act;
-use crate::job::{Job, Reason, Stage, Step, Trouble, Verdict};
+use crate::api::{Explanation, Reason};
+use crate::job::{Job, Stage, Step, Verdict};
 use crate::verify::{Patience, control_plane_lacks, node_lacks, pods_lack, unit_lacks};
 
 use super::{Next, Scene, wait};
@@ -22,7 +23,7 @@ pub(super) fn decide(scene: &Scene<'_>, job: &Job) -> Next {
                  value of the annotation node-upgrade-agent/retry",
                 job.hop.target, scene.settings.verify_timeout
             );
-            let why = Trouble::new(Reason::NotVerified, message);
+            let why = Explanation::new(Reason::NotVerified, message);
             scene.enter(job, Stage::Degraded { step: Step::Verifying, why })
         }
     }

@@ -3,12 +3,15 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::DrainOptions;
+use super::DrainState;
+use super::Progress;
+use super::Sort;
 use super::gate::Gate;
 use super::pod::Pod;
-use super::{DrainOptions, DrainState, PassedOver, Progress, Sort, sort};
-use crate::job::{Reason, Trouble};
+use super::sort;
+use crate::api::{Explanation, PassedOver, Reason, text};
 use crate::seen::{Owner, PodSeen};
-use crate::text;
 use crate::time::{Mono, Now};
 
 /// How many evictions may await their answer at one time.
@@ -148,7 +151,7 @@ impl Engine {
         self.take(now, pods);
         self.pods.values_mut().for_each(|pod| pod.stands_after_all(now));
         if !self.refusals.is_empty() {
-            self.state = DrainState::GivenUp(Trouble::new(
+            self.state = DrainState::GivenUp(Explanation::new(
                 Reason::DrainBlocked,
                 text::some_of(NAMED, "; ", &self.refusals),
             ));
@@ -354,7 +357,7 @@ impl Engine {
     }
 
     /// Why the drain is given up, if its time is over or nothing goes any more.
-    fn overdue(&self, now: Now) -> Option<Trouble> {
+    fn overdue(&self, now: Now) -> Option<Explanation> {
         if self.state != DrainState::Draining {
             return None;
         }
@@ -386,7 +389,7 @@ impl Engine {
                 text::some_of(NAMED, ", ", &pods)
             )
         };
-        Some(Trouble::new(reason, message))
+        Some(Explanation::new(reason, message))
     }
 }
 

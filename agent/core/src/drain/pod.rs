@@ -1,7 +1,10 @@
 //! One pod that has to go, and how its eviction stands.
 
+use super::Answer;
+use super::DrainOptions;
 use super::engine::{BudgetKey, OwnerKey};
-use super::{Answer, Blocked, DrainOptions, is_overdue};
+use super::is_overdue;
+use crate::api::Blocked;
 use crate::seen::PodSeen;
 use crate::time::{Mono, Now, Unix};
 

@@ -1,7 +1,7 @@
 mod pacing;
 
 use super::*;
-use crate::job::Reason;
+use crate::api::{Blocked, Reason};
 use crate::seen::Owner;
 use crate::time::{Now, Unix};
 
@@ -47,7 +47,7 @@ fn begun_with(options: DrainOptions, pods: &[PodSeen]) -> Engine {
     engine
 }
 
-fn trouble(engine: &Engine, now: Now) -> Trouble {
+fn trouble(engine: &Engine, now: Now) -> Explanation {
     match engine.progress(now).state {
         DrainState::GivenUp(trouble) => trouble,
         state @ (DrainState::Draining | DrainState::Drained) => panic!("{state:?}"),

@@ -3,10 +3,9 @@
 //!
 //! Times are for people to see: nothing here asks how old a Lease is, and none is taken for being late.
 
-use crate::job::Holder;
-use crate::policy::PROTOCOL;
+use crate::api::policy::PROTOCOL;
+use crate::api::{Holder, text};
 use crate::seen::LeaseSeen;
-use crate::text;
 use crate::time::Mono;
 
 /// How often a lost race is read and judged anew before the act is given up for now.
@@ -124,7 +123,7 @@ fn speaks_newer(lease: &LeaseState) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::job::JobId;
+    use crate::api::JobId;
 
     fn holder(node: &str) -> Holder {
         Holder { node: node.into(), uid: format!("uid-{node}"), job: JobId("j".into()) }

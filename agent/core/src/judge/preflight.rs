@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 
 use super::checks;
 use super::checks::cluster::OtherTools;
+use crate::api::{Check, Verb, Version};
 use crate::drain::DrainOptions;
-use crate::job::{Hop, Packages, Verb};
-use crate::preflight::{Check, Finding, Findings, Outcome};
+use crate::job::{Hop, Packages};
+use crate::preflight::{Finding, Findings, Outcome};
 use crate::seen::{EtcdSeen, FleetSeen, NodeSeen};
 use crate::time::Mono;
-use crate::version::Version;
 
 /// What the cluster shows to preflight.
 #[derive(Debug, Clone)]

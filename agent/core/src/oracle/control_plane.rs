@@ -4,9 +4,7 @@ use super::record::Node;
 use super::since::Since;
 use super::verified::CLOCK_GRAIN;
 use super::{Judged, Rule, Violation, What, Who};
-use crate::job::{LeaseName, Verb};
-use crate::preflight::Check;
-use crate::version::Version;
+use crate::api::{Check, LeaseName, Verb, Version};
 
 /// By this time after its start a kubelet has restarted what it will restart, in milliseconds: measured were 2 to 4 seconds
 /// after it was Ready, which it is within twenty.

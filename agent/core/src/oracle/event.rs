@@ -3,10 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use crate::job::{LeaseName, Reason, Verb};
-use crate::preflight::Check;
-use crate::report::Phase;
-use crate::version::{PackageVersion, Version};
+use crate::api::{Check, LeaseName, PackageVersion, Phase, Reason, Verb, Version};
 
 /// One thing that happened.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,8 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::record::Node;
 use super::since::Since;
 use super::{ETCD_RESTORED, Event, FLEET, Rule, Violation, What, Who};
-use crate::job::{LeaseName, Verb};
-use crate::version::Version;
+use crate::api::{LeaseName, Verb, Version};
 
 /// Who holds a Lease, and since which event.
 #[derive(Debug, Clone)]

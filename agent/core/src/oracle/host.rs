@@ -2,8 +2,7 @@
 
 use super::record::{KUBELET_BEHIND, Node};
 use super::{Judged, Rule, Violation, What, Who};
-use crate::job::Verb;
-use crate::version::{PackageVersion, Version};
+use crate::api::{PackageVersion, Verb, Version};
 
 /// Whether a tool changes what runs on the host; repairing dpkg and holding packages do not.
 pub(super) fn changes(tool: &str) -> bool {

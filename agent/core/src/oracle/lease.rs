@@ -2,9 +2,7 @@
 
 use super::fleet::Held;
 use super::{Judged, Rule, Violation, What, Who};
-use crate::job::{LeaseName, Verb};
-use crate::report::Phase;
-use crate::version::Version;
+use crate::api::{LeaseName, Phase, Verb, Version};
 
 /// After this time without its Node a holder may be replaced, in milliseconds.
 const ABSENT_LONG_ENOUGH: u64 = 600_000;

@@ -4,8 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Installed;
 use super::since::Since;
-use crate::job::{LeaseName, Verb};
-use crate::version::Version;
+use crate::api::{LeaseName, Verb, Version};
 
 /// From a node's taking of a Lease until it is back in service without it.
 #[derive(Debug, Clone)]

@@ -9,9 +9,7 @@ mod service;
 mod turn;
 
 use super::*;
-use crate::job::{LeaseName, Reason, Verb};
-use crate::report::Phase;
-use crate::version::Version;
+use crate::api::{LeaseName, Phase, Reason, Verb, Version};
 
 const OLD: Version = Version::new(1, 36, 2);
 const NEW: Version = Version::new(1, 36, 3);

@@ -1,5 +1,5 @@
 use super::*;
-use crate::job::JobId;
+use crate::api::JobId;
 use crate::seen::ControlPlanePod;
 use crate::time::Mono;
 

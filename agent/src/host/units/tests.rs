@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use upgrade_core::job::{JobId, Verb};
+use upgrade_core::api::{JobId, Verb};
 
 use super::*;
 use crate::host::systemd::tests::{Fake, FakeUnit, Restart};

@@ -21,7 +21,7 @@ pub(super) fn versions_of_packages() -> History {
         number: "A27",
         sentence: "Package versions are ordered as dpkg orders them.",
         standing: Standing::Shown {
-            file: "agent/core/src/version.rs",
+            file: "agent/core/src/api/version.rs",
             test: "a27_package_versions_are_ordered_as_dpkg_orders_them",
             red: true,
         },

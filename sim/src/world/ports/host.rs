@@ -2,7 +2,7 @@
 
 use upgrade_core::act::{Act, Ended, Tool};
 use upgrade_core::agent::ActId;
-use upgrade_core::job::JobId;
+use upgrade_core::api::JobId;
 use upgrade_core::seen::{Fact, ToolState};
 use upgrade_core::time::Mono;
 

@@ -1,7 +1,7 @@
 //! Leases by compare-and-swap: read, judged by the core, written with the resourceVersion that was read.
 
 use upgrade_core::act::{Act, Ended};
-use upgrade_core::job::{Holder, LeaseName};
+use upgrade_core::api::{Holder, LeaseName};
 use upgrade_core::judge::lease::{LeaseDecision, LeaseState, Standing, TRIES, Wish, judge, standing};
 use upgrade_core::oracle::Who;
 use upgrade_core::seen::Fact;

@@ -1,11 +1,11 @@
 //! The own Node: read, and patched with the resourceVersion of the Node a patch was decided from.
 
 use upgrade_core::act::{Act, Ended};
+use upgrade_core::api::Version;
+use upgrade_core::api::annotations::CURRENT;
 use upgrade_core::cordon::{self, CordonPatch, TRIES};
 use upgrade_core::oracle::What;
-use upgrade_core::request::CURRENT;
 use upgrade_core::seen::{Fact, NodeSeen};
-use upgrade_core::version::Version;
 
 use super::{Caller, Write};
 use crate::fault::Identity;

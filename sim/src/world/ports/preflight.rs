@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use upgrade_core::act::Ended;
+use upgrade_core::api::{Check, Verb, Version};
 use upgrade_core::drain::budget::{Budget, forecast};
 use upgrade_core::drain::{Answer, DrainOptions};
-use upgrade_core::job::Verb;
 use upgrade_core::judge::checks::Output;
 use upgrade_core::judge::checks::cluster::OtherTools;
 use upgrade_core::judge::checks::host::{Cgroups, KubeletUnit, cgroups, dpkg, kubelet_unit};
@@ -18,11 +18,10 @@ use upgrade_core::judge::checks::space::{FileSystem, disk_space, needs};
 use upgrade_core::judge::preflight::{
     ClusterPreflight, ClusterSeen, HostPreflight, asks_host, cluster_findings, findings, verb,
 };
-use upgrade_core::preflight::{Check, Finding, Outcome};
+use upgrade_core::preflight::{Finding, Outcome};
 use upgrade_core::seen::{Fact, PodSeen};
 use upgrade_core::time::Mono;
 use upgrade_core::verify::daemon_sets;
-use upgrade_core::version::Version;
 
 use super::Caller;
 use crate::fault::Identity;
@@ -165,7 +164,7 @@ impl World {
     }
 
     /// What the repository lists, newest first.
-    fn offered(&self) -> BTreeMap<String, Vec<upgrade_core::version::PackageVersion>> {
+    fn offered(&self) -> BTreeMap<String, Vec<upgrade_core::api::PackageVersion>> {
         let versions: Vec<_> =
             self.api.offered.iter().rev().filter_map(|version| package(*version)).collect();
         ["kubeadm", "kubelet", "kubectl"].map(|name| (name.to_owned(), versions.clone())).into()

@@ -1,12 +1,13 @@
 //! Rules about the coordination credential.
 
 use super::*;
-use crate::report::{Phase, derive};
+use crate::api::Phase;
+use crate::report::derive;
 use crate::seen::{Access, Fact};
 
 fn without_a_credential() -> Seen {
     let mut seen = seen();
-    let why = Trouble::new(Reason::WaitingForApproval, "approve csr-1");
+    let why = Explanation::new(Reason::WaitingForApproval, "approve csr-1");
     seen.take(Fact::Access(Access::Missing(why)), NOW.mono);
     seen
 }

@@ -138,7 +138,7 @@ fn a_node_that_never_serves_is_degraded_and_stays_cordoned() {
 
 #[test]
 fn a_degraded_node_comes_back_by_retry_or_by_being_found_ready_at_its_target() {
-    let why = Trouble::new(Reason::NotVerified, "why");
+    let why = Explanation::new(Reason::NotVerified, "why");
     let memory = worker(Stage::Degraded { step: Step::Verifying, why });
     let mut seen = cordoned(seen(), false);
     annotate(&mut seen, RETRY, Some("1"));
@@ -175,7 +175,7 @@ fn holds_are_set_again_before_a_job_is_forgotten() {
 
 #[test]
 fn the_third_retreat_in_a_row_is_a_refusal() {
-    let why = Trouble::new(Reason::DrainBlocked, "web holds a");
+    let why = Explanation::new(Reason::DrainBlocked, "web holds a");
     let mut memory = worker(Stage::Returning(Verdict::BackedOut(why.clone())));
     memory.backoff = Some(Backoff { target: NEW, retreats: 2, until: Unix(0), retry: None, why });
     let mut seen = seen();
@@ -202,7 +202,7 @@ fn a_lost_journal_with_our_cordon_or_lease_left_is_degraded_and_not_forgotten() 
 
 #[test]
 fn kubeadm_is_put_back_while_that_can_be_done_and_may_be_tried_and_the_end_says_where_it_was_not() {
-    let why = Trouble::new(Reason::LeaseLost, "the Lease was freed");
+    let why = Explanation::new(Reason::LeaseLost, "the Lease was freed");
     let stage = Stage::Changing { step: Step::Staging, way: Way::Back(why) };
     let staged = Seen { host: Some(host("1.36.3-1.1", "1.36.2-1.1")), ..cordoned(seen(), false) };
     let decided = |way_back, tries| {
@@ -239,7 +239,7 @@ fn kubelet_is_installed_only_when_kubectl_is_too_where_there_is_one() {
 
 #[test]
 fn kubelets_own_files_come_back_before_anything_else_does() {
-    let why = Trouble::new(Reason::LeaseLost, "the Lease was freed");
+    let why = Explanation::new(Reason::LeaseLost, "the Lease was freed");
     let memory = worker(Stage::Changing { step: Step::Applying, way: Way::Back(why) });
     let decided = |changed, copies_of: &str| {
         let copies = Some(JobId(copies_of.into()));

@@ -4,7 +4,7 @@ use super::*;
 
 /// What is remembered once a job that backed out for this reason is over.
 fn over(before: Option<Backoff>, reason: Reason) -> Memory {
-    let backed_out = Verdict::BackedOut(Trouble::new(reason, "web holds a"));
+    let backed_out = Verdict::BackedOut(Explanation::new(reason, "web holds a"));
     let memory = Memory { backoff: before, ..worker(Stage::Returning(backed_out)) };
     let seen = Seen { lease: Some(LeaseSeen::Free), ..seen() };
     match next(&memory, &seen) {
@@ -37,7 +37,7 @@ fn whose_lease_was_taken_away_leaves_the_node_alone_for_a_minute() {
 
 #[test]
 fn retreats_from_another_target_do_not_count() {
-    let why = Trouble::new(Reason::DrainBlocked, "budget");
+    let why = Explanation::new(Reason::DrainBlocked, "budget");
     let backoff = Backoff { target: OLD, retreats: 2, until: Unix(0), retry: None, why };
     leaves_alone_for(&over(Some(backoff), Reason::DrainBlocked), 300);
 }
@@ -125,7 +125,7 @@ fn a_kubelet_that_is_not_ready_is_waited_for_as_long_as_the_policy_says_and_no_l
 
 #[test]
 fn a_new_target_of_a_degraded_node_that_is_pending_is_looked_at_again_after_a_pause() {
-    let why = Trouble::new(Reason::NotVerified, "why");
+    let why = Explanation::new(Reason::NotVerified, "why");
     let memory = worker(Stage::Degraded { step: Step::Verifying, why });
     let newer = Version::new(1, 36, 4);
     let mut seen = cordoned(seen(), false);

@@ -101,7 +101,7 @@ fn agent(memory: Memory, lease: Option<LeaseSeen>) -> Agent {
 #[test]
 fn a_lease_that_is_ours_is_renewed_beside_the_acts_until_it_is_given_back() {
     let ours = || Some(LeaseSeen::Held { at: NOW.mono, job: JobId("j1".into()) });
-    let why = Trouble::new(Reason::NotVerified, "it does not serve");
+    let why = Explanation::new(Reason::NotVerified, "it does not serve");
     let degraded = Stage::Degraded { step: Step::Verifying, why };
     for (stage, mark) in [
         (Stage::Clearing { disturbed: None }, None),

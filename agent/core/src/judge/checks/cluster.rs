@@ -1,10 +1,10 @@
 //! What the cluster says to an upgrade of one of its nodes.
 
 use super::pods::not_drained;
+use crate::api::Version;
 use crate::drain::DrainOptions;
 use crate::preflight::Outcome;
 use crate::seen::{EtcdSeen, FleetSeen, NodeSeen, Ready};
-use crate::version::Version;
 
 /// Annotation: kured's note that it is about to reboot the node.
 pub const KURED_AT_WORK: &str = "weave.works/kured-reboot-in-progress";

@@ -1,8 +1,8 @@
 //! Whether the new kubelet accepts this node's flags: it is run with them and `--version`, again and again without
 //! the flag it refused, until it accepts the rest or fails for another reason.
 
+use crate::api::Version;
 use crate::preflight::Outcome;
-use crate::version::Version;
 
 /// Written by kubeadm; holds `KUBELET_KUBEADM_ARGS`.
 pub const KUBEADM_FLAGS: &str = "/var/lib/kubelet/kubeadm-flags.env";

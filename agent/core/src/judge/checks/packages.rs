@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::Output;
+use crate::api::{PackageVersion, Version};
 use crate::job::Packages;
 use crate::preflight::Outcome;
 use crate::seen::PackageSeen;
-use crate::version::{PackageVersion, Version};
 
 /// What an upgrade may change; the last two come with the first.
 const EXPECTED: [&str; 5] = ["kubeadm", "kubelet", "kubectl", "cri-tools", "kubernetes-cni"];

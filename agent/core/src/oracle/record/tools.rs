@@ -1,10 +1,9 @@
 //! Tools and packages: what happens on a node's host.
 
 use super::{Node, Run};
-use crate::job::Verb;
+use crate::api::{Verb, Version};
 use crate::oracle::since::Since;
 use crate::oracle::{What, Who, host};
-use crate::version::Version;
 
 impl Node {
     pub(super) fn take_host(&mut self, index: usize, what: &What) {

@@ -1,7 +1,7 @@
 //! The control plane before and after its turns.
 
 use super::*;
-use crate::preflight::Check;
+use crate::api::Check;
 
 const PODS: [&str; 3] = ["kube-apiserver", "kube-controller-manager", "kube-scheduler"];
 
