@@ -15,7 +15,7 @@ use node_upgrade_agent::world::{self, World};
 use node_upgrade_agent::{log, preflight, show, unjoined};
 use upgrade_core::agent::Agent;
 use upgrade_core::api::{Request, Version};
-use upgrade_core::job::Memory;
+use upgrade_core::memory::Memory;
 
 /// What `status --local` exits with while an upgrade is under way.
 const UNDER_WAY: u8 = 3;

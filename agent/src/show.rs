@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use upgrade_core::api::annotations::STATUS;
 use upgrade_core::api::{Check, Report, reachable, text};
-use upgrade_core::job::{Job, Stage, Way};
+use upgrade_core::memory::{Job, Stage, Way};
 use upgrade_core::preflight::{Findings, Outcome, Verdict, judge};
 use upgrade_core::seen::{NodeSeen, Ready};
 use upgrade_core::time::Unix;

@@ -19,7 +19,7 @@ use upgrade_core::api::annotations::STATUS;
 use upgrade_core::api::{PackageVersion, Report, Version};
 use upgrade_core::decide::Settings;
 use upgrade_core::drain::DrainOptions;
-use upgrade_core::job::Memory;
+use upgrade_core::memory::Memory;
 use upgrade_core::oracle::{Event, FLEET, What, Who};
 use upgrade_core::seen::Fact;
 

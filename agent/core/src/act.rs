@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use crate::api::{Holder, JobId, LeaseName, Verb, Version};
 use crate::drain::DrainOptions;
-use crate::job::Packages;
+use crate::memory::Packages;
 use crate::seen::Fact;
 use crate::time::Unix;
 

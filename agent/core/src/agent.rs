@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::act::{Act, Ended, FaultClass};
 use crate::api::{Explanation, JobId, Reason, Report};
 use crate::decide::{Next, Settings, decide, renew};
-use crate::job::{Job, Memory, Stage, Verdict};
+use crate::memory::{Job, Memory, Stage, Verdict};
 use crate::report::{derive, is_another_turn};
 use crate::seen::{Fact, LeaseSeen, Seen};
 use crate::time::{Mono, Now, Unix};

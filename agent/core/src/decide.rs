@@ -13,7 +13,7 @@ mod verifying;
 use crate::act::Act;
 use crate::api::{Explanation, Reason, Request};
 use crate::drain::DrainOptions;
-use crate::job::{Job, Memory, Stage, Step, Way};
+use crate::memory::{Job, Memory, Stage, Step, Way};
 use crate::seen::{HostSeen, LeaseSeen, NodeSeen, Seen, ToolState};
 use crate::time::{Mono, Now, Unix};
 

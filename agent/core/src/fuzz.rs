@@ -13,7 +13,7 @@ use crate::api::{
 };
 use crate::decide::Next;
 use crate::drain::{DrainState, Progress};
-use crate::job::Memory;
+use crate::memory::Memory;
 use crate::report::derive;
 use crate::seen::{NodeSeen, Seen};
 use crate::time::{Mono, Unix};

@@ -4,7 +4,7 @@
 //! reading order:
 //!
 //! - [`api`]: what people and other programs type and read.
-//! - [`job`]: the memory, which holds only what cannot be seen again.
+//! - [`memory`]: what outlives a restart; it holds only what cannot be seen again.
 //! - [`seen`]: what was observed; [`act`]: what can be done.
 //! - [`decide`]: the rules that bring them together; [`report`]: what is told of it; [`agent`]: inputs to outputs around them.
 //! - [`judge`]: pure questions about what was observed, asked by preflight, the Lease's adapter and the simulator alike.
@@ -20,8 +20,8 @@ pub mod drain;
 pub mod enrol;
 #[cfg(test)]
 mod fuzz;
-pub mod job;
 pub mod judge;
+pub mod memory;
 pub mod oracle;
 pub mod preflight;
 pub mod report;

@@ -1,7 +1,7 @@
 //! What can be known before anything is touched (design section 5), and what follows from it.
 
 use crate::api::{Check, Version};
-use crate::job::Hop;
+use crate::memory::Hop;
 use crate::time::Mono;
 use std::collections::BTreeSet;
 

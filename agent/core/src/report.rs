@@ -5,7 +5,7 @@ use crate::api::annotations::{CURRENT, TARGET};
 use crate::api::{Blocked, DrainReport, Explanation, PassedOver, Phase, Reason, Report, Request, text};
 use crate::cordon::{found_cordoned, is_cordoned_by_us};
 use crate::decide::Next;
-use crate::job::{Job, Memory, Stage, Step, Verdict, Way};
+use crate::memory::{Job, Memory, Stage, Step, Verdict, Way};
 use crate::seen::{Access, Seen};
 use crate::time::Unix;
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::api::Version;
-use crate::job::Hop;
+use crate::memory::Hop;
 use crate::seen::{HostSeen, LocalControlPlane, NodeSeen, PodSeen, PodsSeen, Ready};
 use crate::time::{Now, Unix};
 
@@ -114,7 +114,7 @@ pub fn daemon_sets(pods: &[PodSeen]) -> BTreeSet<String> {
 pub(crate) mod tests {
     use super::*;
     use crate::api::Verb;
-    use crate::job::Packages;
+    use crate::memory::Packages;
     use crate::seen::{ContainerSeen, EtcdSeen, Owner, UnitSeen};
     use crate::time::Mono;
 

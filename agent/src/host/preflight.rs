@@ -9,11 +9,11 @@ use std::time::Duration;
 use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
 use upgrade_core::act::Fault;
 use upgrade_core::api::{Check, Verb, Version};
-use upgrade_core::job::Packages;
 use upgrade_core::judge::checks::host::{Cgroups, KubeletUnit};
 use upgrade_core::judge::checks::packages::{self, Fetch};
 use upgrade_core::judge::checks::{self, Output};
 use upgrade_core::judge::preflight::HostPreflight;
+use upgrade_core::memory::Packages;
 use upgrade_core::preflight::Outcome;
 
 use super::dpkg::Dpkg;

@@ -89,7 +89,7 @@ fn package_name(name: &str) -> Result<String, Failed> {
 mod tests {
     use std::collections::BTreeSet;
 
-    use upgrade_core::job::Packages;
+    use upgrade_core::memory::Packages;
 
     use super::*;
 

@@ -6,7 +6,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use tempfile::TempDir;
 use upgrade_core::api::{Explanation, Reason};
-use upgrade_core::job::{Backoff, Refusal};
+use upgrade_core::memory::{Backoff, Refusal};
 use upgrade_core::time::Unix;
 
 use super::*;

@@ -5,7 +5,7 @@ use crate::act::Fault;
 use crate::api::annotations::{CURRENT, RETRY, TARGET};
 use crate::api::{Check, Phase, Verb, Version};
 use crate::drain::DrainOptions;
-use crate::job::{Hop, Packages};
+use crate::memory::{Hop, Packages};
 use crate::preflight::{Finding, Findings, Outcome};
 use crate::seen::{HostSeen, NodeSeen, Ready, TurnSeen};
 

@@ -2,7 +2,7 @@
 
 use crate::act::{Act, Tool};
 use crate::api::{Explanation, PackageVersion, Reason};
-use crate::job::{Hop, Job, MAX_TRIES, Packages, Stage, Step, Verdict, Way};
+use crate::memory::{Hop, Job, MAX_TRIES, Packages, Stage, Step, Verdict, Way};
 use crate::seen::{HostSeen, ToolState};
 use crate::time::Unix;
 

@@ -4,7 +4,7 @@ use crate::act::Act;
 use crate::api::{Explanation, Reason, Verb, Version};
 use crate::cordon::is_cordoned_by_us;
 use crate::drain::DrainState;
-use crate::job::{Hop, Job, Memory, Stage, Step, Verdict};
+use crate::memory::{Hop, Job, Memory, Stage, Step, Verdict};
 use crate::seen::{FleetSeen, LeaseSeen, Seen};
 use crate::slots::{self, Standing};
 use crate::time::{Mono, Unix};

@@ -3,7 +3,7 @@
 
 use crate::act::Act;
 use crate::api::{Explanation, Reason};
-use crate::job::{Job, Stage, Step, Verdict, Way};
+use crate::memory::{Job, Stage, Step, Verdict, Way};
 use crate::preflight;
 
 use super::verifying::{Lacks, lacks};
@@ -54,7 +54,7 @@ fn replan(scene: &Scene<'_>, job: &Job, target: crate::api::Version, why: &Expla
         preflight::Verdict::Go { hop, skipped } => {
             let verb = job.hop.verb;
             let planned = Job {
-                hop: crate::job::Hop { verb, ..*hop },
+                hop: crate::memory::Hop { verb, ..*hop },
                 skipped: skipped.into_iter().collect(),
                 ..job.clone()
             };

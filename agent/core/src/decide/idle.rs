@@ -8,7 +8,7 @@ use crate::api::{
     Check, Explanation, Holder, JobId, LeaseName, PackageVersion, Reason, Verb, Version, reachable,
 };
 use crate::cordon::found_cordoned;
-use crate::job::{Hop, Job, Memory, Packages, Refusal, Stage, Step, Verdict};
+use crate::memory::{Hop, Job, Memory, Packages, Refusal, Stage, Step, Verdict};
 use crate::preflight::{self, Findings};
 use crate::seen::{Access, FleetSeen, HostSeen, Ready};
 use crate::slots::{self, Candidate};

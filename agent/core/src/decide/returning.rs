@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::act::{Act, Tool};
 use crate::api::{Explanation, PackageVersion, Reason};
 use crate::cordon::found_cordoned;
-use crate::job::{Backoff, Job, MAX_RETREATS, Memory, Refusal, Stage, Step, Verdict};
+use crate::memory::{Backoff, Job, MAX_RETREATS, Memory, Refusal, Stage, Step, Verdict};
 use crate::seen::{HostSeen, LeaseSeen, NodeSeen, Ready, ToolState};
 use crate::time::Unix;
 

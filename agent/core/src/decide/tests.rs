@@ -5,7 +5,7 @@ use crate::act::Tool;
 use crate::api::annotations::{CURRENT, FOUND_CORDONED, RETRY, TARGET};
 use crate::api::{Check, Holder, JobId, LeaseName, Verb, Version};
 use crate::drain::{DrainState, Progress};
-use crate::job::{Backoff, Hop, Packages, Verdict};
+use crate::memory::{Backoff, Hop, Packages, Verdict};
 use crate::preflight::{Finding, Findings, Outcome};
 use crate::seen::{FleetLease, FleetNode, FleetSeen, PackageSeen, Ready, ToolState, TurnSeen, UnitSeen};
 

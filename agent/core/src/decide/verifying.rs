@@ -2,7 +2,7 @@
 
 use crate::act::Act;
 use crate::api::{Explanation, Reason};
-use crate::job::{Job, Stage, Step, Verdict};
+use crate::memory::{Job, Stage, Step, Verdict};
 use crate::verify::{Patience, control_plane_lacks, node_lacks, pods_lack, unit_lacks};
 
 use super::{Next, Scene, wait};

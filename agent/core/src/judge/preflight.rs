@@ -6,7 +6,7 @@ use super::checks;
 use super::checks::cluster::OtherTools;
 use crate::api::{Check, Verb, Version};
 use crate::drain::DrainOptions;
-use crate::job::{Hop, Packages};
+use crate::memory::{Hop, Packages};
 use crate::preflight::{Finding, Findings, Outcome};
 use crate::seen::{EtcdSeen, FleetSeen, NodeSeen};
 use crate::time::Mono;

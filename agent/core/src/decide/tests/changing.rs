@@ -210,10 +210,10 @@ fn kubeadm_is_put_back_while_that_can_be_done_and_may_be_tried_and_the_end_says_
         next(&remembering(Job { hop: Hop { way_back, ..job.hop.clone() }, tries, ..job }), &staged)
     };
     let back = |tries| act(decided(true, tries));
-    for tries in [0, crate::job::MAX_TRIES - 1] {
+    for tries in [0, crate::memory::MAX_TRIES - 1] {
         assert!(matches!(back(tries), Act::Run { tool: Tool::InstallKubeadm { back: true, .. }, .. }));
     }
-    for given_up in [decided(false, 0), decided(true, crate::job::MAX_TRIES)] {
+    for given_up in [decided(false, 0), decided(true, crate::memory::MAX_TRIES)] {
         let Stage::Returning(Verdict::BackedOut(why)) = stage_of(&given_up) else { panic!("{given_up:?}") };
         assert!(why.message.contains("kubeadm stays at its new version"), "{}", why.message);
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::Output;
 use crate::api::{PackageVersion, Version};
-use crate::job::Packages;
+use crate::memory::Packages;
 use crate::preflight::Outcome;
 use crate::seen::PackageSeen;
 

@@ -1,26 +1,10 @@
-//! The agent's memory: only what cannot be seen again. The journal holds exactly this.
+//! One upgrade of this node, and how far it has come.
 
-use crate::api::{Check, Explanation, Holder, LeaseName, PackageVersion, Verb, Version};
+use crate::api::{Check, Explanation, Holder, LeaseName};
+use crate::memory::Hop;
 use crate::time::Unix;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
-
-/// What is remembered across restarts.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Memory {
-    /// Whether this memory is known to be whole: false until a first look at the cluster has shown that no Lease
-    /// or cordon of ours is left over from a journal that was lost.
-    pub known: bool,
-    /// The upgrade under way.
-    pub job: Option<Job>,
-    /// A target that will not be tried again until something a person controls changes.
-    pub refused: Option<Refusal>,
-    /// Retreats from a drain, and until when to leave the node alone.
-    pub backoff: Option<Backoff>,
-    /// Packages of ours that were held when we came; the hold is re-asserted after every transaction.
-    pub held: BTreeSet<String>,
-}
 
 /// One upgrade of this node, from the claim of a Lease to its release.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,38 +33,6 @@ pub struct Job {
     pub retry: Option<String>,
     /// When it was taken up.
     pub since: Unix,
-}
-
-/// What a hop installs, and with which verb of kubeadm.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Hop {
-    /// What is installed now: the way back.
-    pub from: Packages,
-    /// What shall be installed.
-    pub to: Packages,
-    /// Decided once and journaled: after a crash the cluster would give the wrong answer (design rule 3).
-    pub verb: Verb,
-    /// The target's version.
-    pub target: Version,
-    /// Whether the present packages were fetched too, so that backing out can put kubeadm back.
-    pub way_back: bool,
-    /// DaemonSets whose pods here were Ready, as `namespace/name`: they must be Ready again.
-    pub daemon_sets: BTreeSet<String>,
-    /// CSI drivers registered here: they must register again.
-    pub csi_drivers: BTreeSet<String>,
-}
-
-/// Exact versions of the packages a hop changes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Packages {
-    /// The kubeadm package.
-    pub kubeadm: PackageVersion,
-    /// The kubelet package.
-    pub kubelet: PackageVersion,
-    /// The kubectl package, where it is installed.
-    pub kubectl: Option<PackageVersion>,
 }
 
 /// How far a job has come.
@@ -145,37 +97,5 @@ pub enum Verdict {
     BackedOut(Explanation),
 }
 
-/// A target that was refused.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Refusal {
-    /// The target as it was asked for.
-    pub target: String,
-    /// The value of `retry` at that time.
-    pub retry: Option<String>,
-    /// The value of `skip-checks` at that time, as sorted words.
-    pub skip: BTreeSet<String>,
-    /// Why.
-    pub why: Explanation,
-}
-
-/// Leaving the node alone after a retreat.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Backoff {
-    /// The target that was retreated from.
-    pub target: Version,
-    /// How often in a row.
-    pub retreats: u32,
-    /// Not before this time, on this host's own clock.
-    pub until: Unix,
-    /// The value of `retry` then; a new one ends the wait.
-    pub retry: Option<String>,
-    /// Why the last retreat was made.
-    pub why: Explanation,
-}
-
-/// After so many retreats in a row a target is refused until `retry` (design rule 8).
-pub const MAX_RETREATS: u32 = 3;
 /// After so many failures of one step's tool the job turns back or is degraded.
 pub const MAX_TRIES: u32 = 3;
