@@ -10,8 +10,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 use upgrade_core::act::{Act, Ended, Fault, FaultClass};
 use upgrade_core::agent::{ActId, Agent, Input, Output};
-use upgrade_core::api::annotations::RETRY;
-use upgrade_core::seen::Fact;
+use upgrade_core::observed::Observation;
 use upgrade_core::time::Mono;
 
 use crate::enrol::{self, Enroller};
@@ -106,8 +105,8 @@ impl Drive {
     fn watch_node(&self, retry: watch::Sender<enrol::Retry>) -> JoinHandle<()> {
         let (cluster, tell) = (self.world.cluster.clone(), self.tell());
         let tell = move |fact| {
-            if let Fact::Node(Some(node)) = &fact {
-                let now = Some(node.annotations.get(RETRY).cloned());
+            if let Observation::Node(Some(node)) = &fact {
+                let now = Some(node.request.retry.clone());
                 retry.send_if_modified(|known| std::mem::replace(known, now.clone()) != now);
             }
             tell(fact);
@@ -123,10 +122,10 @@ impl Drive {
         Some(tokio::spawn(enroller.run()))
     }
 
-    fn tell(&self) -> impl Fn(Fact) + Send + Sync + use<> {
+    fn tell(&self) -> impl Fn(Observation) + Send + Sync + use<> {
         let sender = self.sender.clone();
         // The receiver lives as long as the loop; after it nobody wants to know.
-        move |fact| drop(sender.send(Input::Saw(fact)))
+        move |fact| drop(sender.send(Input::Observed(fact)))
     }
 
     /// Feeds one input in and carries out what follows.

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use upgrade_core::api::Reason;
 use upgrade_core::enrol::{Denial, Next, RequestSeen, Seen, access, decide, request_name};
-use upgrade_core::seen::{Access, Fact};
+use upgrade_core::observed::{Access, Observation};
 use upgrade_core::time::Unix;
 
 use crate::chain::chain;
@@ -61,7 +61,7 @@ pub struct Enroller<T> {
     failures: u32,
 }
 
-impl<T: Fn(Fact)> Enroller<T> {
+impl<T: Fn(Observation)> Enroller<T> {
     /// Ready to run, for the node of this cluster; files are kept below `state`, and `tell` is told of every change.
     pub fn new(
         state: &std::path::Path,
@@ -132,7 +132,7 @@ impl<T: Fn(Fact)> Enroller<T> {
         let access = access(&self.node, &self.seen, self.now());
         if self.told.as_ref() != Some(&access) {
             self.told = Some(access.clone());
-            (self.tell)(Fact::Access(access));
+            (self.tell)(Observation::Access(access));
         }
     }
 

@@ -29,7 +29,7 @@ use std::sync::Arc;
 
 use upgrade_core::act::{Ended, Fault};
 use upgrade_core::api::JobId;
-use upgrade_core::seen::{Fact, HostSeen, ToolState, UnitSeen};
+use upgrade_core::observed::{HostSeen, Observation, ToolState, UnitSeen};
 
 use self::fault::{Doing, Failed};
 use self::systemd::Systemd;
@@ -181,7 +181,7 @@ impl Host {
     /// Ends an act: with what is seen now, whether or not the act did what it says.
     async fn end(&self, job: Option<&JobId>, done: Result<(), Failed>) -> Ended {
         let (facts, looked) = match self.see(job).await {
-            Ok(seen) => (vec![Fact::Host(seen)], None),
+            Ok(seen) => (vec![Observation::Host(seen)], None),
             Err(failed) => (Vec::new(), Some(failed)),
         };
         let fault = done.err().or(looked).map(Fault::from);

@@ -14,7 +14,7 @@ use node_upgrade_agent::journal::{Journal, Recovered};
 use node_upgrade_agent::world::{self, World};
 use node_upgrade_agent::{log, preflight, show, unjoined};
 use upgrade_core::agent::Agent;
-use upgrade_core::api::{Request, Version};
+use upgrade_core::api::Version;
 use upgrade_core::memory::Memory;
 
 /// What `status --local` exits with while an upgrade is under way.
@@ -81,7 +81,7 @@ async fn plan(settings: &Settings, target: Option<Version>) -> anyhow::Result<Ex
     let Some(node) = world.cluster.read_node().await.map_err(|fault| anyhow::anyhow!(fault.message))? else {
         bail!("the Node {} does not exist; set name in [node] of the configuration", settings.node);
     };
-    let request = Request::read(&node.annotations);
+    let request = &node.request;
     let wanted = match (target, &request.target) {
         (Some(target), _) => target,
         (None, Some(Ok(target))) => *target,

@@ -3,7 +3,7 @@
 use upgrade_core::act::Fault;
 use upgrade_core::api::Version;
 use upgrade_core::judge::preflight;
-use upgrade_core::preflight::Findings;
+use upgrade_core::observed::Findings;
 
 use crate::world::World;
 

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use upgrade_core::api::annotations::STATUS;
 use upgrade_core::api::{Check, Report, reachable, text};
 use upgrade_core::memory::{Job, Stage, Way};
-use upgrade_core::preflight::{Findings, Outcome, Verdict, judge};
-use upgrade_core::seen::{NodeSeen, Ready};
+use upgrade_core::observed::{Findings, NodeSeen, Outcome, Ready};
+use upgrade_core::preflight::{Verdict, judge};
 use upgrade_core::time::Unix;
 
 /// What preflight found, and whether an upgrade would go on.
@@ -70,7 +70,7 @@ pub fn status(node: &NodeSeen, now: Unix, json: bool) -> String {
 }
 
 fn told(node: &NodeSeen, now: Unix, json: bool) -> String {
-    let Some(raw) = node.annotations.get(STATUS) else {
+    let Some(raw) = node.status.as_deref() else {
         return format!("{}: no agent has reported on this Node yet\n", node.name);
     };
     if json {
@@ -119,7 +119,6 @@ fn line(text: &mut String, line: &str) {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
 
     use proptest::prelude::*;
 
@@ -142,8 +141,7 @@ mod tests {
         fn a_status_in_any_form_is_shown_and_steers_no_terminal(
             status in prop_oneof![hostile(), mangled(STATUS_SAMPLE)], name in hostile(), json: bool,
         ) {
-            let annotations = BTreeMap::from([(STATUS.to_owned(), status)]);
-            let node = NodeSeen { name, annotations, ..NodeSeen::default() };
+            let node = NodeSeen { name, status: Some(status), ..NodeSeen::default() };
             let shown = super::status(&node, Unix(0), json);
             prop_assert!(!shown.contains(|c: char| c.is_control() && c != '\n'));
         }

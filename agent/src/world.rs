@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use upgrade_core::act::{Act, Ended, Fault};
 use upgrade_core::decide;
 use upgrade_core::drain::DrainOptions;
-use upgrade_core::seen::Fact;
+use upgrade_core::observed::Observation;
 use upgrade_core::time::Unix;
 
 use crate::clock::Clock;
@@ -57,22 +57,22 @@ impl World {
     }
 
     /// Carries one act out, telling facts on the way. Dropping the future stops acts that may be stopped.
-    pub async fn carry_out(&self, act: Act, tell: impl Fn(Fact) + Send + Sync) -> Ended {
+    pub async fn carry_out(&self, act: Act, tell: impl Fn(Observation) + Send + Sync) -> Ended {
         let Self { cluster, host, .. } = self;
         match act {
             Act::LookAtHost { job } => match host.look(job.as_ref()).await {
-                Ok(seen) => Ended::well(vec![Fact::Host(seen)]),
+                Ok(seen) => Ended::well(vec![Observation::Host(seen)]),
                 Err(fault) => Ended::badly(fault),
             },
             Act::LookAtNode => match cluster.read_node().await {
-                Ok(node) => Ended::well(vec![Fact::Node(node)]),
+                Ok(node) => Ended::well(vec![Observation::Node(node)]),
                 Err(fault) => Ended::badly(fault),
             },
             Act::LookAtPods => cluster.look_at_pods().await,
             Act::LookAtControlPlane => cluster.look_at_control_plane().await,
             Act::LookAtFleet => self.with_policy(cluster.look_at_fleet().await).await,
             Act::Preflight { target } => match preflight::run(self, target).await {
-                Ok(findings) => self.with_policy(Ended::well(vec![Fact::Preflight(findings)])).await,
+                Ok(findings) => self.with_policy(Ended::well(vec![Observation::Preflight(findings)])).await,
                 Err(fault) => Ended::badly(fault),
             },
             Act::AwaitTurn => cluster.await_turn(tell).await,
@@ -109,7 +109,7 @@ impl World {
                     tracing::warn!(invalid, "the fleet's policy cannot be read; the last good one stays");
                 }
                 let mut facts = ended.facts;
-                facts.push(Fact::Policy(read.policy));
+                facts.push(Observation::Policy(read.policy));
                 Ended { facts, ..ended }
             }
             Err(Fault { class, message }) => {

@@ -38,7 +38,7 @@ pub const ACTS: [&str; 27] = [
 ];
 
 /// What it observes without asking.
-pub const OBSERVATIONS: [&str; 4] = ["saw-node", "saw-turn", "saw-drain", "saw-lease"];
+pub const OBSERVATIONS: [&str; 4] = ["observed-node", "observed-turn", "observed-drain", "observed-lease"];
 
 /// An act or observation, a fault, and where they meet.
 pub type Place = (&'static str, &'static str, Point);

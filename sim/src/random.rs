@@ -198,7 +198,7 @@ fn leads_to(rng: &mut Rng, node: &str, act: &str) -> Option<Planned> {
             begun("kubeadm-upgrade", cut).map(|planned| planned.after(1_010 + rng.below(30)))
         }
         // A drain that lasts is renewed beside.
-        "saw-lease" | "renew" => {
+        "observed-lease" | "renew" => {
             Some(Planned::act(node, "drain", Point::Before, Fault::BudgetBlocks { lasts: 150_000 }))
         }
         _ => None,

@@ -20,8 +20,8 @@ use upgrade_core::api::{PackageVersion, Report, Version};
 use upgrade_core::decide::Settings;
 use upgrade_core::drain::DrainOptions;
 use upgrade_core::memory::Memory;
+use upgrade_core::observed::Observation;
 use upgrade_core::oracle::{Event, FLEET, What, Who};
-use upgrade_core::seen::Fact;
 
 mod api;
 mod backup;
@@ -73,7 +73,7 @@ const MINUTE: u64 = 60_000;
 #[derive(Debug)]
 enum Happening {
     /// The agent sees something. Like everything of a process, it ends with that process's life.
-    Saw { node: String, life: u64, fact: Box<Fact> },
+    Saw { node: String, life: u64, fact: Box<Observation> },
     /// A watch of the agent that was cut tries to begin anew.
     ListsAnew { node: String, life: u64 },
     /// A moment the agent asked for.

@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 use upgrade_core::api::{Holder, JobId, annotations};
-use upgrade_core::seen::{Fact, LeaseSeen, NodeSeen};
+use upgrade_core::observed::{LeaseSeen, NodeSeen, Observation};
 use upgrade_tests::api::{self, Who};
 
 /// The own node.
@@ -360,13 +360,13 @@ pub(crate) fn holder(node: &str) -> Holder {
 /// Facts that were told, to wait for.
 #[derive(Clone, Default)]
 pub(crate) struct Told {
-    facts: Arc<Mutex<Vec<Fact>>>,
+    facts: Arc<Mutex<Vec<Observation>>>,
     more: Arc<Notify>,
 }
 
 impl Told {
     /// What to hand to whoever tells.
-    pub(crate) fn ear(&self) -> impl Fn(Fact) + Send + Sync + use<> {
+    pub(crate) fn ear(&self) -> impl Fn(Observation) + Send + Sync + use<> {
         let told = self.clone();
         move |fact| {
             told.facts.lock().unwrap().push(fact);
@@ -374,25 +374,25 @@ impl Told {
         }
     }
 
-    pub(crate) fn all(&self) -> Vec<Fact> {
+    pub(crate) fn all(&self) -> Vec<Observation> {
         self.facts.lock().unwrap().clone()
     }
 
     /// The newest Node told, if that was one.
     pub(crate) fn last_node(&self) -> Option<NodeSeen> {
-        let newest = self.all().into_iter().rev().find(|fact| matches!(fact, Fact::Node(_)));
+        let newest = self.all().into_iter().rev().find(|fact| matches!(fact, Observation::Node(_)));
         match newest {
-            Some(Fact::Node(node)) => node,
+            Some(Observation::Node(node)) => node,
             _ => None,
         }
     }
 
     /// Waits until what was told so far is as wanted.
-    pub(crate) async fn until(&self, wanted: impl Fn(&[Fact]) -> bool) {
+    pub(crate) async fn until(&self, wanted: impl Fn(&[Observation]) -> bool) {
         self.until_within(120, wanted).await;
     }
 
-    async fn until_within(&self, seconds: u64, wanted: impl Fn(&[Fact]) -> bool) {
+    async fn until_within(&self, seconds: u64, wanted: impl Fn(&[Observation]) -> bool) {
         let waiting = async {
             while !wanted(&self.all()) {
                 self.more.notified().await;
@@ -409,8 +409,12 @@ impl Told {
 
     /// The same, for so many seconds.
     pub(crate) async fn until_node_within(&self, seconds: u64, wanted: impl Fn(Option<&NodeSeen>) -> bool) {
-        let newest = |facts: &[Fact]| match facts.iter().rev().find(|fact| matches!(fact, Fact::Node(_))) {
-            Some(Fact::Node(node)) => wanted(node.as_ref()),
+        let newest = |facts: &[Observation]| match facts
+            .iter()
+            .rev()
+            .find(|fact| matches!(fact, Observation::Node(_)))
+        {
+            Some(Observation::Node(node)) => wanted(node.as_ref()),
             _ => false,
         };
         self.until_within(seconds, newest).await;
@@ -420,7 +424,7 @@ impl Told {
 /// The Lease an act ended with.
 pub(crate) fn lease_seen(ended: &upgrade_core::act::Ended) -> &LeaseSeen {
     match (&ended.facts[..], &ended.fault) {
-        ([Fact::Lease(seen)], None) => seen,
+        ([Observation::Lease(seen)], None) => seen,
         _ => panic!("{ended:?}"),
     }
 }
@@ -428,7 +432,7 @@ pub(crate) fn lease_seen(ended: &upgrade_core::act::Ended) -> &LeaseSeen {
 /// The Node an act ended with.
 pub(crate) fn node_seen(ended: &upgrade_core::act::Ended) -> &NodeSeen {
     match (&ended.facts[..], &ended.fault) {
-        ([Fact::Node(Some(seen))], None) => seen,
+        ([Observation::Node(Some(seen))], None) => seen,
         _ => panic!("{ended:?}"),
     }
 }

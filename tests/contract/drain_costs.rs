@@ -3,8 +3,8 @@
 use kube::api::DeleteParams;
 use serde_json::json;
 use tokio::time::Instant;
-use upgrade_core::drain::{DrainOptions, DrainState};
-use upgrade_core::seen::Fact;
+use upgrade_core::drain::DrainOptions;
+use upgrade_core::observed::{DrainState, Observation};
 use upgrade_tests::api::Api;
 use upgrade_tests::api::faults::{Effect, Fault};
 
@@ -66,8 +66,10 @@ async fn a_pod_that_terminates_already_costs_no_eviction() {
     pods.delete("slow", &DeleteParams::default()).await.unwrap();
     let told = Told::default();
     let kubelet = async {
-        told.until(|facts| facts.iter().any(|fact| matches!(fact, Fact::Drain(told) if told.left == 1)))
-            .await;
+        told.until(|facts| {
+            facts.iter().any(|fact| matches!(fact, Observation::Drain(told) if told.left == 1))
+        })
+        .await;
         bench.delete_pod("slow").await;
     };
     let (ended, ()) = tokio::join!(bench.own.drain(DrainOptions::default(), told.ear()), kubelet);

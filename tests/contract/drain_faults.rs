@@ -16,8 +16,8 @@ use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::{Value, json};
 use tokio::time::Instant;
-use upgrade_core::drain::{DrainOptions, DrainState, Progress};
-use upgrade_core::seen::Fact;
+use upgrade_core::drain::DrainOptions;
+use upgrade_core::observed::{DrainState, Observation, Progress};
 use upgrade_sim::rng::Rng;
 use upgrade_tests::api::faults::Fault;
 use upgrade_tests::api::{self, Who};
@@ -164,7 +164,7 @@ impl Scene {
             () = self.live() => unreachable!("people live on"),
         };
         match &ended.facts[..] {
-            [Fact::Drain(progress)] => progress.clone(),
+            [Observation::Drain(progress)] => progress.clone(),
             _ => panic!("{ended:?}"),
         }
     }

@@ -19,7 +19,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use upgrade_core::api::{LeaseName, Reason};
 use upgrade_core::enrol::{SIGNER, USAGES, request_name};
-use upgrade_core::seen::{Access, Fact};
+use upgrade_core::observed::{Access, Observation};
 use upgrade_tests::api::faults::{Effect, Fault};
 
 use super::bench::{Bench, OTHER, OWN, Told, ask, holder, is_held, lease_seen, settings};
@@ -62,8 +62,8 @@ impl Life {
 
     /// Until the newest that was told is as wanted.
     async fn until(&self, wanted: impl Fn(&Access) -> bool) -> Access {
-        let newest = |facts: &[Fact]| match facts.last() {
-            Some(Fact::Access(access)) if wanted(access) => Some(access.clone()),
+        let newest = |facts: &[Observation]| match facts.last() {
+            Some(Observation::Access(access)) if wanted(access) => Some(access.clone()),
             _ => None,
         };
         self.told.until(|facts| newest(facts).is_some()).await;

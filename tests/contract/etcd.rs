@@ -9,7 +9,7 @@ use node_upgrade_agent::clock::Clock;
 use node_upgrade_agent::cluster::{Cluster, Settings};
 use serde_json::{Value, json};
 use upgrade_core::act::Ended;
-use upgrade_core::seen::{EtcdSeen, Fact};
+use upgrade_core::observed::{EtcdSeen, Observation};
 
 use super::real::Real;
 
@@ -31,7 +31,7 @@ async fn seen(real: &Real) -> EtcdSeen {
 }
 
 fn etcd(ended: &Ended) -> EtcdSeen {
-    let [Fact::Local(local)] = &ended.facts[..] else { panic!("{ended:?}") };
+    let [Observation::Local(local)] = &ended.facts[..] else { panic!("{ended:?}") };
     assert!(local.api_server_ready);
     local.etcd.clone().unwrap()
 }

@@ -7,9 +7,8 @@ use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use serde_json::json;
 use upgrade_core::act::FaultClass;
 use upgrade_core::api::{LeaseName, Version, annotations};
-use upgrade_core::cordon::found_cordoned;
-use upgrade_core::drain::{DrainOptions, DrainState};
-use upgrade_core::seen::{Fact, LeaseSeen, NodeSeen};
+use upgrade_core::drain::DrainOptions;
+use upgrade_core::observed::{DrainState, LeaseSeen, NodeSeen, Observation};
 use upgrade_tests::api::Api;
 use upgrade_tests::api::faults::{Effect, Fault};
 
@@ -62,11 +61,7 @@ async fn a_cordon_decided_from_an_old_read_is_decided_anew() {
     // The admin's own patch is the first request that fits; the agent's is the second.
     bench.patch_node(OWN, &json!({"metadata": {"annotations": {"x": "1"}}})).await;
     let ended = bench.own.cordon().await;
-    assert_eq!(
-        found_cordoned(node_seen(&ended)),
-        Some(true),
-        "their cordon came between our read and our write"
-    );
+    assert_eq!(node_seen(&ended).cordon_note, Some(true), "their cordon came between our read and our write");
 }
 
 #[tokio::test(start_paused = true)]
@@ -86,7 +81,7 @@ async fn a_cordon_whose_answer_was_lost_is_still_ours() {
     let fault = bench.own.cordon().await.fault.unwrap();
     assert!(fault.message.contains("cordoning Node n1: no answer within 10 s"), "{}", fault.message);
     let again = bench.own.cordon().await;
-    assert_eq!(found_cordoned(node_seen(&again)), Some(false));
+    assert_eq!(node_seen(&again).cordon_note, Some(false));
     assert!(!node_seen(&bench.own.uncordon().await).unschedulable);
 }
 
@@ -150,10 +145,7 @@ async fn the_watch_outlives_cuts_and_forgotten_history() {
             fault(&server);
             let value = number.to_string();
             bench.patch_node(OWN, &json!({"metadata": {"annotations": {annotations::RETRY: value}}})).await;
-            told.until_node(|node| {
-                node.and_then(|node| node.annotations.get(annotations::RETRY)) == Some(&value)
-            })
-            .await;
+            told.until_node(|node| node.and_then(|node| node.request.retry.as_ref()) == Some(&value)).await;
         }
     };
     tokio::select! {
@@ -188,11 +180,11 @@ async fn a_lagging_watch_does_not_take_our_own_write_back() {
         server.thaw();
         bench.patch_node(OWN, &json!({"metadata": {"annotations": {annotations::RETRY: "new"}}})).await;
         told.until_node(|node| {
-            node.and_then(|node| node.annotations.get(annotations::RETRY)).is_some_and(|value| value == "new")
+            node.and_then(|node| node.request.retry.as_ref()).is_some_and(|value| value == "new")
         })
         .await;
         for fact in &told.all()[before..] {
-            assert!(matches!(fact, Fact::Node(Some(node)) if node.unschedulable), "{fact:?}");
+            assert!(matches!(fact, Observation::Node(Some(node)) if node.unschedulable), "{fact:?}");
         }
     };
     tokio::select! {
@@ -210,22 +202,19 @@ async fn told_after_a_restore(reads: bool) -> u64 {
     let told = Told::default();
     let script = async {
         bench.own.announce(CURRENT).await;
-        told.until_node(|node| node.is_some_and(|node| node.annotations.contains_key(annotations::CURRENT)))
-            .await;
+        told.until_node(|node| node.is_some_and(|node| node.current.is_some())).await;
         server.restore_from_backup();
         bench.patch_node(OWN, &json!({"metadata": {"annotations": {annotations::RETRY: "after"}}})).await;
         if reads {
             bench.own.read_node().await.unwrap();
         }
         let wanted = |node: Option<&NodeSeen>| {
-            node.and_then(|node| node.annotations.get(annotations::RETRY))
-                .is_some_and(|value| value == "after")
+            node.and_then(|node| node.request.retry.as_ref()).is_some_and(|value| value == "after")
         };
         told.until_node_within(3600, wanted).await;
         bench.patch_node(OWN, &json!({"metadata": {"annotations": {annotations::RETRY: "later"}}})).await;
         told.until_node(|node| {
-            node.and_then(|node| node.annotations.get(annotations::RETRY))
-                .is_some_and(|value| value == "later")
+            node.and_then(|node| node.request.retry.as_ref()).is_some_and(|value| value == "later")
         })
         .await;
     };
@@ -293,12 +282,13 @@ async fn a_pod_of_the_same_name_and_another_uid_is_not_evicted() {
     let told = Told::default();
     let ended = bench.own.drain(DrainOptions::default(), told.ear()).await;
     assert!(
-        matches!(&ended.facts[..], [Fact::Drain(drained)] if drained.state == DrainState::Drained),
+        matches!(&ended.facts[..], [Observation::Drain(drained)] if drained.state == DrainState::Drained),
         "{ended:?}"
     );
     assert_eq!(bench.pods().await, ["web"]);
     assert_eq!(writes(&server, "/eviction"), 1);
-    let is_blocked = |fact: &Fact| matches!(fact, Fact::Drain(progress) if !progress.blocked.is_empty());
+    let is_blocked =
+        |fact: &Observation| matches!(fact, Observation::Drain(progress) if !progress.blocked.is_empty());
     assert!(
         !told.all().iter().any(is_blocked),
         "another pod of its name holds no drain up: {:?}",
@@ -319,7 +309,7 @@ async fn a_drain_outlives_an_api_server_that_restarts() {
     server.cut_watches();
     let ended = bench.own.drain(DrainOptions::default(), |_| {}).await;
     assert!(
-        matches!(&ended.facts[..], [Fact::Drain(drained)] if drained.state == DrainState::Drained),
+        matches!(&ended.facts[..], [Observation::Drain(drained)] if drained.state == DrainState::Drained),
         "{ended:?}"
     );
     assert!(bench.pods().await.is_empty());
@@ -333,7 +323,9 @@ async fn a_watch_that_shows_nothing_more_does_not_end_a_drain_and_does_not_hold_
     let told = Told::default();
     let script = async {
         told.until(|facts| {
-            facts.iter().any(|fact| matches!(fact, Fact::Drain(progress) if !progress.blocked.is_empty()))
+            facts
+                .iter()
+                .any(|fact| matches!(fact, Observation::Drain(progress) if !progress.blocked.is_empty()))
         })
         .await;
         server.freeze_watches();
@@ -341,7 +333,7 @@ async fn a_watch_that_shows_nothing_more_does_not_end_a_drain_and_does_not_hold_
     };
     let (ended, ()) = tokio::join!(bench.own.drain(DrainOptions::default(), told.ear()), script);
     assert!(
-        matches!(&ended.facts[..], [Fact::Drain(drained)] if drained.state == DrainState::Drained),
+        matches!(&ended.facts[..], [Observation::Drain(drained)] if drained.state == DrainState::Drained),
         "{ended:?}"
     );
 }

@@ -14,8 +14,8 @@ use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use upgrade_core::api::{LeaseName, Version, annotations};
-use upgrade_core::drain::{DrainOptions, DrainState};
-use upgrade_core::seen::Fact;
+use upgrade_core::drain::DrainOptions;
+use upgrade_core::observed::{DrainState, Observation};
 
 use super::bench::{OTHER, OWN, Told, holder, is_held, lease_seen};
 use super::enrol::issue;
@@ -165,10 +165,9 @@ async fn a_watch_goes_on_with_the_new_certificate() {
         relay.cut();
         let patch = json!({"metadata": {"annotations": {annotations::RETRY: "now"}}});
         real.bench.patch_node(OWN, &patch).await;
-        assert!(!told.last_node().unwrap().annotations.contains_key(annotations::RETRY));
+        assert!(told.last_node().unwrap().request.retry.is_none());
         files.rotate(&real.control_plane.kubelet_kubeconfig(OWN).unwrap());
-        told.until_node(|node| node.is_some_and(|node| node.annotations.contains_key(annotations::RETRY)))
-            .await;
+        told.until_node(|node| node.is_some_and(|node| node.request.retry.is_some())).await;
     };
     tokio::select! {
         () = cluster.watch_node(told.ear()) => {}
@@ -232,7 +231,8 @@ async fn nothing_is_missed_when_both_credentials_are_replaced_in_the_middle_of_a
     assert!(is_held(lease_seen(&cluster.claim(LeaseName::Slot(0), &holder(OWN)).await)));
     let told = Told::default();
     let script = async {
-        let blocked = |fact: &Fact| matches!(fact, Fact::Drain(progress) if !progress.blocked.is_empty());
+        let blocked =
+            |fact: &Observation| matches!(fact, Observation::Drain(progress) if !progress.blocked.is_empty());
         told.until(|facts| facts.iter().any(blocked)).await;
         until_expired(&other).await;
         relay.cut();
@@ -247,7 +247,7 @@ async fn nothing_is_missed_when_both_credentials_are_replaced_in_the_middle_of_a
     };
     let (ended, ()) = tokio::join!(cluster.drain(DrainOptions::default(), told.ear()), script);
     assert!(
-        matches!(&ended.facts[..], [Fact::Drain(drained)] if drained.state == DrainState::Drained),
+        matches!(&ended.facts[..], [Observation::Drain(drained)] if drained.state == DrainState::Drained),
         "{ended:?}"
     );
     assert!(real.bench.pods().await.is_empty(), "the one that came meanwhile, too");

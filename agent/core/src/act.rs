@@ -6,33 +6,33 @@ use std::collections::BTreeSet;
 use crate::api::{Holder, JobId, LeaseName, Verb, Version};
 use crate::drain::DrainOptions;
 use crate::memory::Packages;
-use crate::seen::Fact;
+use crate::observed::Observation;
 use crate::time::Unix;
 
 /// One thing to do. Equal acts are the same act: while one runs, deciding for it again changes nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Act {
-    /// Look at this host: packages, units, backups. Ends with [`Fact::Host`].
+    /// Look at this host: packages, units, backups. Ends with [`Observation::Host`].
     LookAtHost {
         /// The job whose backup matters, if any.
         job: Option<JobId>,
     },
-    /// Read the own Node directly. Ends with [`Fact::Node`].
+    /// Read the own Node directly. Ends with [`Observation::Node`].
     LookAtNode,
-    /// List the pods and CSI drivers of this node. Ends with [`Fact::Pods`].
+    /// List the pods and CSI drivers of this node. Ends with [`Observation::Pods`].
     LookAtPods,
-    /// Ask this host's API server and etcd directly. Ends with [`Fact::Local`].
+    /// Ask this host's API server and etcd directly. Ends with [`Observation::Local`].
     LookAtControlPlane,
-    /// Read the whole fleet consistently. Ends with [`Fact::Fleet`].
+    /// Read the whole fleet consistently. Ends with [`Observation::Fleet`].
     LookAtFleet,
-    /// Everything of design section 5. Ends with [`Fact::Preflight`], or a transient fault if it could not be made.
+    /// Everything of design section 5. Ends with [`Observation::Preflight`], or a transient fault if it could not be made.
     Preflight {
         /// For this version.
         target: Version,
     },
-    /// Watch Leases and control-plane Nodes, telling [`Fact::Turn`] on each change, until stopped.
+    /// Watch Leases and control-plane Nodes, telling [`Observation::Turn`] on each change, until stopped.
     AwaitTurn,
-    /// Create or take the Lease by compare-and-swap; a Lease already ours is renewed. Ends with [`Fact::Lease`].
+    /// Create or take the Lease by compare-and-swap; a Lease already ours is renewed. Ends with [`Observation::Lease`].
     Claim {
         /// Which.
         lease: LeaseName,
@@ -40,7 +40,7 @@ pub enum Act {
         holder: Holder,
     },
     /// Prove by compare-and-swap that the Lease is ours, and write the degraded mark; a Lease that is absent, free or
-    /// another's is only told of. Ends with [`Fact::Lease`].
+    /// another's is only told of. Ends with [`Observation::Lease`].
     Renew {
         /// Which.
         lease: LeaseName,
@@ -49,58 +49,58 @@ pub enum Act {
         /// The mark that halts other claims; none clears it.
         degraded: Option<String>,
     },
-    /// Clear the holder if it is us; absent and foreign Leases are left alone. Ends with [`Fact::Lease`].
+    /// Clear the holder if it is us; absent and foreign Leases are left alone. Ends with [`Observation::Lease`].
     Release {
         /// Which.
         lease: LeaseName,
         /// As whom.
         holder: Holder,
     },
-    /// Cordon and note in the same fenced patch whether it was cordoned: [`crate::cordon::cordon`]. Ends with [`Fact::Node`].
+    /// Cordon and note in the same fenced patch whether it was cordoned: [`crate::cordon::cordon`]. Ends with [`Observation::Node`].
     Cordon,
-    /// Take our cordon back: [`crate::cordon::uncordon`]. Ends with [`Fact::Node`].
+    /// Take our cordon back: [`crate::cordon::uncordon`]. Ends with [`Observation::Node`].
     Uncordon,
-    /// Drop our note of the cordon and leave the rest: [`crate::cordon::disown`]. Ends with [`Fact::Node`].
+    /// Drop our note of the cordon and leave the rest: [`crate::cordon::disown`]. Ends with [`Observation::Node`].
     Disown,
-    /// Evict what the rules say until nothing is left, telling [`Fact::Drain`]; ends when drained or given up.
+    /// Evict what the rules say until nothing is left, telling [`Observation::Drain`]; ends when drained or given up.
     Drain {
         /// The rules of this drain.
         options: DrainOptions,
         /// When its time is over, on this host's own clock.
         until: Unix,
     },
-    /// Start this tool in its transient unit, or adopt it if it runs, and await its end. Ends with [`Fact::Host`].
+    /// Start this tool in its transient unit, or adopt it if it runs, and await its end. Ends with [`Observation::Host`].
     Run {
         /// The unit's name: a second start of the same name fails.
         unit: String,
         /// What to run.
         tool: Tool,
     },
-    /// Await the end of a unit of ours that runs. Ends with [`Fact::Host`].
+    /// Await the end of a unit of ours that runs. Ends with [`Observation::Host`].
     Await {
         /// The unit's name.
         unit: String,
     },
-    /// Copy static pod manifests and kubelet's configuration aside. Ends with [`Fact::Host`].
+    /// Copy static pod manifests and kubelet's configuration aside. Ends with [`Observation::Host`].
     BackUp {
         /// Names the copy.
         job: JobId,
     },
-    /// Put static pod manifests that are missing back from the copy. Ends with [`Fact::Host`].
+    /// Put static pod manifests that are missing back from the copy. Ends with [`Observation::Host`].
     RestoreManifests {
         /// Names the copy.
         job: JobId,
     },
-    /// Put kubelet's configuration back from the copy. Ends with [`Fact::Host`].
+    /// Put kubelet's configuration back from the copy. Ends with [`Observation::Host`].
     RestoreKubeletConfig {
         /// Names the copy.
         job: JobId,
     },
-    /// daemon-reload, then restart kubelet. Ends with [`Fact::Host`].
+    /// daemon-reload, then restart kubelet. Ends with [`Observation::Host`].
     RestartKubelet,
-    /// Stop our ended units and drop the copy of this job. Ends with [`Fact::Host`].
+    /// Stop our ended units and drop the copy of this job. Ends with [`Observation::Host`].
     Tidy,
-    /// Write the annotation `current`. Ends with [`Fact::Node`].
+    /// Write the annotation `current`. Ends with [`Observation::Node`].
     Announce {
         /// The verified version.
         current: Version,
@@ -198,14 +198,14 @@ pub const UNIT_PREFIX: &str = "node-upgrade-agent-tool-";
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Ended {
     /// Taken in before anything is decided.
-    pub facts: Vec<Fact>,
+    pub facts: Vec<Observation>,
     /// Why it did not come to its end.
     pub fault: Option<Fault>,
 }
 
 impl Ended {
     /// It did what it says.
-    pub fn well(facts: Vec<Fact>) -> Self {
+    pub fn well(facts: Vec<Observation>) -> Self {
         Self { facts, fault: None }
     }
 

@@ -6,8 +6,9 @@ use crate::act::{Act, Ended, FaultClass};
 use crate::api::{Explanation, JobId, Reason, Report};
 use crate::decide::{Next, Settings, decide, renew};
 use crate::memory::{Job, Memory, Stage, Verdict};
+use crate::observed::{LeaseSeen, Observation, Observed};
 use crate::report::{derive, is_another_turn};
-use crate::seen::{Fact, LeaseSeen, Seen};
+use crate::since::Since;
 use crate::time::{Mono, Now, Unix};
 
 /// Names one start of one act.
@@ -18,7 +19,7 @@ pub struct ActId(pub u64);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Input {
     /// Something was observed.
-    Saw(Fact),
+    Observed(Observation),
     /// The memory last handed out is durable.
     Stored,
     /// An act ended, by itself or because it was stopped.
@@ -51,7 +52,8 @@ const LAST_PAUSE: u64 = 30_000;
 pub struct Agent {
     settings: Settings,
     memory: Memory,
-    seen: Seen,
+    observed: Observed,
+    since: Since,
     storing: Option<Box<Memory>>,
     running: Option<Running>,
     started: u64,
@@ -80,7 +82,8 @@ impl Agent {
         Self {
             settings,
             memory,
-            seen: Seen::default(),
+            observed: Observed::default(),
+            since: Since::default(),
             storing: None,
             running: None,
             started: 0,
@@ -98,16 +101,16 @@ impl Agent {
     /// fed in as a fact. None while no Lease is known to be ours.
     pub fn heartbeat(&self) -> Option<Act> {
         let job = self.memory.job.as_ref()?;
-        let ours = matches!(self.seen.lease, Some(LeaseSeen::Held { .. }));
+        let ours = matches!(self.observed.lease, Some(LeaseSeen::Held { .. }));
         (ours && !matches!(job.stage, Stage::Returning(_))).then(|| renew(job))
     }
 
     /// Takes one input in and says what follows.
     pub fn on(&mut self, now: Now, input: Input) -> Vec<Output> {
         match input {
-            Input::Saw(fact) => {
-                self.recovered(&fact);
-                self.seen.take(fact, now.mono);
+            Input::Observed(observation) => {
+                self.recovered(&observation);
+                self.take(observation, now.mono);
             }
             Input::Stored => self.stored(),
             Input::Ended(id, ended) => self.ended(now, id, ended),
@@ -119,11 +122,18 @@ impl Agent {
         outputs
     }
 
+    fn take(&mut self, observation: Observation, at: Mono) {
+        if let Observation::Node(node) = &observation {
+            self.since.look(node.as_ref());
+        }
+        self.observed.take(observation, at);
+    }
+
     /// An act that lasts and tells something has got over what stopped it before.
-    fn recovered(&mut self, fact: &Fact) {
-        match fact {
-            Fact::Turn(_) => self.faults.remove(Act::AwaitTurn.word()),
-            Fact::Drain(_) => {
+    fn recovered(&mut self, observation: &Observation) {
+        match observation {
+            Observation::Turn(_) => self.faults.remove(Act::AwaitTurn.word()),
+            Observation::Drain(_) => {
                 self.running.as_ref().and_then(|running| self.faults.remove(running.act.word()))
             }
             _ => None,
@@ -138,8 +148,8 @@ impl Agent {
         };
         // Another job has another Lease to prove, and a job that enters or leaves `degraded` another mark to write.
         if key(&memory) != key(&self.memory) {
-            self.seen.lease = None;
-            self.seen.drain = None;
+            self.observed.lease = None;
+            self.observed.drain = None;
         }
         // What was found before a job says nothing of the host after it, unless the job touched nothing.
         let touched = |job: &Job| match &job.stage {
@@ -151,11 +161,11 @@ impl Agent {
         // A refusal is answered by a person who changed something: whoever asks again is told how it is then.
         let refused = memory.refused.is_some() && memory.refused != self.memory.refused;
         if over || refused {
-            self.seen.preflight = None;
+            self.observed.preflight = None;
         }
         // Somebody else was quicker: what said that it is our turn is out of date.
         if self.memory.job.is_some() && memory.job.is_none() {
-            self.seen.turn = None;
+            self.observed.turn = None;
         }
         self.memory = *memory;
     }
@@ -163,21 +173,13 @@ impl Agent {
     fn ended(&mut self, now: Now, id: ActId, ended: Ended) {
         let Some(running) = self.running.take_if(|running| running.id == id) else { return };
         let word = running.act.word();
-        for fact in ended.facts {
-            self.seen.take(fact, now.mono);
+        for observation in ended.facts {
+            self.take(observation, now.mono);
         }
         match ended.fault {
             None => {
                 self.faults.remove(word);
-                match running.act {
-                    Act::Release { .. } => self.seen.gave_back = Some(now.mono),
-                    Act::Cordon => {
-                        self.seen.cordon_lifted = false;
-                        self.seen.cordon_version =
-                            self.seen.node.as_ref().map(|node| node.resource_version.clone());
-                    }
-                    _ => {}
-                }
+                self.since.did(&running.act, &self.observed, now.mono);
             }
             Some(fault) if fault.class == FaultClass::Transient => {
                 let count = self.faults.get(word).map_or(0, |setback| setback.count) + 1;
@@ -195,7 +197,7 @@ impl Agent {
             let why = Explanation::new(Reason::Progressing, "writing the journal");
             return Next::Wait { why, until: None };
         }
-        let next = decide(&self.settings, &self.memory, &self.seen, now);
+        let next = decide(&self.settings, &self.memory, &self.observed, &self.since, now);
         match &next {
             Next::Remember(memory) if self.is_idle_or_stopped(outputs) => {
                 self.storing = Some(memory.clone());
@@ -230,8 +232,8 @@ impl Agent {
             return Next::Wait { why, until: Some(setback.again) };
         }
         match &act {
-            Act::Claim { .. } => self.seen.turn = None,
-            Act::Cordon | Act::Drain { .. } => self.seen.drain = None,
+            Act::Claim { .. } => self.observed.turn = None,
+            Act::Cordon | Act::Drain { .. } => self.observed.drain = None,
             _ => {}
         }
         self.started += 1;
@@ -244,11 +246,11 @@ impl Agent {
     fn report(&mut self, now: Now, next: &Next, outputs: &mut Vec<Output>) {
         let setback = self.running.as_ref().and_then(|running| self.faults.get(running.act.word()));
         let Some(mut report) =
-            derive(&self.memory, &self.seen, next, setback.map(|setback| setback.message.as_str()))
+            derive(&self.memory, &self.observed, next, setback.map(|setback| setback.message.as_str()))
         else {
             return;
         };
-        report.since = self.since(now.unix, &report);
+        report.since = self.entered(now.unix, &report);
         if self.told.as_deref() != Some(&report) {
             self.told = Some(Box::new(report.clone()));
             outputs.push(Output::Report(Box::new(report)));
@@ -256,7 +258,7 @@ impl Agent {
     }
 
     /// When the phase was entered: a phase that was told before goes on since then.
-    fn since(&self, now: Unix, report: &Report) -> Unix {
+    fn entered(&self, now: Unix, report: &Report) -> Unix {
         self.told.as_ref().filter(|told| told.phase == report.phase).map_or(now, |told| told.since)
     }
 }

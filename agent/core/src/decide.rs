@@ -14,7 +14,8 @@ use crate::act::Act;
 use crate::api::{Explanation, Reason, Request};
 use crate::drain::DrainOptions;
 use crate::memory::{Job, Memory, Stage, Step, Way};
-use crate::seen::{HostSeen, LeaseSeen, NodeSeen, Seen, ToolState};
+use crate::observed::{HostSeen, LeaseSeen, NodeSeen, Observed, ToolState};
+use crate::since::Since;
 use crate::time::{Mono, Now, Unix};
 
 /// What this host's configuration adds to the rules.
@@ -52,15 +53,15 @@ const PROOF: u64 = 15_000;
 const PROOF_WHILE_DRAINING: u64 = 300_000;
 
 /// Decides. Called on every new fact, and cheap.
-pub fn decide(settings: &Settings, memory: &Memory, seen: &Seen, now: Now) -> Next {
-    let Some(node) = &seen.node else {
+pub fn decide(settings: &Settings, memory: &Memory, observed: &Observed, since: &Since, now: Now) -> Next {
+    let Some(node) = &observed.node else {
         return wait(Reason::Retrying, "the own Node has not been seen yet, or it does not exist", None);
     };
-    let scene = Scene { settings, memory, seen, node, request: Request::read(&node.annotations), now };
+    let scene = Scene { settings, memory, observed, since, node, request: &node.request, now };
     let Some(job) = &memory.job else {
         return idle::decide(&scene);
     };
-    if scene.seen.cordon_lifted && !matches!(job.stage, Stage::Clearing { .. }) && !runs_a_tool(seen) {
+    if since.cordon_lifted && !matches!(job.stage, Stage::Clearing { .. }) && !runs_a_tool(observed) {
         return Next::Do(Act::Disown);
     }
     match &job.stage {
@@ -73,17 +74,18 @@ pub fn decide(settings: &Settings, memory: &Memory, seen: &Seen, now: Now) -> Ne
 }
 
 /// A tool is awaited before anything else is done.
-fn runs_a_tool(seen: &Seen) -> bool {
-    seen.host.as_ref().is_some_and(|host| host.tools.values().any(|state| *state == ToolState::Running))
+fn runs_a_tool(observed: &Observed) -> bool {
+    observed.host.as_ref().is_some_and(|host| host.tools.values().any(|state| *state == ToolState::Running))
 }
 
 /// What one decision is taken from.
 struct Scene<'a> {
     settings: &'a Settings,
     memory: &'a Memory,
-    seen: &'a Seen,
+    observed: &'a Observed,
+    since: &'a Since,
     node: &'a NodeSeen,
-    request: Request,
+    request: &'a Request,
     now: Now,
 }
 
@@ -94,7 +96,7 @@ fn wait(reason: Reason, message: impl Into<String>, until: Option<Mono>) -> Next
 impl Scene<'_> {
     /// This host as seen at most `age` milliseconds ago, or the act that looks at it.
     fn host(&self, job: Option<&Job>, age: u64) -> Result<&HostSeen, Next> {
-        match &self.seen.host {
+        match &self.observed.host {
             Some(host) if self.is_fresh(host.at, age) => Ok(host),
             _ => Err(Next::Do(Act::LookAtHost { job: job.map(|job| job.holder.job.clone()) })),
         }
@@ -106,7 +108,7 @@ impl Scene<'_> {
 
     /// A proof not older than `age` that the Lease is ours, the act that gets one, or none if it is lost.
     fn proof(&self, job: &Job, age: u64) -> Proof {
-        match &self.seen.lease {
+        match &self.observed.lease {
             Some(LeaseSeen::Held { at, job: held }) if self.is_fresh(*at, age) && *held == job.holder.job => {
                 Proof::Ours
             }

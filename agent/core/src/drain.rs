@@ -8,11 +8,12 @@ mod engine;
 mod gate;
 mod pod;
 
-use crate::api::{Blocked, Explanation, PassedOver};
-use crate::seen::PodSeen;
-use crate::time::{Mono, Unix};
-pub use engine::{Answer, Engine, MAX_IN_FLIGHT, Next, Order};
 use serde::{Deserialize, Serialize};
+
+use crate::observed::PodSeen;
+use crate::time::Unix;
+
+pub use engine::{Answer, Engine, MAX_IN_FLIGHT, Next, Order};
 
 /// The rules of a drain, in the words of `kubectl drain`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,32 +74,6 @@ pub enum Sort {
     Overdue(&'static str),
     /// The drain must not begin: what stands in the way and how to allow it.
     Refuses(String),
-}
-
-/// How a drain stands.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Progress {
-    /// When this was seen.
-    pub at: Mono,
-    /// Pods that still have to go.
-    pub left: usize,
-    /// Those whose eviction is refused for now.
-    pub blocked: Vec<Blocked>,
-    /// Pods that should go and are left here all the same.
-    pub passed_over: Vec<PassedOver>,
-    /// Where it stands.
-    pub state: DrainState,
-}
-
-/// Where a drain stands.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum DrainState {
-    /// Under way.
-    Draining,
-    /// A fresh list of this node's pods held nothing more to evict.
-    Drained,
-    /// It cannot go on, or its time is over.
-    GivenUp(Explanation),
 }
 
 /// Sorts one pod with the filters of `kubectl drain` (`pkg/drain/filters.go`), in their order.

@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::api::{Explanation, Reason};
-use crate::seen::Access;
+use crate::observed::Access;
 use crate::time::Unix;
 
 /// The group of every agent's coordination identity, the subject's organization.

@@ -12,10 +12,9 @@ use crate::api::{
     Report, Request, Verb, Version, annotations, image, text,
 };
 use crate::decide::Next;
-use crate::drain::{DrainState, Progress};
 use crate::memory::Memory;
+use crate::observed::{DrainState, NodeSeen, Observed, Progress};
 use crate::report::derive;
-use crate::seen::{NodeSeen, Seen};
 use crate::time::{Mono, Unix};
 
 /// Any text, and what almost passes: pieces of real samples in any order, with anything between.
@@ -169,8 +168,8 @@ proptest! {
             blocked.into_iter().map(|(pod, budget, message)| Blocked { pod, budget, message }).collect();
         let passed_over: Vec<_> = passed_over.into_iter().map(|(pod, why)| PassedOver { pod, why }).collect();
         let progress = Progress { at: Mono(0), left: blocked.len(), blocked, passed_over, state: DrainState::Draining };
-        let node = NodeSeen { annotations, ..NodeSeen::default() };
-        let seen = Seen { node: Some(node), drain: Some(progress), ..Seen::default() };
+        let node = NodeSeen::default().with_annotations(&annotations);
+        let seen = Observed { node: Some(node), drain: Some(progress), ..Observed::default() };
         let next = Next::Wait { why: Explanation::new(Reason::Retrying, said.clone()), until: None };
         for next in [next, Next::Do(crate::act::Act::Cordon)] {
             let report = derive(&Memory::default(), &seen, &next, Some(&said)).unwrap();

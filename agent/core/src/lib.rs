@@ -5,7 +5,7 @@
 //!
 //! - [`api`]: what people and other programs type and read.
 //! - [`memory`]: what outlives a restart; it holds only what cannot be seen again.
-//! - [`seen`]: what was observed; [`act`]: what can be done.
+//! - [`observed`]: what can be seen again; [`since`]: what this process did; [`act`]: what can be done.
 //! - [`decide`]: the rules that bring them together; [`report`]: what is told of it; [`agent`]: inputs to outputs around them.
 //! - [`judge`]: pure questions about what was observed, asked by preflight, the Lease's adapter and the simulator alike.
 //! - [`preflight`], [`slots`], [`cordon`], [`drain`], [`verify`], [`enrol`]: rules of their own.
@@ -22,10 +22,11 @@ pub mod enrol;
 mod fuzz;
 pub mod judge;
 pub mod memory;
+pub mod observed;
 pub mod oracle;
 pub mod preflight;
 pub mod report;
-pub mod seen;
+pub mod since;
 pub mod slots;
 pub mod time;
 pub mod verify;

@@ -1,42 +1,10 @@
 //! What can be known before anything is touched (design section 5), and what follows from it.
 
-use crate::api::{Check, Version};
-use crate::memory::Hop;
-use crate::time::Mono;
 use std::collections::BTreeSet;
 
-/// What one check came to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
-    /// Nothing stands in the way; the text says what was seen.
-    Passed(String),
-    /// It will not go right until a person changes something; the text says what and how.
-    Failed(String),
-    /// It will come right by itself (another node is not ready yet); asked again later.
-    Pending(String),
-}
-
-/// A check and what it came to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Finding {
-    /// What was looked at.
-    pub check: Check,
-    /// What was seen.
-    pub outcome: Outcome,
-}
-
-/// What one run of preflight saw.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Findings {
-    /// The target it was run for.
-    pub target: Version,
-    /// When it ended.
-    pub at: Mono,
-    /// The packages, resolved to exact versions; none where they could not be.
-    pub hop: Option<Hop>,
-    /// Every check that was made.
-    pub findings: Vec<Finding>,
-}
+use crate::api::Check;
+use crate::memory::Hop;
+use crate::observed::{Finding, Findings, Outcome};
 
 /// What follows from a run of preflight.
 #[derive(Debug, Clone, PartialEq, Eq)]

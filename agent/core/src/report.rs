@@ -1,31 +1,30 @@
 //! What the agent says about itself: derived from memory and observation, never read back as state.
 
 use crate::act::Act;
-use crate::api::annotations::{CURRENT, TARGET};
 use crate::api::{Blocked, DrainReport, Explanation, PassedOver, Phase, Reason, Report, Request, text};
-use crate::cordon::{found_cordoned, is_cordoned_by_us};
+use crate::cordon::is_cordoned_by_us;
 use crate::decide::Next;
 use crate::memory::{Job, Memory, Stage, Step, Verdict, Way};
-use crate::seen::{Access, Seen};
+use crate::observed::{Access, Observed};
 use crate::time::Unix;
 
-/// Derives the report from what is remembered, seen and decided; none before the own Node was seen.
+/// Derives the report from what is remembered, observed and decided; none before the own Node was seen.
 ///
 /// `setback` is why the act that runs now did not come to its end before.
-pub fn derive(memory: &Memory, seen: &Seen, next: &Next, setback: Option<&str>) -> Option<Report> {
-    let node = seen.node.as_ref()?;
+pub fn derive(memory: &Memory, observed: &Observed, next: &Next, setback: Option<&str>) -> Option<Report> {
+    let node = observed.node.as_ref()?;
     let job = memory.job.as_ref();
-    let phase = phase(memory, seen, next);
+    let phase = phase(memory, observed, next);
     let why = why(memory, next, setback);
     let attempts =
         job.map_or_else(|| memory.backoff.as_ref().map_or(0, |backoff| backoff.retreats), |job| job.tries);
-    let drain = seen.drain.as_ref().filter(|_| phase == Phase::Draining).map(|progress| DrainReport {
+    let drain = observed.drain.as_ref().filter(|_| phase == Phase::Draining).map(|progress| DrainReport {
         pods_left: progress.left,
         blocked: progress.blocked.clone(),
         passed_over: progress.passed_over.clone(),
     });
     Some(bounded(Report {
-        target: node.annotations.get(TARGET).cloned(),
+        target: node.target_text.clone(),
         hop: job.map(|job| format!("{} → {}", job.hop.from.kubelet, job.hop.to.kubelet)),
         phase,
         since: Unix::default(),
@@ -33,9 +32,9 @@ pub fn derive(memory: &Memory, seen: &Seen, next: &Next, setback: Option<&str>) 
         reason: why.reason,
         message: message(phase, why.message, drain.as_ref()),
         drain,
-        notes: notes(job, &Request::read(&node.annotations), &seen.access),
+        notes: notes(job, &node.request, &observed.access),
         slot: job.map(|job| job.lease.to_string()),
-        current: node.annotations.get(CURRENT).and_then(|text| text.parse().ok()),
+        current: node.current,
     }))
 }
 
@@ -92,10 +91,10 @@ fn notes(job: Option<&Job>, request: &Request, access: &Access) -> Vec<String> {
 }
 
 /// The phase a memory and a decision stand for.
-pub fn phase(memory: &Memory, seen: &Seen, next: &Next) -> Phase {
-    let Some(job) = &memory.job else { return idle_phase(memory, seen, next) };
+pub fn phase(memory: &Memory, observed: &Observed, next: &Next) -> Phase {
+    let Some(job) = &memory.job else { return idle_phase(memory, observed, next) };
     match &job.stage {
-        Stage::Clearing { .. } => clearing_phase(seen, next),
+        Stage::Clearing { .. } => clearing_phase(observed, next),
         Stage::Returning(Verdict::BackedOut(why)) if gives_way(why.reason) => Phase::Claiming,
         Stage::Changing { way: Way::Back(_), .. } | Stage::Returning(Verdict::BackedOut(_)) => {
             Phase::BackingOut
@@ -108,7 +107,7 @@ pub fn phase(memory: &Memory, seen: &Seen, next: &Next) -> Phase {
             Step::Verifying => Phase::Verifying,
         },
         Stage::Returning(Verdict::Done) => {
-            let cordoned = seen.node.as_ref().is_some_and(|node| found_cordoned(node).is_some());
+            let cordoned = observed.node.as_ref().is_some_and(|node| node.cordon_note.is_some());
             if cordoned { Phase::Uncordoning } else { Phase::Releasing }
         }
         Stage::Degraded { .. } => Phase::Degraded,
@@ -125,7 +124,7 @@ fn gives_way(reason: Reason) -> bool {
     is_another_turn(reason) || reason == Reason::PreflightPending
 }
 
-fn idle_phase(memory: &Memory, seen: &Seen, next: &Next) -> Phase {
+fn idle_phase(memory: &Memory, observed: &Observed, next: &Next) -> Phase {
     match next {
         Next::Do(Act::Preflight { .. }) => Phase::Preflight,
         Next::Do(Act::AwaitTurn) => Phase::Claiming,
@@ -138,28 +137,27 @@ fn idle_phase(memory: &Memory, seen: &Seen, next: &Next) -> Phase {
             Reason::PreflightPending => Phase::Preflight,
             Reason::WaitingForTurn => Phase::Claiming,
             // What did not answer is asked again in the phase it was asked in.
-            Reason::Retrying => underway(seen),
+            Reason::Retrying => underway(observed),
             _ => Phase::Idle,
         },
-        Next::Do(_) | Next::Remember(_) => underway(seen),
+        Next::Do(_) | Next::Remember(_) => underway(observed),
     }
 }
 
 /// How far a node without a job has come, where the decision alone does not tell.
-fn underway(seen: &Seen) -> Phase {
-    let Some(node) = &seen.node else { return Phase::Idle };
-    let wanted = Request::read(&node.annotations).wanted();
-    let current = node.annotations.get(CURRENT).and_then(|text| text.parse().ok());
-    if wanted.is_none() || wanted == current {
+fn underway(observed: &Observed) -> Phase {
+    let Some(node) = &observed.node else { return Phase::Idle };
+    let wanted = node.request.wanted();
+    if wanted.is_none() || wanted == node.current {
         return Phase::Idle;
     }
     let prepared =
-        seen.preflight.as_ref().is_some_and(|found| Some(found.target) == wanted && found.hop.is_some());
+        observed.preflight.as_ref().is_some_and(|found| Some(found.target) == wanted && found.hop.is_some());
     if prepared { Phase::Claiming } else { Phase::Idle }
 }
 
-fn clearing_phase(seen: &Seen, next: &Next) -> Phase {
-    let cordoned = seen.node.as_ref().is_some_and(is_cordoned_by_us);
+fn clearing_phase(observed: &Observed, next: &Next) -> Phase {
+    let cordoned = observed.node.as_ref().is_some_and(is_cordoned_by_us);
     match next {
         Next::Do(Act::Cordon) => Phase::Cordoning,
         _ if cordoned => Phase::Draining,

@@ -4,7 +4,7 @@
 //! the worker then gives its slot back and the control-plane node keeps its Lease and waits.
 
 use crate::api::{Explanation, Holder, LeaseName, Reason, Version};
-use crate::seen::{EtcdSeen, FleetLease, FleetNode, FleetSeen, LocalControlPlane, TurnSeen};
+use crate::observed::{EtcdSeen, FleetLease, FleetNode, FleetSeen, LocalControlPlane, TurnSeen};
 
 /// How many workers may be upgraded at once. One, until the fleet policy brings `maxUnavailable`.
 pub const SLOTS: u32 = 1;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::api::Version;
 use crate::memory::Hop;
-use crate::seen::{HostSeen, LocalControlPlane, NodeSeen, PodSeen, PodsSeen, Ready};
+use crate::observed::{HostSeen, LocalControlPlane, NodeSeen, PodSeen, PodsSeen, Ready};
 use crate::time::{Now, Unix};
 
 /// The static pods of a kubeadm control plane that carry the Kubernetes version.
@@ -115,7 +115,7 @@ pub(crate) mod tests {
     use super::*;
     use crate::api::Verb;
     use crate::memory::Packages;
-    use crate::seen::{ContainerSeen, EtcdSeen, Owner, UnitSeen};
+    use crate::observed::{ContainerSeen, EtcdSeen, Owner, UnitSeen};
     use crate::time::Mono;
 
     const TARGET: Version = Version::new(1, 36, 3);

@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 use upgrade_core::act::Ended;
-use upgrade_core::seen::{EtcdSeen, Fact, LocalControlPlane};
+use upgrade_core::observed::{EtcdSeen, LocalControlPlane, Observation};
 
 use super::Cluster;
 use super::client::connect;
@@ -65,7 +65,7 @@ impl Cluster {
     ///
     /// What does not answer is not ready; only an etcd whose certificates cannot be used is a fault.
     pub async fn look_at_control_plane(&self) -> Ended {
-        ended(self.local_control_plane().await.map(|local| vec![Fact::Local(local)]))
+        ended(self.local_control_plane().await.map(|local| vec![Observation::Local(local)]))
     }
 
     pub(super) async fn local_control_plane(&self) -> Result<LocalControlPlane, Error> {

@@ -12,8 +12,7 @@ use upgrade_core::drain::budget::{Budget, forecast};
 use upgrade_core::drain::{DrainOptions, MAX_IN_FLIGHT, Order};
 use upgrade_core::judge::checks;
 use upgrade_core::judge::checks::pods::{Tried, not_drained, refused, to_try};
-use upgrade_core::preflight::Outcome;
-use upgrade_core::seen::PodSeen;
+use upgrade_core::observed::{Outcome, PodSeen};
 
 use super::Cluster;
 use super::error::Error;

@@ -7,7 +7,7 @@ use kube::runtime::watcher;
 use kube::{Api, Client};
 use tokio::time::timeout;
 use upgrade_core::act::Ended;
-use upgrade_core::seen::{Fact, FleetLease, FleetNode, FleetSeen, TurnSeen};
+use upgrade_core::observed::{FleetLease, FleetNode, FleetSeen, Observation, TurnSeen};
 
 use super::Cluster;
 use super::client::{WATCH_LIFE, watch};
@@ -28,7 +28,7 @@ fn nodes(client: Client) -> Api<Node> {
 impl Cluster {
     /// Reads every Node, Lease and control-plane pod. All lists are consistent, and begin after `at`.
     pub async fn look_at_fleet(&self) -> Ended {
-        ended(self.fleet_seen().await.map(|fleet| vec![Fact::Fleet(fleet)]))
+        ended(self.fleet_seen().await.map(|fleet| vec![Observation::Fleet(fleet)]))
     }
 
     pub(super) async fn fleet_seen(&self) -> Result<FleetSeen, Error> {
@@ -46,8 +46,8 @@ impl Cluster {
         Ok(FleetSeen { at, nodes, leases, pods, kubeadm_config })
     }
 
-    /// Watches Leases and control-plane Nodes, telling [`Fact::Turn`] at each change that matters, until an error.
-    pub async fn await_turn(&self, tell: impl Fn(Fact)) -> Ended {
+    /// Watches Leases and control-plane Nodes, telling [`Observation::Turn`] at each change that matters, until an error.
+    pub async fn await_turn(&self, tell: impl Fn(Observation)) -> Ended {
         loop {
             if let Ok(error) = timeout(WATCH_LIFE, self.follow_turn(&tell)).await {
                 return Ended::badly(error.into());
@@ -56,7 +56,7 @@ impl Cluster {
     }
 
     /// Until something goes wrong.
-    async fn follow_turn(&self, tell: &impl Fn(Fact)) -> Error {
+    async fn follow_turn(&self, tell: &impl Fn(Observation)) -> Error {
         let shared = &self.inner.shared;
         let client = match shared.client().await {
             Ok(client) => client,
@@ -86,7 +86,7 @@ impl Cluster {
             // A renewal changes nothing that a waiting agent asks about.
             if told.as_ref() != Some(&now) {
                 let (leases, control_planes) = now.clone();
-                tell(Fact::Turn(TurnSeen { at: self.inner.clock.now().mono, leases, control_planes }));
+                tell(Observation::Turn(TurnSeen { at: self.inner.clock.now().mono, leases, control_planes }));
                 told = Some(now);
             }
         }

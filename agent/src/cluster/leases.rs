@@ -8,7 +8,7 @@ use kube::{Api, Client};
 use upgrade_core::act::Ended;
 use upgrade_core::api::{Holder, LeaseName};
 use upgrade_core::judge::lease::{LeaseDecision, LeaseState, Standing, TRIES, Wish, judge, standing};
-use upgrade_core::seen::{Fact, LeaseSeen};
+use upgrade_core::observed::{LeaseSeen, Observation};
 
 use super::Cluster;
 use super::convert::{self, DEGRADED};
@@ -27,18 +27,18 @@ impl Cluster {
 
     /// Takes the Lease if it is free or absent; one already ours is renewed.
     pub async fn claim(&self, lease: LeaseName, holder: &Holder) -> Ended {
-        ended(self.swap(lease, holder, &Wish::Claim).await.map(|seen| vec![Fact::Lease(seen)]))
+        ended(self.swap(lease, holder, &Wish::Claim).await.map(|seen| vec![Observation::Lease(seen)]))
     }
 
     /// Proves that the Lease is ours; `degraded` becomes its mark, none clears it.
     pub async fn renew(&self, lease: LeaseName, holder: &Holder, degraded: Option<&str>) -> Ended {
         let wish = Wish::Renew { degraded: degraded.map(str::to_owned) };
-        ended(self.swap(lease, holder, &wish).await.map(|seen| vec![Fact::Lease(seen)]))
+        ended(self.swap(lease, holder, &wish).await.map(|seen| vec![Observation::Lease(seen)]))
     }
 
     /// Gives the Lease back if it is ours; an absent or foreign one is left alone.
     pub async fn release(&self, lease: LeaseName, holder: &Holder) -> Ended {
-        ended(self.swap(lease, holder, &Wish::Release).await.map(|seen| vec![Fact::Lease(seen)]))
+        ended(self.swap(lease, holder, &Wish::Release).await.map(|seen| vec![Observation::Lease(seen)]))
     }
 
     async fn read_lease(&self, lease: LeaseName) -> Result<Option<Lease>, Error> {

@@ -12,7 +12,7 @@ use upgrade_core::act::{Ended, Fault};
 use upgrade_core::api::{Version, annotations};
 use upgrade_core::cordon::{self, CordonPatch, TRIES};
 use upgrade_core::judge::mark;
-use upgrade_core::seen::{Fact, NodeSeen};
+use upgrade_core::observed::{NodeSeen, Observation};
 
 use super::Cluster;
 use super::client::{Pause, WATCH_LIFE, watch};
@@ -42,8 +42,8 @@ fn nodes(client: Client) -> Api<Node> {
 }
 
 impl Cluster {
-    /// Lists and watches the own Node for ever, telling [`Fact::Node`] at every change.
-    pub async fn watch_node(&self, tell: impl Fn(Fact)) {
+    /// Lists and watches the own Node for ever, telling [`Observation::Node`] at every change.
+    pub async fn watch_node(&self, tell: impl Fn(Observation)) {
         let mut pause = Pause::default();
         loop {
             tokio::select! {
@@ -60,7 +60,7 @@ impl Cluster {
     }
 
     /// Until something goes wrong.
-    async fn follow_node(&self, tell: &impl Fn(Fact), pause: &mut Pause) -> Error {
+    async fn follow_node(&self, tell: &impl Fn(Observation), pause: &mut Pause) -> Error {
         let doing = format!("watching Node {}", self.node_name());
         let own = &self.inner.own;
         let client = match own.client().await {
@@ -81,23 +81,23 @@ impl Cluster {
                     found = true;
                     let node = node_seen(node);
                     if self.inner.mark.newest().lists(before, &node.resource_version) {
-                        tell(Fact::Node(Some(node)));
+                        tell(Observation::Node(Some(node)));
                     }
                 }
                 Event::InitDone => {
                     listed = true;
                     pause.reset();
                     if !found {
-                        tell(Fact::Node(None));
+                        tell(Observation::Node(None));
                     }
                 }
                 Event::Apply(node) => {
                     let node = node_seen(node);
                     if !self.inner.mark.newest().outdates(&node.resource_version) {
-                        tell(Fact::Node(Some(node)));
+                        tell(Observation::Node(Some(node)));
                     }
                 }
-                Event::Delete(_) => tell(Fact::Node(None)),
+                Event::Delete(_) => tell(Observation::Node(None)),
             }
         }
     }
@@ -139,16 +139,16 @@ impl Cluster {
         &self,
         verb: &str,
         decide: impl Fn(&NodeSeen) -> Option<CordonPatch>,
-    ) -> Result<Vec<Fact>, Error> {
+    ) -> Result<Vec<Observation>, Error> {
         let doing = format!("{verb} Node {}", self.node_name());
         for _ in 0..TRIES {
             let node = self.get_node().await?.map(node_seen).ok_or_else(|| self.no_node())?;
             let Some(patch) = decide(&node) else {
-                return Ok(vec![Fact::Node(Some(node))]);
+                return Ok(vec![Observation::Node(Some(node))]);
             };
             match self.patch_node(&doing, &fenced(&node, patch)).await {
                 Ok(after) if after.unschedulable == patch.unschedulable => {
-                    return Ok(vec![Fact::Node(Some(after))]);
+                    return Ok(vec![Observation::Node(Some(after))]);
                 }
                 Ok(_) => {
                     let why = "the API server took the patch, but its answer does not show it".to_owned();
@@ -165,7 +165,7 @@ impl Cluster {
     pub async fn announce(&self, current: Version) -> Ended {
         let doing = format!("annotating Node {} with current {current}", self.node_name());
         let patch = json!({"metadata": {"annotations": {annotations::CURRENT: current.to_string()}}});
-        ended(self.patch_node(&doing, &patch).await.map(|node| vec![Fact::Node(Some(node))]))
+        ended(self.patch_node(&doing, &patch).await.map(|node| vec![Observation::Node(Some(node))]))
     }
 
     /// One merge patch of the own Node, and the Node it made.

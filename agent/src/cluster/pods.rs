@@ -6,7 +6,7 @@ use k8s_openapi::api::storage::v1::CSINode;
 use kube::Api;
 use kube::api::ListParams;
 use upgrade_core::act::Ended;
-use upgrade_core::seen::{Fact, PodSeen, PodsSeen};
+use upgrade_core::observed::{Observation, PodSeen, PodsSeen};
 
 use super::Cluster;
 use super::client::Listed;
@@ -20,7 +20,7 @@ const PAGE: u32 = 125;
 impl Cluster {
     /// Lists the pods and CSI drivers of this node, consistently.
     pub async fn look_at_pods(&self) -> Ended {
-        ended(self.pods_seen().await.map(|pods| vec![Fact::Pods(pods)]))
+        ended(self.pods_seen().await.map(|pods| vec![Observation::Pods(pods)]))
     }
 
     pub(super) async fn pods_seen(&self) -> Result<PodsSeen, Error> {

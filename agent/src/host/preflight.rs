@@ -14,12 +14,11 @@ use upgrade_core::judge::checks::packages::{self, Fetch};
 use upgrade_core::judge::checks::{self, Output};
 use upgrade_core::judge::preflight::HostPreflight;
 use upgrade_core::memory::Packages;
-use upgrade_core::preflight::Outcome;
+use upgrade_core::observed::Outcome;
 
 use super::dpkg::Dpkg;
 use super::fault::{Doing, Failed};
-use super::process;
-use super::{Host, KUBELET, Settings, apt, dpkg, kubeadm, kubelet_flags, resolve, space};
+use super::{Host, KUBELET, Settings, apt, dpkg, kubeadm, kubelet_flags, process, resolve, space};
 
 /// Lists of a small repository.
 const UPDATE_LIMIT: Duration = Duration::from_mins(5);

@@ -96,7 +96,7 @@ impl Machine {
 /// What an act saw at its end.
 pub(super) fn seen(ended: &Ended) -> &HostSeen {
     match ended.facts.as_slice() {
-        [Fact::Host(seen)] => seen,
+        [Observation::Host(seen)] => seen,
         other => panic!("not one look at the host: {other:?}"),
     }
 }

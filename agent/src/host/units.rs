@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
 use upgrade_core::act::{Ended, Tool, UNIT_PREFIX};
 use upgrade_core::api::text::last_lines;
-use upgrade_core::seen::ToolState;
+use upgrade_core::observed::ToolState;
 
 use super::fault::{Doing, Failed};
 use super::systemd::NotStarted;

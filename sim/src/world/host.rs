@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use upgrade_core::api::{JobId, PackageVersion, Version};
-use upgrade_core::seen::{HostSeen, PackageSeen, ToolState, UnitSeen};
+use upgrade_core::observed::{HostSeen, PackageSeen, ToolState, UnitSeen};
 use upgrade_core::time::{Mono, Unix};
 use upgrade_core::verify::STATIC_PODS;
 

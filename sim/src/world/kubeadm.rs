@@ -4,11 +4,12 @@
 use std::collections::VecDeque;
 
 use upgrade_core::api::{Verb, Version};
+use upgrade_core::observed::Ready;
 use upgrade_core::oracle::{FLEET, What};
-use upgrade_core::seen::Ready;
 use upgrade_core::verify::STATIC_PODS;
 
 use super::World;
+use super::api::Node;
 use super::host::{API_SERVER, ETCD, Host, etcd_of};
 use super::tools::Work;
 use crate::setup::Endpoint;
@@ -180,7 +181,7 @@ impl World {
             if to.minors_ahead_of(self.api.stored.kubeadm_config) > 1 {
                 return Some("the version is more than one minor ahead");
             }
-            let too_old = |node: &upgrade_core::seen::NodeSeen| {
+            let too_old = |node: &Node| {
                 node.kubelet.is_some_and(|kubelet| to.minors_ahead_of(kubelet) > KUBELETS_BEHIND)
             };
             if nodes().any(too_old) {
@@ -191,8 +192,7 @@ impl World {
                     "[ERROR ControlPlaneNodesReady]: there are NotReady control-planes in the cluster",
                 );
             }
-            let schedulable =
-                |node: &&upgrade_core::seen::NodeSeen| node.ready == Ready::True && !node.unschedulable;
+            let schedulable = |node: &&Node| node.ready == Ready::True && !node.unschedulable;
             let takes_job =
                 nodes().filter(schedulable).any(|node| node.control_plane || !self.setup.tainted_workers);
             if nodes().any(|node| schedulable(&node)) && !takes_job {

@@ -1,10 +1,10 @@
 //! Kubelets, the node controller, and hosts that lose their power.
 
 use upgrade_core::api::Version;
+use upgrade_core::observed::{Ready, ToolState};
 use upgrade_core::oracle::What;
-use upgrade_core::seen::{NodeSeen, Ready, ToolState};
 
-use super::api::DAEMON_SET;
+use super::api::{DAEMON_SET, Node};
 use super::{Happening, World};
 use crate::fault::{FOR_EVER, Identity};
 
@@ -135,13 +135,13 @@ impl World {
         let (control_plane, times) = (machine.host.control_plane, machine.recreated);
         let uid = format!("{node}-uid-{times}");
         let version = self.api.next_revision().to_string();
-        let new = NodeSeen {
+        let new = Node {
             name: node.to_owned(),
             uid: uid.clone(),
             resource_version: version,
             ready: Ready::False,
             control_plane,
-            ..NodeSeen::default()
+            ..Node::default()
         };
         self.api.stored.nodes.insert(node.to_owned(), new);
         self.api.stored.sockets.insert(node.to_owned());

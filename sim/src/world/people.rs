@@ -3,8 +3,8 @@
 use upgrade_core::api::annotations::{FOUND_CORDONED, IGNORE, RETRY, SKIP_CHECKS, TARGET};
 use upgrade_core::api::{Check, Holder, LeaseName, Version};
 use upgrade_core::judge::lease::LeaseState;
+use upgrade_core::observed::ToolState;
 use upgrade_core::oracle::{FLEET, MEMORY_LOST, What, Who, bars_claims};
-use upgrade_core::seen::ToolState;
 
 use super::api::Lease;
 use super::{Happening, World};

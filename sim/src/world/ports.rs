@@ -9,7 +9,7 @@ mod preflight;
 use upgrade_core::act::{Act, Ended};
 use upgrade_core::agent::ActId;
 use upgrade_core::api::policy::in_force;
-use upgrade_core::seen::{EtcdSeen, Fact, LocalControlPlane};
+use upgrade_core::observed::{EtcdSeen, LocalControlPlane, Observation};
 use upgrade_core::time::Mono;
 
 use super::host::ETCD;
@@ -60,7 +60,7 @@ impl World {
                 self.requests(node, 1);
                 let ended = self.local(node, at).map_or_else(
                     || transient("this host carries no control plane"),
-                    |local| Ended::well(vec![Fact::Local(local)]),
+                    |local| Ended::well(vec![Observation::Local(local)]),
                 );
                 self.reply(caller, ended);
             }
@@ -78,7 +78,7 @@ impl World {
         self.requests(node, if *act == Act::LookAtPods { 2 } else { 1 });
         let ended = if self.reaches(node, Identity::Kubelet) {
             match act {
-                Act::LookAtPods => Ended::well(vec![Fact::Pods(self.pods_of(node, at))]),
+                Act::LookAtPods => Ended::well(vec![Observation::Pods(self.pods_of(node, at))]),
                 Act::Announce { current } => self.announce(caller, *current),
                 _ => Ended::well(vec![self.read_node(caller)]),
             }
@@ -94,7 +94,7 @@ impl World {
         if !self.reaches(node, Identity::Coordination) {
             return self.reply(caller, transient("the API server does not answer"));
         }
-        let turn = Fact::Turn(self.turn(at));
+        let turn = Observation::Turn(self.turn(at));
         let Some(life) = self.life(node, *number).filter(|life| life.acts.contains_key(id)) else { return };
         life.awaits_turn = Some(*id);
         let at = self.now + TRAVEL;
@@ -108,7 +108,7 @@ impl World {
         if !(reads(Identity::Coordination) && reads(Identity::Kubelet)) {
             return transient("the API server does not answer");
         }
-        let ended = Ended::well(vec![Fact::Fleet(self.fleet(at))]);
+        let ended = Ended::well(vec![Observation::Fleet(self.fleet(at))]);
         self.with_policy(caller, ended)
     }
 
@@ -118,7 +118,7 @@ impl World {
         let Some(life) = self.life(&caller.node, caller.life) else { return ended };
         let read = in_force(&life.policy, data.as_ref());
         life.policy = read.policy.clone();
-        Ended { facts: ended.facts.into_iter().chain([Fact::Policy(read.policy)]).collect(), ..ended }
+        Ended { facts: ended.facts.into_iter().chain([Observation::Policy(read.policy)]).collect(), ..ended }
     }
 
     /// Asked directly, with the host's own certificates: no balancer, no credential of the API. A member that does not

@@ -9,8 +9,8 @@ use upgrade_core::api::{Phase, Policy, Report};
 use upgrade_core::drain::Engine;
 use upgrade_core::judge::mark::Mark;
 use upgrade_core::memory::Memory;
+use upgrade_core::observed::Observation;
 use upgrade_core::oracle::What;
-use upgrade_core::seen::Fact;
 use upgrade_core::time::{Mono, Now, Unix};
 
 use super::host::Host;
@@ -132,10 +132,10 @@ impl Life {
 }
 
 /// Whose watch tells this; none of what is no watch's.
-const fn watched_by(fact: &Fact) -> Option<Identity> {
+const fn watched_by(fact: &Observation) -> Option<Identity> {
     match fact {
-        Fact::Node(_) => Some(Identity::Kubelet),
-        Fact::Turn(_) => Some(Identity::Coordination),
+        Observation::Node(_) => Some(Identity::Kubelet),
+        Observation::Turn(_) => Some(Identity::Coordination),
         _ => None,
     }
 }
@@ -270,14 +270,14 @@ impl World {
         }
     }
 
-    pub(super) fn saw(&mut self, node: &str, number: u64, fact: Fact) {
+    pub(super) fn saw(&mut self, node: &str, number: u64, fact: Observation) {
         if let Some(identity) = watched_by(&fact)
             && !self.reaches(node, identity)
         {
             return self.watch_broke(node, number);
         }
         let Some(life) = self.life(node, number) else { return };
-        if let Fact::Node(Some(seen)) = &fact
+        if let Observation::Node(Some(seen)) = &fact
             && life.mark.outdates(&seen.resource_version)
         {
             return;
@@ -285,7 +285,7 @@ impl World {
         let word = fact.word();
         let nth = self.observed(node, word);
         self.strike_seen(node, word, nth, Point::Before);
-        let outputs = self.ask(node, number, Input::Saw(fact));
+        let outputs = self.ask(node, number, Input::Observed(fact));
         self.strike_seen(node, word, nth, Point::Answered);
         self.carry_out(node, number, outputs);
     }

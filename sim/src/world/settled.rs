@@ -2,7 +2,7 @@
 
 use upgrade_core::api::Phase;
 use upgrade_core::api::annotations::{CURRENT, TARGET};
-use upgrade_core::seen::ToolState;
+use upgrade_core::observed::ToolState;
 
 use super::World;
 

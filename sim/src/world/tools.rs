@@ -5,8 +5,8 @@ use std::collections::{BTreeSet, VecDeque};
 use upgrade_core::act::Tool;
 use upgrade_core::api::{PackageVersion, Verb, Version};
 use upgrade_core::memory::Packages;
+use upgrade_core::observed::{PackageSeen, ToolState};
 use upgrade_core::oracle::{What, Who};
-use upgrade_core::seen::{PackageSeen, ToolState};
 
 use super::host::Host;
 use super::kubeadm::Phase;

@@ -1,8 +1,8 @@
 use serde_json::json;
 use upgrade_core::act::Ended;
 use upgrade_core::api::Reason;
-use upgrade_core::drain::{DrainOptions, DrainState, Progress};
-use upgrade_core::seen::Fact;
+use upgrade_core::drain::DrainOptions;
+use upgrade_core::observed::{DrainState, Observation, Progress};
 
 use super::super::bench::{Bench, OTHER, OWN, Told};
 
@@ -49,8 +49,8 @@ pub(crate) async fn a_budget_gives_way_as_replacements_become_ready(bench: &Benc
     let told = Told::default();
     let replace = async {
         // The one that may go can be answered after the one that must stay for it.
-        let one_left = |fact: &Fact| {
-            blocks(fact, "careful") && matches!(fact, Fact::Drain(progress) if progress.left == 1)
+        let one_left = |fact: &Observation| {
+            blocks(fact, "careful") && matches!(fact, Observation::Drain(progress) if progress.left == 1)
         };
         told.until(|facts| facts.iter().any(one_left)).await;
         assert_eq!(bench.pods().await.len(), 1);
@@ -114,19 +114,19 @@ pub(crate) async fn every_pod_of_a_long_list_is_seen(bench: &Bench) {
     }
     bench.make_pod("elsewhere", OTHER, "ReplicaSet").await;
     let ended = bench.own.look_at_pods().await;
-    let [Fact::Pods(seen)] = &ended.facts[..] else { panic!("{ended:?}") };
+    let [Observation::Pods(seen)] = &ended.facts[..] else { panic!("{ended:?}") };
     assert_eq!(seen.pods.len(), 140);
     assert!(seen.pods.iter().all(|pod| pod.ready && pod.controller.is_some()));
 }
 
 pub(crate) fn progress(ended: &Ended) -> &Progress {
     match &ended.facts[..] {
-        [Fact::Drain(progress)] => progress,
+        [Observation::Drain(progress)] => progress,
         _ => panic!("{ended:?}"),
     }
 }
 
-pub(crate) fn blocks(fact: &Fact, budget: &str) -> bool {
-    let Fact::Drain(progress) = fact else { return false };
+pub(crate) fn blocks(fact: &Observation, budget: &str) -> bool {
+    let Observation::Drain(progress) = fact else { return false };
     progress.blocked.iter().any(|blocked| blocked.budget.as_deref() == Some(budget))
 }

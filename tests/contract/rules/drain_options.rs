@@ -6,9 +6,8 @@ use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::{Value, json};
 use upgrade_core::api::{Check, Reason, Version};
-use upgrade_core::drain::{DrainOptions, DrainState};
-use upgrade_core::preflight::Outcome;
-use upgrade_core::seen::Fact;
+use upgrade_core::drain::DrainOptions;
+use upgrade_core::observed::{DrainState, Observation, Outcome};
 
 use super::super::bench::{Bench, OTHER, OWN, Told, make};
 use super::super::real::Real;
@@ -220,8 +219,8 @@ async fn a_pod_of_a_namespace_that_terminates_is_waited_for() {
     namespaces.delete("going", &DeleteParams::default()).await.unwrap();
     let told = Told::default();
     let namespace_controller = async {
-        let refused = |fact: &Fact| {
-            matches!(fact, Fact::Drain(progress)
+        let refused = |fact: &Observation| {
+            matches!(fact, Observation::Drain(progress)
                 if progress.blocked.iter().any(|blocked| blocked.message.contains("being terminated")))
         };
         told.until(|facts| facts.iter().any(refused)).await;

@@ -4,9 +4,8 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::{Value, json};
-use upgrade_core::drain::{DrainOptions, DrainState};
-use upgrade_core::preflight::Outcome;
-use upgrade_core::seen::Fact;
+use upgrade_core::drain::DrainOptions;
+use upgrade_core::observed::{DrainState, Observation, Outcome};
 
 use super::super::bench::{Bench, OTHER, OWN, Told, make};
 use super::drain::{blocks, progress};
@@ -134,7 +133,7 @@ pub(crate) async fn a_pod_that_terminates_already_is_waited_for(bench: &Bench) {
     pods.delete("slow", &DeleteParams::default()).await.unwrap();
     let told = Told::default();
     let kubelet = async {
-        let waits = |fact: &Fact| matches!(fact, Fact::Drain(progress) if progress.left == 1);
+        let waits = |fact: &Observation| matches!(fact, Observation::Drain(progress) if progress.left == 1);
         told.until(|facts| facts.iter().any(waits)).await;
         bench.delete_pod("slow").await;
     };

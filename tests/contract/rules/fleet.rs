@@ -5,8 +5,7 @@ use node_upgrade_agent::cluster::NAMESPACE;
 use serde_json::{Value, json};
 use upgrade_core::api::{Check, LeaseName, Version, annotations};
 use upgrade_core::drain::DrainOptions;
-use upgrade_core::preflight::Outcome;
-use upgrade_core::seen::{Fact, TurnSeen};
+use upgrade_core::observed::{Observation, Outcome, TurnSeen};
 
 use super::super::bench::{Bench, OTHER, OWN, Told, holder, make};
 
@@ -45,7 +44,7 @@ pub(crate) async fn the_fleet_is_seen_whole(bench: &Bench) {
     bench.other.claim(LeaseName::Slot(0), &holder(OTHER)).await;
     bench.other.renew(LeaseName::Slot(0), &holder(OTHER), Some("broken")).await;
     let ended = bench.own.look_at_fleet().await;
-    let [Fact::Fleet(fleet)] = &ended.facts[..] else { panic!("{ended:?}") };
+    let [Observation::Fleet(fleet)] = &ended.facts[..] else { panic!("{ended:?}") };
     assert_eq!(fleet.nodes.len(), 63);
     let other = fleet.nodes.iter().find(|node| node.name == OTHER).unwrap();
     assert!(other.ready && other.unschedulable && other.degraded && other.ignored && !other.control_plane);
@@ -63,8 +62,8 @@ pub(crate) async fn whoever_waits_is_told_of_a_freed_lease_and_not_of_renewals(b
     let (slot, theirs) = (LeaseName::Slot(0), holder(OTHER));
     bench.other.claim(slot, &theirs).await;
     let told = Told::default();
-    let turn = |facts: &[Fact]| match facts.last() {
-        Some(Fact::Turn(turn)) => Some(turn.clone()),
+    let turn = |facts: &[Observation]| match facts.last() {
+        Some(Observation::Turn(turn)) => Some(turn.clone()),
         _ => None,
     };
     let held = |turn: &TurnSeen| turn.leases.iter().any(|lease| lease.holder.is_some());
@@ -157,6 +156,6 @@ pub(crate) async fn other_tools_at_work_and_a_lonely_node_hold_preflight_up(benc
 
 pub(crate) async fn this_hosts_api_server_is_asked_directly(bench: &Bench) {
     let ended = bench.own.look_at_control_plane().await;
-    let [Fact::Local(local)] = &ended.facts[..] else { panic!("{ended:?}") };
+    let [Observation::Local(local)] = &ended.facts[..] else { panic!("{ended:?}") };
     assert!(local.api_server_ready && local.etcd.is_none());
 }

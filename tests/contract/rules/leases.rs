@@ -1,6 +1,6 @@
 use serde_json::json;
 use upgrade_core::api::LeaseName;
-use upgrade_core::seen::LeaseSeen;
+use upgrade_core::observed::LeaseSeen;
 
 use super::super::bench::{Bench, OTHER, OWN, holder, is_held, lease_seen};
 

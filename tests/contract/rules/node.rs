@@ -1,7 +1,6 @@
 use node_upgrade_agent::cluster::EventKind;
 use serde_json::{Value, json};
 use upgrade_core::api::{Phase, Reason, Report, Version, annotations};
-use upgrade_core::cordon::found_cordoned;
 use upgrade_core::time::Unix;
 
 use super::super::bench::{Bench, OTHER, OWN, Told, node_seen};
@@ -23,10 +22,10 @@ pub(crate) async fn a_cordon_is_noted_in_the_same_write_and_taken_back_whole(ben
     let before = bench.node(OWN).await;
     let cordoned = bench.own.cordon().await;
     assert!(node_seen(&cordoned).unschedulable);
-    assert_eq!(found_cordoned(node_seen(&cordoned)), Some(false));
+    assert_eq!(node_seen(&cordoned).cordon_note, Some(false));
     let uncordoned = bench.own.uncordon().await;
     assert!(!node_seen(&uncordoned).unschedulable);
-    assert_eq!(found_cordoned(node_seen(&uncordoned)), None);
+    assert_eq!(node_seen(&uncordoned).cordon_note, None);
     let after = bench.node(OWN).await;
     let unschedulable =
         |spec: Option<k8s_openapi::api::core::v1::NodeSpec>| spec.and_then(|spec| spec.unschedulable);
@@ -42,10 +41,10 @@ pub(crate) async fn cordoning_again_writes_nothing(bench: &Bench) {
 
 pub(crate) async fn somebody_elses_cordon_outlives_ours(bench: &Bench) {
     bench.patch_node(OWN, &json!({"spec": {"unschedulable": true}})).await;
-    assert_eq!(found_cordoned(node_seen(&bench.own.cordon().await)), Some(true));
+    assert_eq!(node_seen(&bench.own.cordon().await).cordon_note, Some(true));
     let after = bench.own.uncordon().await;
     assert!(node_seen(&after).unschedulable);
-    assert_eq!(found_cordoned(node_seen(&after)), None);
+    assert_eq!(node_seen(&after).cordon_note, None);
 }
 
 pub(crate) async fn only_the_own_node_can_be_written(bench: &Bench) {
@@ -74,8 +73,7 @@ pub(crate) async fn the_watch_tells_every_change_of_the_own_node_and_none_of_oth
         target(OTHER, "v1.36.9").await;
         target(OWN, "v1.36.3").await;
         told.until_node(|node| {
-            node.and_then(|node| node.annotations.get(annotations::TARGET))
-                .is_some_and(|value| value == "v1.36.3")
+            node.and_then(|node| node.target_text.as_ref()).is_some_and(|value| value == "v1.36.3")
         })
         .await;
     };

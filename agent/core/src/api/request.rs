@@ -1,9 +1,10 @@
 //! What people ask of a node, read out of its annotations.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::Check;
 use super::annotations::{RETRY, SKIP_CHECKS, TARGET};
 use super::{NotAVersion, Version};
-use std::collections::{BTreeMap, BTreeSet};
 
 /// What people ask of this node.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

@@ -3,7 +3,7 @@
 use crate::act::{Act, Tool};
 use crate::api::{Explanation, PackageVersion, Reason};
 use crate::memory::{Hop, Job, MAX_TRIES, Packages, Stage, Step, Verdict, Way};
-use crate::seen::{HostSeen, ToolState};
+use crate::observed::{HostSeen, ToolState};
 use crate::time::Unix;
 
 use super::{Next, PROOF, Proof, Scene, lease_lost, verifying, wait};

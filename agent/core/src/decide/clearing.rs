@@ -3,9 +3,8 @@
 use crate::act::Act;
 use crate::api::{Explanation, Reason, Verb, Version};
 use crate::cordon::is_cordoned_by_us;
-use crate::drain::DrainState;
 use crate::memory::{Hop, Job, Memory, Stage, Step, Verdict};
-use crate::seen::{FleetSeen, LeaseSeen, Seen};
+use crate::observed::{DrainState, FleetSeen, LeaseSeen, Observed};
 use crate::slots::{self, Standing};
 use crate::time::{Mono, Unix};
 
@@ -20,8 +19,8 @@ pub(super) fn decide(scene: &Scene<'_>, job: &Job, disturbed: Option<Unix>) -> N
     if let Some(cancelled) = scene.cancelled(job) {
         return back_out(scene, job, cancelled);
     }
-    let cordoned = scene.node.annotations.contains_key(crate::api::annotations::FOUND_CORDONED);
-    match &scene.seen.lease {
+    let cordoned = scene.node.cordon_note.is_some();
+    match &scene.observed.lease {
         None => Next::Do(renew(job)),
         Some(LeaseSeen::Free | LeaseSeen::Other(_)) if cordoned => back_out(scene, job, lease_lost(job)),
         Some(LeaseSeen::Free) if is_prepared(scene, job) => {
@@ -38,7 +37,7 @@ pub(super) fn decide(scene: &Scene<'_>, job: &Job, disturbed: Option<Unix>) -> N
 
 /// Whether preflight for this job's target was made in this life of the agent.
 fn is_prepared(scene: &Scene<'_>, job: &Job) -> bool {
-    scene.seen.preflight.as_ref().is_some_and(|findings| findings.target == job.hop.target)
+    scene.observed.preflight.as_ref().is_some_and(|findings| findings.target == job.hop.target)
 }
 
 /// The claim was lost, or what preflight found is gone with the agent's last life: nothing was touched, begin anew.
@@ -64,12 +63,15 @@ fn may_cordon(scene: &Scene<'_>, job: &Job, claimed: Mono, disturbed: Option<Uni
         let message = "packages changed, or dpkg was interrupted, between preflight and cordon";
         return back_out(scene, job, Explanation::new(Reason::PreflightPending, message));
     }
-    let local = scene.seen.local.as_ref().filter(|local| scene.is_fresh(local.at, FLEET_AGE));
+    let local = scene.observed.local.as_ref().filter(|local| scene.is_fresh(local.at, FLEET_AGE));
     if job.hop.verb.is_control_plane() && local.is_none() {
         return Next::Do(Act::LookAtControlPlane);
     }
-    let Some(fleet) =
-        scene.seen.fleet.as_ref().filter(|fleet| fleet.at >= claimed && scene.is_fresh(fleet.at, FLEET_AGE))
+    let Some(fleet) = scene
+        .observed
+        .fleet
+        .as_ref()
+        .filter(|fleet| fleet.at >= claimed && scene.is_fresh(fleet.at, FLEET_AGE))
     else {
         return Next::Do(Act::LookAtFleet);
     };
@@ -121,13 +123,13 @@ fn drain(scene: &Scene<'_>, job: &Job, since: Unix) -> Next {
     if !is_cordoned_by_us(scene.node) {
         return Next::Do(Act::Cordon);
     }
-    let age = if drains(scene.seen) { PROOF_WHILE_DRAINING } else { PROOF };
+    let age = if drains(scene.observed) { PROOF_WHILE_DRAINING } else { PROOF };
     match scene.proof(job, age) {
         Proof::Ours => {}
         Proof::Ask(renew) => return renew,
         Proof::Lost => return back_out(scene, job, lease_lost(job)),
     }
-    match scene.seen.drain.as_ref().map(|drain| (&drain.state, drain.at)) {
+    match scene.observed.drain.as_ref().map(|drain| (&drain.state, drain.at)) {
         Some((DrainState::Drained, at)) if scene.is_fresh(at, PROOF) => scene.step(job, Step::Staging),
         Some((DrainState::GivenUp(why), _)) => back_out(scene, job, why.clone()),
         Some((DrainState::Draining | DrainState::Drained, _)) | None => {
@@ -138,6 +140,6 @@ fn drain(scene: &Scene<'_>, job: &Job, since: Unix) -> Next {
     }
 }
 
-fn drains(seen: &Seen) -> bool {
-    seen.drain.as_ref().is_some_and(|drain| drain.state == DrainState::Draining)
+fn drains(observed: &Observed) -> bool {
+    observed.drain.as_ref().is_some_and(|drain| drain.state == DrainState::Draining)
 }

@@ -26,7 +26,7 @@ pub(super) fn decide(scene: &Scene<'_>, job: &Job, step: &Step, why: &Explanatio
     if let Some(target) = scene.request.wanted().filter(|target| *target != job.hop.target) {
         return replan(scene, job, target, why);
     }
-    if scene.node.kubelet == Some(job.hop.target) && scene.node.ready == crate::seen::Ready::True {
+    if scene.node.kubelet == Some(job.hop.target) && scene.node.ready == crate::observed::Ready::True {
         match lacks(scene, job, PACE) {
             Lacks::Nothing => return scene.enter(job, Stage::Returning(Verdict::Done)),
             Lacks::Look(next) => return next,
@@ -47,7 +47,7 @@ fn again_from(step: &Step) -> Step {
 
 /// A new target while degraded: preflight for it, then from the start of the changes with the Lease still held.
 fn replan(scene: &Scene<'_>, job: &Job, target: crate::api::Version, why: &Explanation) -> Next {
-    let Some(findings) = scene.seen.preflight.as_ref().filter(|found| found.target == target) else {
+    let Some(findings) = scene.observed.preflight.as_ref().filter(|found| found.target == target) else {
         return Next::Do(Act::Preflight { target });
     };
     match preflight::judge(findings, &scene.request.skip) {

@@ -3,14 +3,12 @@
 use std::collections::BTreeSet;
 
 use crate::act::Act;
-use crate::api::annotations::CURRENT;
 use crate::api::{
     Check, Explanation, Holder, JobId, LeaseName, PackageVersion, Reason, Verb, Version, reachable,
 };
-use crate::cordon::found_cordoned;
 use crate::memory::{Hop, Job, Memory, Packages, Refusal, Stage, Step, Verdict};
-use crate::preflight::{self, Findings};
-use crate::seen::{Access, FleetSeen, HostSeen, Ready};
+use crate::observed::{Access, Findings, FleetSeen, HostSeen, Ready};
+use crate::preflight;
 use crate::slots::{self, Candidate};
 use crate::time::Unix;
 use crate::verify::static_pods_version;
@@ -27,7 +25,7 @@ const GAVE_BACK_PAUSE: u64 = 15_000;
 const PODS_AGE: u64 = 60_000;
 
 pub(super) fn decide(scene: &Scene<'_>) -> Next {
-    let missing = match &scene.seen.access {
+    let missing = match &scene.observed.access {
         Access::Usable { .. } => None,
         Access::Missing(why) => Some(Next::Wait { why: why.clone(), until: None }),
     };
@@ -45,13 +43,13 @@ pub(super) fn decide(scene: &Scene<'_>) -> Next {
         Some(Err(error)) => return wait(Reason::InvalidTarget, format!("target: {error}"), None),
         Some(Ok(target)) => *target,
     };
-    if current(scene) == Some(target) {
+    if scene.node.current == Some(target) {
         return forget_or(scene, wait(Reason::Idle, format!("in service at {target}"), None));
     }
     if let Some(refusal) = standing_refusal(scene) {
         return Next::Wait { why: refusal.why.clone(), until: None };
     }
-    if let Some(why) = scene.seen.policy.forbids_claims() {
+    if let Some(why) = scene.observed.policy.forbids_claims() {
         return wait(Reason::Paused, why, None);
     }
     if let Some(backoff) = scene.memory.backoff.as_ref().filter(|backoff| backoff.target == target)
@@ -64,22 +62,17 @@ pub(super) fn decide(scene: &Scene<'_>) -> Next {
     prepare(scene, target)
 }
 
-/// The version the annotation `current` names.
-fn current(scene: &Scene<'_>) -> Option<Version> {
-    scene.node.annotations.get(CURRENT).and_then(|text| text.parse().ok())
-}
-
 /// Writes `current` where it does not say what this node runs in service.
 fn announce(scene: &Scene<'_>) -> Option<Next> {
     let node = scene.node;
-    let in_service = node.ready == Ready::True && found_cordoned(node).is_none();
+    let in_service = node.ready == Ready::True && node.cordon_note.is_none();
     let kubelet = node.kubelet.filter(|_| in_service)?;
     if !node.control_plane {
-        return (current(scene) != Some(kubelet)).then_some(Next::Do(Act::Announce { current: kubelet }));
+        return (scene.node.current != Some(kubelet)).then_some(Next::Do(Act::Announce { current: kubelet }));
     }
-    let Some(pods) = &scene.seen.pods else { return Some(Next::Do(Act::LookAtPods)) };
+    let Some(pods) = &scene.observed.pods else { return Some(Next::Do(Act::LookAtPods)) };
     let runs = static_pods_version(&pods.pods).map_or(kubelet, |version| version.min(kubelet));
-    if current(scene) == Some(runs) {
+    if scene.node.current == Some(runs) {
         return None;
     }
     let fresh = scene.is_fresh(pods.at, PODS_AGE);
@@ -153,18 +146,18 @@ fn past_target(hop: &Hop) -> Option<Explanation> {
 
 /// Findings for this target that still say something.
 fn usable<'a>(scene: &'a Scene<'_>, target: Version) -> Option<&'a Findings> {
-    let findings = scene.seen.preflight.as_ref()?;
+    let findings = scene.observed.preflight.as_ref()?;
     (findings.target == target && scene.is_fresh(findings.at, FINDINGS_AGE)).then_some(findings)
 }
 
 fn take_turn(scene: &Scene<'_>, hop: Hop, skipped: Vec<Check>) -> Next {
-    if let Some(at) = scene.seen.gave_back.filter(|at| scene.is_fresh(*at, GAVE_BACK_PAUSE)) {
+    if let Some(at) = scene.since.gave_back.filter(|at| scene.is_fresh(*at, GAVE_BACK_PAUSE)) {
         let until = Some(at.plus(GAVE_BACK_PAUSE + 1));
         return wait(Reason::WaitingForTurn, "gave the Lease back; waiting before the next claim", until);
     }
     let lease = if hop.verb.is_control_plane() { LeaseName::ControlPlane } else { LeaseName::Slot(0) };
     let who = candidate(scene, lease, &hop);
-    let awaits = scene.seen.turn.as_ref().is_none_or(|turn| slots::not_yet(who, turn).is_some());
+    let awaits = scene.observed.turn.as_ref().is_none_or(|turn| slots::not_yet(who, turn).is_some());
     if awaits {
         return Next::Do(Act::AwaitTurn);
     }
@@ -203,7 +196,7 @@ pub(super) fn candidate<'a>(scene: &'a Scene<'_>, lease: LeaseName, hop: &Hop) -
 
 /// A journal that is new or was lost: find out whether a Lease or a cordon of ours says that there was a job.
 fn adopt(scene: &Scene<'_>) -> Next {
-    let Some(fleet) = &scene.seen.fleet else { return Next::Do(Act::LookAtFleet) };
+    let Some(fleet) = &scene.observed.fleet else { return Next::Do(Act::LookAtFleet) };
     let host = match scene.host(None, u64::MAX) {
         Ok(host) => host,
         Err(look) => return look,
@@ -224,7 +217,7 @@ fn left_over(scene: &Scene<'_>, fleet: &FleetSeen) -> Option<(LeaseName, Holder)
         uid: scene.node.uid.clone(),
         job: JobId("lost".to_owned()),
     };
-    held.or_else(|| found_cordoned(scene.node).map(|_| (lease, unnamed)))
+    held.or_else(|| scene.node.cordon_note.map(|_| (lease, unnamed)))
 }
 
 /// A job that nobody remembers: degraded, which ends by itself where the node is found Ready at its target.
@@ -249,7 +242,7 @@ fn orphan(scene: &Scene<'_>, host: &HostSeen, lease: LeaseName, holder: Holder) 
                    annotation node-upgrade-agent/retry, or bring the node to its target by hand";
     let why = Explanation::new(Reason::JournalLost, message);
     // Without our cordon nothing is disturbed: either it was not yet, or not any more.
-    let stage = match found_cordoned(scene.node) {
+    let stage = match scene.node.cordon_note {
         Some(_) => Stage::Degraded { step: Step::Installing, why },
         None => Stage::Returning(Verdict::BackedOut(why)),
     };

@@ -4,9 +4,8 @@ use std::collections::BTreeSet;
 
 use crate::act::{Act, Tool};
 use crate::api::{Explanation, PackageVersion, Reason};
-use crate::cordon::found_cordoned;
 use crate::memory::{Backoff, Job, MAX_RETREATS, Memory, Refusal, Stage, Step, Verdict};
-use crate::seen::{HostSeen, LeaseSeen, NodeSeen, Ready, ToolState};
+use crate::observed::{HostSeen, LeaseSeen, NodeSeen, Ready, ToolState};
 use crate::time::Unix;
 
 use super::{Next, Scene, wait};
@@ -19,10 +18,10 @@ const FIRST_BACKOFF: u64 = 300;
 const LEASE_LOST_BACKOFF: u64 = 60;
 
 pub(super) fn decide(scene: &Scene<'_>, job: &Job, verdict: &Verdict) -> Next {
-    if let Some(found) = found_cordoned(scene.node) {
+    if let Some(found) = scene.node.cordon_note {
         return uncordon(scene, job, found);
     }
-    if !matches!(scene.seen.lease, Some(LeaseSeen::Free | LeaseSeen::Other(_))) {
+    if !matches!(scene.observed.lease, Some(LeaseSeen::Free | LeaseSeen::Other(_))) {
         return Next::Do(Act::Release { lease: job.lease, holder: job.holder.clone() });
     }
     let host = match scene.host(Some(job), u64::MAX) {
@@ -52,7 +51,7 @@ fn uncordon(scene: &Scene<'_>, job: &Job, found_cordoned: bool) -> Next {
         Err(look) => return look,
     };
     let Some(lack) = service_lacks(scene.node, host, job) else { return Next::Do(Act::Uncordon) };
-    if !scene.is_fresh(scene.seen.node_at, PACE) {
+    if !scene.is_fresh(scene.observed.node_at, PACE) {
         return Next::Do(Act::LookAtNode);
     }
     let message = format!("{lack}, so the node stays cordoned: look at journalctl -u kubelet");

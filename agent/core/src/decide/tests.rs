@@ -4,10 +4,11 @@ use super::*;
 use crate::act::Tool;
 use crate::api::annotations::{CURRENT, FOUND_CORDONED, RETRY, TARGET};
 use crate::api::{Check, Holder, JobId, LeaseName, Verb, Version};
-use crate::drain::{DrainState, Progress};
 use crate::memory::{Backoff, Hop, Packages, Verdict};
-use crate::preflight::{Finding, Findings, Outcome};
-use crate::seen::{FleetLease, FleetNode, FleetSeen, PackageSeen, Ready, ToolState, TurnSeen, UnitSeen};
+use crate::observed::{
+    DrainState, Finding, Findings, FleetLease, FleetNode, FleetSeen, Outcome, PackageSeen, Progress, Ready,
+    ToolState, TurnSeen, UnitSeen,
+};
 
 mod access;
 mod changing;
@@ -89,41 +90,53 @@ fn draining() -> Stage {
 }
 
 /// A worker at the old version with a target, its Lease proved just now, nothing cordoned.
-fn seen() -> Seen {
+fn seen() -> Observed {
+    let annotations = BTreeMap::from([(TARGET.into(), NEW.to_string()), (CURRENT.into(), OLD.to_string())]);
     let node = NodeSeen {
         name: "w1".into(),
         uid: "u1".into(),
-        annotations: BTreeMap::from([(TARGET.into(), NEW.to_string()), (CURRENT.into(), OLD.to_string())]),
         ready: Ready::True,
         heartbeat: Unix(4_999),
         kubelet: Some(OLD),
         ..NodeSeen::default()
     };
-    Seen {
-        node: Some(node),
+    Observed {
+        node: Some(node.with_annotations(&annotations)),
         node_at: NOW.mono,
         host: Some(host("1.36.2-1.1", "1.36.2-1.1")),
         lease: Some(LeaseSeen::Held { at: NOW.mono, job: JobId("j1".into()) }),
-        ..Seen::default()
+        ..Observed::default()
     }
 }
 
-fn annotate(seen: &mut Seen, key: &str, value: Option<&str>) {
-    let annotations = &mut seen.node.as_mut().unwrap().annotations;
+fn annotate(seen: &mut Observed, key: &str, value: Option<&str>) {
+    let node = seen.node.take().unwrap();
+    let mut annotations = annotations(&node);
     match value {
         Some(value) => annotations.insert(key.into(), value.into()),
         None => annotations.remove(key),
     };
+    seen.node = Some(node.with_annotations(&annotations));
 }
 
-fn cordoned(mut seen: Seen, theirs: bool) -> Seen {
+/// The annotations that this was read from.
+fn annotations(node: &NodeSeen) -> BTreeMap<String, String> {
+    let current = node.current.map(|version| version.to_string());
+    let cordoned = node.cordon_note.map(|theirs| theirs.to_string());
+    let retry = node.request.retry.clone();
+    let given =
+        [(TARGET, node.target_text.clone()), (CURRENT, current), (FOUND_CORDONED, cordoned), (RETRY, retry)];
+    given.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect()
+}
+
+fn cordoned(mut seen: Observed, theirs: bool) -> Observed {
     annotate(&mut seen, FOUND_CORDONED, Some(if theirs { "true" } else { "false" }));
     seen.node.as_mut().unwrap().unschedulable = true;
     seen
 }
 
-fn next(memory: &Memory, seen: &Seen) -> Next {
-    decide(&settings(), memory, seen, NOW)
+fn next(memory: &Memory, seen: &Observed) -> Next {
+    decide(&settings(), memory, seen, &Since::default(), NOW)
 }
 
 fn stage_of(next: &Next) -> &Stage {
@@ -251,7 +264,7 @@ fn the_verb_is_decided_with_the_lease_in_hand_and_a_cluster_past_the_target_refu
         let memory = remembering(job(Stage::Clearing { disturbed: None }, Verb::Apply));
         let mut seen = seen();
         let other = FleetNode { name: "w2".into(), ready: true, ..FleetNode::default() };
-        seen.local = Some(crate::seen::LocalControlPlane { at: NOW.mono, ..Default::default() });
+        seen.local = Some(crate::observed::LocalControlPlane { at: NOW.mono, ..Default::default() });
         let fleet = FleetSeen {
             at: NOW.mono,
             nodes: vec![other],
@@ -274,13 +287,13 @@ fn the_verb_is_decided_with_the_lease_in_hand_and_a_cluster_past_the_target_refu
 
 #[test]
 fn a_watch_that_lags_behind_our_cordon_does_not_look_like_somebody_who_lifted_it() {
-    let mut seen = Seen { cordon_version: Some("20".into()), ..cordoned(seen(), false) };
-    let before =
-        NodeSeen { unschedulable: false, resource_version: "19".into(), ..seen.node.clone().unwrap() };
-    seen.take(crate::seen::Fact::Node(Some(before.clone())), NOW.mono);
-    assert!(!seen.cordon_lifted);
-    seen.take(crate::seen::Fact::Node(Some(NodeSeen { resource_version: "21".into(), ..before })), NOW.mono);
-    assert!(seen.cordon_lifted);
+    let mut since = Since { cordon_version: Some("20".into()), ..Since::default() };
+    let node = cordoned(seen(), false).node.unwrap();
+    let before = NodeSeen { unschedulable: false, resource_version: "19".into(), ..node };
+    since.look(Some(&before));
+    assert!(!since.cordon_lifted);
+    since.look(Some(&NodeSeen { resource_version: "21".into(), ..before }));
+    assert!(since.cordon_lifted);
 }
 
 #[test]
@@ -319,14 +332,13 @@ fn somebody_who_uncordons_after_staging_began_is_left_alone() {
 
 #[test]
 fn a_cordon_that_somebody_made_after_lifting_ours_is_left_to_them() {
-    let mut seen = cordoned(seen(), false);
-    let mut lifted = seen.node.clone().unwrap();
-    lifted.unschedulable = false;
-    let theirs = seen.node.clone();
-    seen.take(crate::seen::Fact::Node(Some(lifted)), NOW.mono);
-    seen.take(crate::seen::Fact::Node(theirs), NOW.mono);
+    let seen = cordoned(seen(), false);
+    let lifted = NodeSeen { unschedulable: false, ..seen.node.clone().unwrap() };
+    let mut since = Since::default();
+    since.look(Some(&lifted));
+    since.look(seen.node.as_ref());
     for stage in [changing(Step::Installing), Stage::Returning(Verdict::Done)] {
-        assert_eq!(act(next(&worker(stage), &seen)), Act::Disown);
+        assert_eq!(act(decide(&settings(), &worker(stage), &seen, &since, NOW)), Act::Disown);
     }
 }
 

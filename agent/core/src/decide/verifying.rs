@@ -47,15 +47,15 @@ pub(super) fn lacks(scene: &Scene<'_>, job: &Job, age: u64) -> Lacks {
     };
     if let Some(lack) = node_lacks(&job.hop, scene.node, host.kubelet.since) {
         // A half-open watch can be quiet for minutes, so what it has not told is read.
-        let told = scene.is_fresh(scene.seen.node_at, age);
+        let told = scene.is_fresh(scene.observed.node_at, age);
         return if told { Lacks::This(lack) } else { Lacks::Look(Next::Do(Act::LookAtNode)) };
     }
-    let patience = Patience { soak: scene.settings.soak, min_ready: scene.seen.policy.min_ready_seconds };
+    let patience = Patience { soak: scene.settings.soak, min_ready: scene.observed.policy.min_ready_seconds };
     if let Some(lack) = unit_lacks(host, patience, scene.now) {
         return Lacks::This(lack);
     }
     if job.hop.verb.is_control_plane() {
-        match scene.seen.local.as_ref().filter(|local| scene.is_fresh(local.at, age)) {
+        match scene.observed.local.as_ref().filter(|local| scene.is_fresh(local.at, age)) {
             None => return Lacks::Look(Next::Do(Act::LookAtControlPlane)),
             Some(local) => {
                 if let Some(lack) = control_plane_lacks(local) {
@@ -64,7 +64,7 @@ pub(super) fn lacks(scene: &Scene<'_>, job: &Job, age: u64) -> Lacks {
             }
         }
     }
-    match scene.seen.pods.as_ref().filter(|pods| scene.is_fresh(pods.at, age)) {
+    match scene.observed.pods.as_ref().filter(|pods| scene.is_fresh(pods.at, age)) {
         None => Lacks::Look(Next::Do(Act::LookAtPods)),
         Some(pods) => pods_lack(&job.hop, pods).map_or(Lacks::Nothing, Lacks::This),
     }

@@ -5,7 +5,7 @@
 //! the disruption controller.
 
 use super::{DrainOptions, Sort, sort};
-use crate::seen::PodSeen;
+use crate::observed::PodSeen;
 use crate::time::Unix;
 
 /// A disruption budget, as the disruption controller last counted for it.
@@ -133,7 +133,7 @@ fn several_budgets<'a>(pod: &PodSeen, budgets: impl Iterator<Item = &'a Budget>)
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::seen::Owner;
+    use crate::observed::Owner;
 
     fn pod(name: &str, ready: bool) -> PodSeen {
         let owner = Owner { api_version: "apps/v1".into(), kind: "ReplicaSet".into(), name: "web".into() };

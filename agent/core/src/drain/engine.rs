@@ -3,15 +3,12 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::DrainOptions;
-use super::DrainState;
-use super::Progress;
-use super::Sort;
 use super::gate::Gate;
 use super::pod::Pod;
 use super::sort;
+use super::{DrainOptions, Sort};
 use crate::api::{Explanation, PassedOver, Reason, text};
-use crate::seen::{Owner, PodSeen};
+use crate::observed::{DrainState, Owner, PodSeen, Progress};
 use crate::time::{Mono, Now};
 
 /// How many evictions may await their answer at one time.

@@ -1,11 +1,10 @@
 //! One pod that has to go, and how its eviction stands.
 
-use super::Answer;
-use super::DrainOptions;
 use super::engine::{BudgetKey, OwnerKey};
 use super::is_overdue;
+use super::{Answer, DrainOptions};
 use crate::api::Blocked;
-use crate::seen::PodSeen;
+use crate::observed::PodSeen;
 use crate::time::{Mono, Now, Unix};
 
 /// The pause before an eviction is tried again that something else than a budget known by name refused, as in

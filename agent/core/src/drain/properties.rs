@@ -6,8 +6,8 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
-use crate::seen::Owner;
-use crate::time::{Now, Unix};
+use crate::observed::{DrainState, Owner};
+use crate::time::{Mono, Now, Unix};
 
 fn at(millis: u64) -> Now {
     Now { mono: Mono(millis), unix: Unix(millis / 1000) }

@@ -1,9 +1,9 @@
 mod pacing;
 
 use super::*;
-use crate::api::{Blocked, Reason};
-use crate::seen::Owner;
-use crate::time::{Now, Unix};
+use crate::api::{Blocked, Explanation, Reason};
+use crate::observed::{DrainState, Owner};
+use crate::time::{Mono, Now, Unix};
 
 fn at(millis: u64) -> Now {
     Now { mono: Mono(millis), unix: Unix(1_700_000_000 + millis / 1000) }

@@ -5,7 +5,7 @@
 
 use crate::api::policy::PROTOCOL;
 use crate::api::{Holder, text};
-use crate::seen::LeaseSeen;
+use crate::observed::LeaseSeen;
 use crate::time::Mono;
 
 /// How often a lost race is read and judged anew before the act is given up for now.

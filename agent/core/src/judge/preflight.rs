@@ -7,8 +7,7 @@ use super::checks::cluster::OtherTools;
 use crate::api::{Check, Verb, Version};
 use crate::drain::DrainOptions;
 use crate::memory::{Hop, Packages};
-use crate::preflight::{Finding, Findings, Outcome};
-use crate::seen::{EtcdSeen, FleetSeen, NodeSeen};
+use crate::observed::{EtcdSeen, Finding, Findings, FleetSeen, NodeSeen, Outcome};
 use crate::time::Mono;
 
 /// What the cluster shows to preflight.
@@ -109,8 +108,8 @@ pub fn findings(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::observed::{ControlPlanePod, FleetNode, Ready};
     use crate::preflight::{Verdict, judge};
-    use crate::seen::{ControlPlanePod, FleetNode, Ready};
 
     const TARGET: Version = Version::new(1, 36, 3);
 

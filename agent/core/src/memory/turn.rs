@@ -1,10 +1,12 @@
 //! One upgrade of this node, and how far it has come.
 
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
 use crate::api::{Check, Explanation, Holder, LeaseName};
 use crate::memory::Hop;
 use crate::time::Unix;
-use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
 
 /// One upgrade of this node, from the claim of a Lease to its release.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

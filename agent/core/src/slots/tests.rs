@@ -1,6 +1,6 @@
 use super::*;
 use crate::api::JobId;
-use crate::seen::ControlPlanePod;
+use crate::observed::ControlPlanePod;
 use crate::time::Mono;
 
 const TARGET: Version = Version::new(1, 36, 3);

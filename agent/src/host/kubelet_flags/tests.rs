@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use upgrade_core::judge::checks::kubelet_flags;
-use upgrade_core::preflight::Outcome;
+use upgrade_core::observed::Outcome;
 
 use super::*;
 use crate::fuzz::{hostile, mangled};

@@ -2,9 +2,9 @@
 
 use upgrade_core::act::Ended;
 use upgrade_core::agent::ActId;
-use upgrade_core::drain::{Answer, DrainOptions, DrainState, Engine};
+use upgrade_core::drain::{Answer, DrainOptions, Engine};
+use upgrade_core::observed::{DrainState, Observation};
 use upgrade_core::oracle::{What, Who};
-use upgrade_core::seen::Fact;
 use upgrade_core::time::Unix;
 
 use super::Caller;
@@ -48,7 +48,7 @@ impl World {
                 life.drain = None;
             }
             let caller = Caller { node: name, life: number, id: Some(id) };
-            return self.reply(&caller, Ended::well(vec![Fact::Drain(progress)]));
+            return self.reply(&caller, Ended::well(vec![Observation::Drain(progress)]));
         }
         for order in next.evict {
             self.later(
@@ -62,7 +62,10 @@ impl World {
         if let Some(at) = due.filter(|due| *due != known) {
             self.later(at, Happening::Drains { node: name.clone(), life: number, id });
         }
-        self.later(now, Happening::Saw { node: name, life: number, fact: Box::new(Fact::Drain(progress)) });
+        self.later(
+            now,
+            Happening::Saw { node: name, life: number, fact: Box::new(Observation::Drain(progress)) },
+        );
     }
 
     fn drain_of(&mut self, node: &str, number: u64, id: ActId) -> Option<&mut (ActId, Engine, u64)> {

@@ -3,7 +3,7 @@
 use upgrade_core::act::{Act, Ended, Tool};
 use upgrade_core::agent::ActId;
 use upgrade_core::api::JobId;
-use upgrade_core::seen::{Fact, ToolState};
+use upgrade_core::observed::{Observation, ToolState};
 use upgrade_core::time::Mono;
 
 use super::Caller;
@@ -28,7 +28,7 @@ impl World {
             }
         };
         let Some(machine) = self.machines.get(node) else { return };
-        let ended = Ended::well(vec![Fact::Host(machine.host.seen(at, job.as_ref()))]);
+        let ended = Ended::well(vec![Observation::Host(machine.host.seen(at, job.as_ref()))]);
         self.reply(caller, ended);
     }
 
@@ -107,7 +107,7 @@ impl World {
             }
             let (job, at) = (self.job_of(node, number), self.clock(node).mono);
             let Some(machine) = self.machines.get(node) else { return };
-            let ended = Ended::well(vec![Fact::Host(machine.host.seen(at, job.as_ref()))]);
+            let ended = Ended::well(vec![Observation::Host(machine.host.seen(at, job.as_ref()))]);
             self.reply(&Caller { node: node.to_owned(), life: number, id: Some(id) }, ended);
         }
     }

@@ -3,8 +3,8 @@
 use upgrade_core::act::{Act, Ended};
 use upgrade_core::api::{Holder, LeaseName};
 use upgrade_core::judge::lease::{LeaseDecision, LeaseState, Standing, TRIES, Wish, judge, standing};
+use upgrade_core::observed::Observation;
 use upgrade_core::oracle::Who;
-use upgrade_core::seen::Fact;
 
 use super::{Caller, Write};
 use crate::fault::Identity;
@@ -74,6 +74,6 @@ impl World {
 
     fn lease_answered(&mut self, caller: &Caller, standing: Standing, holder: &Holder) {
         let at = self.clock(&caller.node).mono;
-        self.reply(caller, Ended::well(vec![Fact::Lease(standing.seen(holder, at))]));
+        self.reply(caller, Ended::well(vec![Observation::Lease(standing.seen(holder, at))]));
     }
 }

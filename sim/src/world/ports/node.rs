@@ -4,11 +4,12 @@ use upgrade_core::act::{Act, Ended};
 use upgrade_core::api::Version;
 use upgrade_core::api::annotations::CURRENT;
 use upgrade_core::cordon::{self, CordonPatch, TRIES};
+use upgrade_core::observed::{NodeSeen, Observation};
 use upgrade_core::oracle::What;
-use upgrade_core::seen::{Fact, NodeSeen};
 
 use super::{Caller, Write};
 use crate::fault::Identity;
+use crate::world::api::Node;
 use crate::world::process::{TRAVEL, transient};
 use crate::world::{Happening, World};
 
@@ -40,7 +41,7 @@ impl World {
         if !self.reaches(&caller.node, Identity::Kubelet) {
             return self.reply(caller, transient("the API server does not answer"));
         }
-        let Some(seen) = self.api.stored.nodes.get(&caller.node).cloned() else {
+        let Some(seen) = self.api.stored.nodes.get(&caller.node).map(Node::seen) else {
             return self.reply(caller, transient("the Node does not exist"));
         };
         let Some(patch) = decide(act, &seen) else {
@@ -64,8 +65,8 @@ impl World {
             let CordonPatch { unschedulable, found_cordoned } = patch.change;
             self.patch_cordon(&caller.node, unschedulable, found_cordoned);
             self.own_write(&caller.node, caller.life);
-            let node = self.api.stored.nodes.get(&caller.node).cloned();
-            self.reply(caller, Ended::well(vec![Fact::Node(node)]));
+            let node = self.api.stored.nodes.get(&caller.node).map(Node::seen);
+            self.reply(caller, Ended::well(vec![Observation::Node(node)]));
         } else if patch.tries > 1 {
             self.decide_patch(caller, &patch.act, patch.tries - 1);
         } else {
@@ -74,14 +75,14 @@ impl World {
     }
 
     /// A direct read; one that shows an API server put back to an older state makes the watch begin anew.
-    pub(super) fn read_node(&mut self, caller: &Caller) -> Fact {
-        let seen = self.api.stored.nodes.get(&caller.node).cloned();
+    pub(super) fn read_node(&mut self, caller: &Caller) -> Observation {
+        let seen = self.api.stored.nodes.get(&caller.node).map(Node::seen);
         if let (Some(seen), Some(life)) = (&seen, self.life(&caller.node, caller.life))
             && life.mark.is_restored(life.mark.before(), &seen.resource_version)
         {
             self.watch_broke(&caller.node, caller.life);
         }
-        Fact::Node(seen)
+        Observation::Node(seen)
     }
 
     /// An answer to a write of the Node.

@@ -18,8 +18,7 @@ use upgrade_core::judge::checks::space::{FileSystem, disk_space, needs};
 use upgrade_core::judge::preflight::{
     ClusterPreflight, ClusterSeen, HostPreflight, asks_host, cluster_findings, findings, verb,
 };
-use upgrade_core::preflight::{Finding, Outcome};
-use upgrade_core::seen::{Fact, PodSeen};
+use upgrade_core::observed::{Finding, Observation, Outcome, PodSeen};
 use upgrade_core::time::Mono;
 use upgrade_core::verify::daemon_sets;
 
@@ -59,7 +58,7 @@ impl World {
         let here = self.pods_of(node, at);
         let control_plane = machine.host.seen(at, None).control_plane;
         let cluster = ClusterSeen {
-            node: seen,
+            node: &seen.seen(),
             fleet: &self.fleet(at),
             tools: OtherTools::default(),
             pods: self.drainable(node, &here.pods, &options),
@@ -79,7 +78,7 @@ impl World {
             Some(Ok(host)) => Some(host),
             None => None,
         };
-        Ended::well(vec![Fact::Preflight(findings(target, verb, at, found, host))])
+        Ended::well(vec![Observation::Preflight(findings(target, verb, at, found, host))])
     }
 
     /// The budgets' figures and dry runs of evictions.

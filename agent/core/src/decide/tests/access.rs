@@ -2,13 +2,13 @@
 
 use super::*;
 use crate::api::Phase;
+use crate::observed::{Access, Observation};
 use crate::report::derive;
-use crate::seen::{Access, Fact};
 
-fn without_a_credential() -> Seen {
+fn without_a_credential() -> Observed {
     let mut seen = seen();
     let why = Explanation::new(Reason::WaitingForApproval, "approve csr-1");
-    seen.take(Fact::Access(Access::Missing(why)), NOW.mono);
+    seen.take(Observation::Access(Access::Missing(why)), NOW.mono);
     seen
 }
 
@@ -56,7 +56,7 @@ fn a_waiting_node_is_not_reported_as_upgraded_and_a_note_stands_beside_the_rest(
     assert_eq!((report.phase, report.reason), (Phase::Idle, Reason::WaitingForApproval));
     assert_eq!((report.message.as_str(), report.notes.len()), ("approve csr-1", 0));
     let mut seen = super::seen();
-    seen.take(Fact::Access(Access::Usable { note: Some("renew me".to_owned()) }), NOW.mono);
+    seen.take(Observation::Access(Access::Usable { note: Some("renew me".to_owned()) }), NOW.mono);
     let report = derive(&known(), &seen, &next(&known(), &seen), None).unwrap();
     assert_eq!(report.notes, ["renew me"]);
 }

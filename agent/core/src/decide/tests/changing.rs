@@ -47,12 +47,16 @@ fn kubeadm_runs_again_until_it_exits_with_zero_and_each_run_has_a_name_of_its_ow
     assert_eq!((job.tries, job.not_before), (1, Unix(5_015)));
     assert!(matches!(next(&failed, &seen), Next::Wait { .. }));
     let later = Now { unix: Unix(5_015), ..NOW };
-    let Act::Run { unit: second, .. } = act(decide(&settings(), &failed, &seen, later)) else {
+    let Act::Run { unit: second, .. } = act(decide(&settings(), &failed, &seen, &Since::default(), later))
+    else {
         panic!("no second run")
     };
     assert_ne!(unit, second);
     seen.host.as_mut().unwrap().tools.insert(second, ToolState::Ended(0));
-    assert_eq!(*stage_of(&decide(&settings(), &failed, &seen, later)), changing(Step::Installing));
+    assert_eq!(
+        *stage_of(&decide(&settings(), &failed, &seen, &Since::default(), later)),
+        changing(Step::Installing)
+    );
 }
 
 #[test]
@@ -63,7 +67,7 @@ fn a_tool_is_started_on_a_lease_proved_just_now_where_there_is_a_way_back_and_no
         HostSeen { at: later.mono, backup: Some(JobId("j1".into())), ..host("1.36.3-1.1", "1.36.2-1.1") };
     seen.host = Some(host);
     let (before, after) = (worker(changing(Step::Applying)), worker(changing(Step::Installing)));
-    let decided = |memory, seen: &Seen| decide(&settings(), memory, seen, later);
+    let decided = |memory, seen: &Observed| decide(&settings(), memory, seen, &Since::default(), later);
     assert!(matches!(act(decided(&before, &seen)), Act::Renew { .. }), "the proof is a minute old");
     assert!(matches!(act(decided(&after, &seen)), Act::Run { .. }));
     seen.lease = Some(LeaseSeen::Free);
@@ -145,7 +149,7 @@ fn a_degraded_node_comes_back_by_retry_or_by_being_found_ready_at_its_target() {
     assert_eq!(*stage_of(&next(&memory, &seen)), changing(Step::Installing));
     annotate(&mut seen, RETRY, None);
     seen.node.as_mut().unwrap().kubelet = Some(NEW);
-    seen.pods = Some(crate::seen::PodsSeen { at: NOW.mono, ..Default::default() });
+    seen.pods = Some(crate::observed::PodsSeen { at: NOW.mono, ..Default::default() });
     assert_eq!(*stage_of(&next(&memory, &seen)), Stage::Returning(Verdict::Done));
 }
 
@@ -204,7 +208,7 @@ fn a_lost_journal_with_our_cordon_or_lease_left_is_degraded_and_not_forgotten() 
 fn kubeadm_is_put_back_while_that_can_be_done_and_may_be_tried_and_the_end_says_where_it_was_not() {
     let why = Explanation::new(Reason::LeaseLost, "the Lease was freed");
     let stage = Stage::Changing { step: Step::Staging, way: Way::Back(why) };
-    let staged = Seen { host: Some(host("1.36.3-1.1", "1.36.2-1.1")), ..cordoned(seen(), false) };
+    let staged = Observed { host: Some(host("1.36.3-1.1", "1.36.2-1.1")), ..cordoned(seen(), false) };
     let decided = |way_back, tries| {
         let job = job(stage.clone(), Verb::NodeWorker);
         next(&remembering(Job { hop: Hop { way_back, ..job.hop.clone() }, tries, ..job }), &staged)
@@ -225,7 +229,7 @@ fn kubelet_is_installed_only_when_kubectl_is_too_where_there_is_one() {
     let decided = |kubelet: &str, kubectl: &str| {
         let mut there = host("1.36.3-1.1", kubelet);
         there.packages.get_mut("kubectl").unwrap().version = kubectl.parse().unwrap();
-        next(&memory, &Seen { host: Some(there), ..cordoned(seen(), false) })
+        next(&memory, &Observed { host: Some(there), ..cordoned(seen(), false) })
     };
     for (kubelet, kubectl) in [("1.36.3-1.1", "1.36.2-1.1"), ("1.36.2-1.1", "1.36.3-1.1")] {
         let installs = act(decided(kubelet, kubectl));
@@ -245,7 +249,7 @@ fn kubelets_own_files_come_back_before_anything_else_does() {
         let copies = Some(JobId(copies_of.into()));
         let host =
             HostSeen { backup: copies, kubelet_config_changed: changed, ..host("1.36.3-1.1", "1.36.2-1.1") };
-        act(next(&memory, &Seen { host: Some(host), ..cordoned(seen(), false) }))
+        act(next(&memory, &Observed { host: Some(host), ..cordoned(seen(), false) }))
     };
     assert!(matches!(decided(true, "j1"), Act::RestoreKubeletConfig { .. }));
     for (changed, copies_of) in [(false, "j1"), (true, "another")] {
@@ -255,7 +259,7 @@ fn kubelets_own_files_come_back_before_anything_else_does() {
 
 #[test]
 fn a_newer_package_that_somebody_installed_on_the_way_is_not_taken_back() {
-    let newer = |kubeadm, kubelet| Seen { host: Some(host(kubeadm, kubelet)), ..cordoned(seen(), false) };
+    let newer = |kubeadm, kubelet| Observed { host: Some(host(kubeadm, kubelet)), ..cordoned(seen(), false) };
     let staging = next(&worker(changing(Step::Staging)), &newer("1.36.4-1.1", "1.36.2-1.1"));
     let Stage::Changing { way: Way::Back(why), .. } = stage_of(&staging) else { panic!("{staging:?}") };
     assert!(why.message.contains("1.36.4"), "{}", why.message);

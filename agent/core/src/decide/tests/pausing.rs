@@ -6,7 +6,7 @@ use super::*;
 fn over(before: Option<Backoff>, reason: Reason) -> Memory {
     let backed_out = Verdict::BackedOut(Explanation::new(reason, "web holds a"));
     let memory = Memory { backoff: before, ..worker(Stage::Returning(backed_out)) };
-    let seen = Seen { lease: Some(LeaseSeen::Free), ..seen() };
+    let seen = Observed { lease: Some(LeaseSeen::Free), ..seen() };
     match next(&memory, &seen) {
         Next::Remember(over) => *over,
         other => panic!("not over: {other:?}"),
@@ -15,7 +15,7 @@ fn over(before: Option<Backoff>, reason: Reason) -> Memory {
 
 fn leaves_alone_for(memory: &Memory, seconds: u64) {
     let until = NOW.mono.plus(seconds * 1_000);
-    let decided = next(memory, &Seen { lease: Some(LeaseSeen::Free), ..seen() });
+    let decided = next(memory, &Observed { lease: Some(LeaseSeen::Free), ..seen() });
     let waits = matches!(&decided, Next::Wait { why, until: Some(at) }
         if *at == until && why.reason == Reason::BackingOff);
     assert!(waits, "{seconds} s: {decided:?}");
@@ -50,7 +50,7 @@ fn worn(stage: Stage) -> Memory {
 
 #[test]
 fn a_step_that_is_entered_has_no_failures_no_pause_and_unit_names_of_its_own() {
-    let staged = |seen: Seen| Seen { host: Some(host("1.36.3-1.1", "1.36.2-1.1")), ..seen };
+    let staged = |seen: Observed| Observed { host: Some(host("1.36.3-1.1", "1.36.2-1.1")), ..seen };
     let mut cancelled = cordoned(seen(), false);
     annotate(&mut cancelled, TARGET, None);
     for (stage, seen) in [
@@ -69,16 +69,16 @@ fn a_step_that_is_entered_has_no_failures_no_pause_and_unit_names_of_its_own() {
 #[test]
 fn a_lease_is_claimed_only_on_a_preflight_for_this_target_made_in_this_life() {
     let memory = worker(Stage::Clearing { disturbed: None });
-    let free = Seen { lease: Some(LeaseSeen::Free), ..seen() };
+    let free = Observed { lease: Some(LeaseSeen::Free), ..seen() };
     let passed = findings(Outcome::Passed(String::new()));
     let another = Findings { target: OLD, ..passed.clone() };
     for preflight in [None, Some(another)] {
-        let Next::Remember(anew) = next(&memory, &Seen { preflight, ..free.clone() }) else {
+        let Next::Remember(anew) = next(&memory, &Observed { preflight, ..free.clone() }) else {
             panic!("claimed unprepared")
         };
         assert_eq!(anew.job, None);
     }
-    let prepared = Seen { preflight: Some(passed), ..free };
+    let prepared = Observed { preflight: Some(passed), ..free };
     assert!(matches!(act(next(&memory, &prepared)), Act::Claim { .. }));
 }
 
@@ -98,7 +98,7 @@ fn nothing_is_cordoned_when_the_packages_are_not_those_that_preflight_found() {
         unconfigured("kubelet"),
         HostSeen { dpkg_interrupted: true, ..as_found() },
     ] {
-        let decided = next(&memory, &Seen { host: Some(host), ..seen() });
+        let decided = next(&memory, &Observed { host: Some(host), ..seen() });
         let backs_out = matches!(
             stage_of(&decided),
             Stage::Returning(Verdict::BackedOut(why)) if why.reason == Reason::PreflightPending

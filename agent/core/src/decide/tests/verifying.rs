@@ -1,15 +1,15 @@
 //! Everything that verification wants is asked, and nothing is taken for granted that was not seen since.
 
 use super::*;
-use crate::seen::{EtcdSeen, LocalControlPlane, PodsSeen};
+use crate::observed::{EtcdSeen, LocalControlPlane, PodsSeen};
 use crate::verify::STATIC_PODS;
 use crate::verify::tests::static_pod;
 
 /// What makes a node serve no longer, or makes an observation old.
-type Change = fn(&mut Seen);
+type Change = fn(&mut Observed);
 
 /// A control plane that serves at its target.
-fn serving() -> Seen {
+fn serving() -> Observed {
     let mut seen = cordoned(seen(), false);
     seen.node.as_mut().unwrap().kubelet = Some(NEW);
     seen.host = Some(host("1.36.3-1.1", "1.36.3-1.1"));

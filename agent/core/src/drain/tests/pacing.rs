@@ -1,6 +1,7 @@
 //! When what was refused is asked for again.
 
 use super::*;
+use crate::time::Mono;
 
 /// The next order there is, when only time passes until then.
 fn next_order(engine: &mut Engine, from: u64) -> (u64, Order) {

@@ -3,8 +3,7 @@
 use super::pods::not_drained;
 use crate::api::Version;
 use crate::drain::DrainOptions;
-use crate::preflight::Outcome;
-use crate::seen::{EtcdSeen, FleetSeen, NodeSeen, Ready};
+use crate::observed::{EtcdSeen, FleetSeen, NodeSeen, Outcome, Ready};
 
 /// Annotation: kured's note that it is about to reboot the node.
 pub const KURED_AT_WORK: &str = "weave.works/kured-reboot-in-progress";

@@ -3,7 +3,7 @@
 use super::Output;
 use crate::api::Version;
 use crate::api::text::last_lines;
-use crate::preflight::Outcome;
+use crate::observed::Outcome;
 
 /// Signs of an API server that is away for the moment, or whose node authorizer has not caught up after a restart.
 const PASSING: [&str; 9] = [

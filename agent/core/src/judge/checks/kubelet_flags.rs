@@ -2,7 +2,7 @@
 //! the flag it refused, until it accepts the rest or fails for another reason.
 
 use crate::api::Version;
-use crate::preflight::Outcome;
+use crate::observed::Outcome;
 
 /// Written by kubeadm; holds `KUBELET_KUBEADM_ARGS`.
 pub const KUBEADM_FLAGS: &str = "/var/lib/kubelet/kubeadm-flags.env";

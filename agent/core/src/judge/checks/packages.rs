@@ -5,8 +5,7 @@ use std::collections::BTreeMap;
 use super::Output;
 use crate::api::{PackageVersion, Version};
 use crate::memory::Packages;
-use crate::preflight::Outcome;
-use crate::seen::PackageSeen;
+use crate::observed::{Outcome, PackageSeen};
 
 /// What an upgrade may change; the last two come with the first.
 const EXPECTED: [&str; 5] = ["kubeadm", "kubelet", "kubectl", "cri-tools", "kubernetes-cni"];

@@ -6,8 +6,7 @@ use std::collections::BTreeMap;
 use crate::api::text;
 use crate::drain::budget::Forecast;
 use crate::drain::{Answer, DrainOptions, Sort, sort};
-use crate::preflight::Outcome;
-use crate::seen::PodSeen;
+use crate::observed::{Outcome, PodSeen};
 use crate::time::Unix;
 
 /// So many things are told of one kind.

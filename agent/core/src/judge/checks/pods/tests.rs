@@ -1,5 +1,5 @@
 use super::*;
-use crate::seen::Owner;
+use crate::observed::Owner;
 
 fn pod(name: &str, owner: Option<&str>) -> PodSeen {
     PodSeen {
