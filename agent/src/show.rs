@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use upgrade_core::api::annotations::STATUS;
 use upgrade_core::api::{Check, Report, reachable, text};
+use upgrade_core::judge::preflight::{Verdict, judge};
 use upgrade_core::memory::{Job, Stage, Way};
 use upgrade_core::observed::{Findings, NodeSeen, Outcome, Ready};
-use upgrade_core::preflight::{Verdict, judge};
 use upgrade_core::time::Unix;
 
 /// What preflight found, and whether an upgrade would go on.

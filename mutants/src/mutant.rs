@@ -79,7 +79,7 @@ impl Mutant {
 mod tests {
     use super::*;
 
-    const FILE: &str = "agent/core/src/slots.rs";
+    const FILE: &str = "agent/core/src/judge/claim.rs";
 
     fn list(names: &[&str]) -> Vec<Mutant> {
         let listed = names.iter().map(|name| serde_json::json!({"name": name, "file": FILE, "diff": ""}));
@@ -92,25 +92,25 @@ mod tests {
 
     #[test]
     fn a_mutant_keeps_its_identity_when_lines_are_added_above() {
-        let before = list(&["agent/core/src/slots.rs:120:60: replace && with || in is_stuck"]);
-        let after = list(&["agent/core/src/slots.rs:131:9: replace && with || in is_stuck"]);
-        assert_eq!(ids(&before), ["agent/core/src/slots.rs: replace && with || in is_stuck"]);
+        let before = list(&["agent/core/src/judge/claim.rs:120:60: replace && with || in is_stuck"]);
+        let after = list(&["agent/core/src/judge/claim.rs:131:9: replace && with || in is_stuck"]);
+        assert_eq!(ids(&before), ["agent/core/src/judge/claim.rs: replace && with || in is_stuck"]);
         assert_eq!(ids(&before), ids(&after));
     }
 
     #[test]
     fn those_that_read_alike_are_counted() {
         let alike = list(&[
-            "agent/core/src/slots.rs:120:60: replace && with || in is_stuck",
-            "agent/core/src/slots.rs:120:35: replace && with || in is_stuck",
-            "agent/core/src/slots.rs:120:48: replace != with == in is_stuck",
+            "agent/core/src/judge/claim.rs:120:60: replace && with || in is_stuck",
+            "agent/core/src/judge/claim.rs:120:35: replace && with || in is_stuck",
+            "agent/core/src/judge/claim.rs:120:48: replace != with == in is_stuck",
         ]);
         assert_eq!(
             ids(&alike),
             [
-                "agent/core/src/slots.rs: replace && with || in is_stuck",
-                "agent/core/src/slots.rs: replace && with || in is_stuck #2",
-                "agent/core/src/slots.rs: replace != with == in is_stuck",
+                "agent/core/src/judge/claim.rs: replace && with || in is_stuck",
+                "agent/core/src/judge/claim.rs: replace && with || in is_stuck #2",
+                "agent/core/src/judge/claim.rs: replace != with == in is_stuck",
             ]
         );
     }
@@ -124,18 +124,20 @@ mod tests {
 
     #[test]
     fn an_identity_is_one_line() {
-        let guard =
-            list(&["agent/core/src/slots.rs:9:5: replace match guard a\n    && b with true in standing"]);
+        let guard = list(&[
+            "agent/core/src/judge/claim.rs:9:5: replace match guard a\n    && b with true in claim_stands",
+        ]);
         assert_eq!(
             ids(&guard),
-            ["agent/core/src/slots.rs: replace match guard a && b with true in standing"]
+            ["agent/core/src/judge/claim.rs: replace match guard a && b with true in claim_stands"]
         );
     }
 
     #[test]
     fn a_seed_draws_the_same_whatever_order_they_come_in() {
-        let names: Vec<String> =
-            (0..50).map(|number| format!("agent/core/src/slots.rs:1:1: delete arm {number} in f")).collect();
+        let names: Vec<String> = (0..50)
+            .map(|number| format!("agent/core/src/judge/claim.rs:1:1: delete arm {number} in f"))
+            .collect();
         let mut mutants = list(&names.iter().map(String::as_str).collect::<Vec<_>>());
         let first = drawn(mutants.clone(), 7);
         mutants.reverse();

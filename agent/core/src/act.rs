@@ -56,11 +56,11 @@ pub enum Act {
         /// As whom.
         holder: Holder,
     },
-    /// Cordon and note in the same fenced patch whether it was cordoned: [`crate::cordon::cordon`]. Ends with [`Observation::Node`].
+    /// Cordon and note in the same fenced patch whether it was cordoned: [`crate::judge::cordon::cordon`]. Ends with [`Observation::Node`].
     Cordon,
-    /// Take our cordon back: [`crate::cordon::uncordon`]. Ends with [`Observation::Node`].
+    /// Take our cordon back: [`crate::judge::cordon::uncordon`]. Ends with [`Observation::Node`].
     Uncordon,
-    /// Drop our note of the cordon and leave the rest: [`crate::cordon::disown`]. Ends with [`Observation::Node`].
+    /// Drop our note of the cordon and leave the rest: [`crate::judge::cordon::disown`]. Ends with [`Observation::Node`].
     Disown,
     /// Evict what the rules say until nothing is left, telling [`Observation::Drain`]; ends when drained or given up.
     Drain {

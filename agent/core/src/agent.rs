@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use crate::act::{Act, Ended, FaultClass};
 use crate::api::{Explanation, JobId, Reason, Report};
 use crate::decide::{Next, Settings, decide, renew};
+use crate::decide::{derive, is_another_turn};
 use crate::memory::{Job, Memory, Stage, Verdict};
 use crate::observed::{LeaseSeen, Observation, Observed};
-use crate::report::{derive, is_another_turn};
 use crate::since::Since;
 use crate::time::{Mono, Now, Unix};
 

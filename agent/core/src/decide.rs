@@ -7,6 +7,7 @@ mod changing;
 mod clearing;
 mod degraded;
 mod idle;
+mod report;
 mod returning;
 mod verifying;
 
@@ -17,6 +18,9 @@ use crate::memory::{Job, Memory, Stage, Step, Way};
 use crate::observed::{HostSeen, LeaseSeen, NodeSeen, Observed, ToolState};
 use crate::since::Since;
 use crate::time::{Mono, Now, Unix};
+
+pub use report::derive;
+pub(crate) use report::is_another_turn;
 
 /// What this host's configuration adds to the rules.
 #[derive(Debug, Clone, PartialEq, Eq)]

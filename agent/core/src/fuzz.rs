@@ -12,9 +12,9 @@ use crate::api::{
     Report, Request, Verb, Version, annotations, image, text,
 };
 use crate::decide::Next;
+use crate::decide::derive;
 use crate::memory::Memory;
 use crate::observed::{DrainState, NodeSeen, Observed, Progress};
-use crate::report::derive;
 use crate::time::{Mono, Unix};
 
 /// Any text, and what almost passes: pieces of real samples in any order, with anything between.

@@ -6,15 +6,14 @@
 //! - [`api`]: what people and other programs type and read.
 //! - [`memory`]: what outlives a restart; it holds only what cannot be seen again.
 //! - [`observed`]: what can be seen again; [`since`]: what this process did; [`act`]: what can be done.
-//! - [`decide`]: the rules that bring them together; [`report`]: what is told of it; [`agent`]: inputs to outputs around them.
-//! - [`judge`]: pure questions about what was observed, asked by preflight, the Lease's adapter and the simulator alike.
-//! - [`preflight`], [`slots`], [`cordon`], [`drain`], [`verify`], [`enrol`]: rules of their own.
+//! - [`decide`]: the rules that bring them together; [`agent`]: inputs to outputs around them.
+//! - [`judge`]: pure questions about what was observed, asked by decisions, preflight, adapters and the simulator alike.
+//! - [`drain`], [`enrol`]: rules of their own.
 //! - [`oracle`]: the oracle, which judges histories and knows nothing of all this but `api`.
 
 pub mod act;
 pub mod agent;
 pub mod api;
-pub mod cordon;
 pub mod decide;
 pub mod drain;
 pub mod enrol;
@@ -24,9 +23,5 @@ pub mod judge;
 pub mod memory;
 pub mod observed;
 pub mod oracle;
-pub mod preflight;
-pub mod report;
 pub mod since;
-pub mod slots;
 pub mod time;
-pub mod verify;

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tokio::sync::Notify;
 use upgrade_core::act::{Ended, Fault};
 use upgrade_core::api::{Version, annotations};
-use upgrade_core::cordon::{self, CordonPatch, TRIES};
+use upgrade_core::judge::cordon::{self, CordonPatch, TRIES};
 use upgrade_core::judge::mark;
 use upgrade_core::observed::{NodeSeen, Observation};
 

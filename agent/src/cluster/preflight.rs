@@ -6,7 +6,7 @@ use upgrade_core::api::Version;
 use upgrade_core::drain::DrainOptions;
 use upgrade_core::judge::checks::cluster::{AUTOSCALER_AT_WORK, KURED_AT_WORK, OtherTools};
 use upgrade_core::judge::preflight::{ClusterPreflight, ClusterSeen, cluster_findings};
-use upgrade_core::verify::daemon_sets;
+use upgrade_core::judge::service::daemon_sets;
 
 use super::Cluster;
 use super::convert::node_seen;

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use upgrade_core::api::{JobId, PackageVersion, Version};
+use upgrade_core::judge::service::STATIC_PODS;
 use upgrade_core::observed::{HostSeen, PackageSeen, ToolState, UnitSeen};
 use upgrade_core::time::{Mono, Unix};
-use upgrade_core::verify::STATIC_PODS;
 
 use super::clock::Clock;
 use super::tools::Unit;

@@ -4,9 +4,9 @@
 use std::collections::VecDeque;
 
 use upgrade_core::api::{Verb, Version};
+use upgrade_core::judge::service::STATIC_PODS;
 use upgrade_core::observed::Ready;
 use upgrade_core::oracle::{FLEET, What};
-use upgrade_core::verify::STATIC_PODS;
 
 use super::World;
 use super::api::Node;

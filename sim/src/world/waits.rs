@@ -2,9 +2,9 @@
 
 use upgrade_core::api::annotations::{IGNORE, TARGET, is_on};
 use upgrade_core::api::{Check, Holder, LeaseName, Request};
+use upgrade_core::judge::service::STATIC_PODS;
 use upgrade_core::observed::Ready;
 use upgrade_core::oracle::End;
-use upgrade_core::verify::STATIC_PODS;
 
 use super::World;
 use super::api::Node;

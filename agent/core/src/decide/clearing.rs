@@ -2,10 +2,10 @@
 
 use crate::act::Act;
 use crate::api::{Explanation, Reason, Verb, Version};
-use crate::cordon::is_cordoned_by_us;
+use crate::judge::claim::{self, ClaimStanding};
+use crate::judge::cordon::is_cordoned_by_us;
 use crate::memory::{Hop, Job, Memory, Stage, Step, Verdict};
 use crate::observed::{DrainState, FleetSeen, LeaseSeen, Observed};
-use crate::slots::{self, Standing};
 use crate::time::{Mono, Unix};
 
 use super::changing::is_installed;
@@ -75,8 +75,8 @@ fn may_cordon(scene: &Scene<'_>, job: &Job, claimed: Mono, disturbed: Option<Uni
     else {
         return Next::Do(Act::LookAtFleet);
     };
-    match slots::standing(candidate(scene, job.lease, &job.hop), &job.holder, fleet, local) {
-        Standing::Holds if disturbed.is_none() => {
+    match claim::claim_stands(candidate(scene, job.lease, &job.hop), &job.holder, fleet, local) {
+        ClaimStanding::Holds if disturbed.is_none() => {
             if let Some(why) = cluster_is_past(fleet, job) {
                 return back_out(scene, job, why);
             }
@@ -84,13 +84,13 @@ fn may_cordon(scene: &Scene<'_>, job: &Job, claimed: Mono, disturbed: Option<Uni
             let decided = Job { hop: Hop { verb, ..job.hop.clone() }, ..job.clone() };
             scene.enter(&decided, Stage::Clearing { disturbed: Some(scene.now.unix) })
         }
-        Standing::Holds => match scene.proof(job, PROOF) {
+        ClaimStanding::Holds => match scene.proof(job, PROOF) {
             Proof::Ours => Next::Do(Act::Cordon),
             Proof::Ask(renew) => renew,
             Proof::Lost => back_out(scene, job, lease_lost(job)),
         },
-        Standing::KeepAndWait(why) => Next::Wait { why, until: Some(fleet.at.plus(FLEET_AGE + 1)) },
-        Standing::GiveBack(why) => back_out(scene, job, why),
+        ClaimStanding::KeepAndWait(why) => Next::Wait { why, until: Some(fleet.at.plus(FLEET_AGE + 1)) },
+        ClaimStanding::GiveBack(why) => back_out(scene, job, why),
     }
 }
 

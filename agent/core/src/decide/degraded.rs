@@ -3,8 +3,8 @@
 
 use crate::act::Act;
 use crate::api::{Explanation, Reason};
+use crate::judge::preflight;
 use crate::memory::{Job, Stage, Step, Verdict, Way};
-use crate::preflight;
 
 use super::verifying::{Lacks, lacks};
 use super::{Next, Proof, Scene};

@@ -6,12 +6,12 @@ use crate::act::Act;
 use crate::api::{
     Check, Explanation, Holder, JobId, LeaseName, PackageVersion, Reason, Verb, Version, reachable,
 };
+use crate::judge::claim::{self, Candidate};
+use crate::judge::preflight;
+use crate::judge::service::static_pods_version;
 use crate::memory::{Hop, Job, Memory, Packages, Refusal, Stage, Step, Verdict};
 use crate::observed::{Access, Findings, FleetSeen, HostSeen, Ready};
-use crate::preflight;
-use crate::slots::{self, Candidate};
 use crate::time::Unix;
-use crate::verify::static_pods_version;
 
 use super::{Next, Scene, wait};
 
@@ -157,7 +157,7 @@ fn take_turn(scene: &Scene<'_>, hop: Hop, skipped: Vec<Check>) -> Next {
     }
     let lease = if hop.verb.is_control_plane() { LeaseName::ControlPlane } else { LeaseName::Slot(0) };
     let who = candidate(scene, lease, &hop);
-    let awaits = scene.observed.turn.as_ref().is_none_or(|turn| slots::not_yet(who, turn).is_some());
+    let awaits = scene.observed.turn.as_ref().is_none_or(|turn| claim::may_claim(who, turn).is_some());
     if awaits {
         return Next::Do(Act::AwaitTurn);
     }

@@ -2,8 +2,8 @@
 
 use crate::act::Act;
 use crate::api::{Explanation, Reason};
+use crate::judge::service::{Patience, control_plane_lacks, node_lacks, pods_lack, unit_lacks};
 use crate::memory::{Job, Stage, Step, Verdict};
-use crate::verify::{Patience, control_plane_lacks, node_lacks, pods_lack, unit_lacks};
 
 use super::{Next, Scene, wait};
 

@@ -5,8 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::gate::Gate;
 use super::pod::Pod;
-use super::sort;
-use super::{DrainOptions, Sort};
+use super::{DrainOptions, Sort, sort};
 use crate::api::{Explanation, PassedOver, Reason, text};
 use crate::observed::{DrainState, Owner, PodSeen, Progress};
 use crate::time::{Mono, Now};

@@ -1,8 +1,7 @@
 //! One pod that has to go, and how its eviction stands.
 
 use super::engine::{BudgetKey, OwnerKey};
-use super::is_overdue;
-use super::{Answer, DrainOptions};
+use super::{Answer, DrainOptions, is_overdue};
 use crate::api::Blocked;
 use crate::observed::PodSeen;
 use crate::time::{Mono, Now, Unix};

@@ -8,7 +8,7 @@ pub(super) fn no_answer_is_no_proof() -> History {
         number: "A25",
         sentence: "An etcd that gives no answer is no proof of anything.",
         standing: Standing::Shown {
-            file: "agent/core/src/verify.rs",
+            file: "agent/core/src/judge/service.rs",
             test: "a25_an_etcd_that_gives_no_answer_is_not_whole",
             red: true,
         },

@@ -3,7 +3,7 @@
 use upgrade_core::act::{Act, Ended};
 use upgrade_core::api::Version;
 use upgrade_core::api::annotations::CURRENT;
-use upgrade_core::cordon::{self, CordonPatch, TRIES};
+use upgrade_core::judge::cordon::{self, CordonPatch, TRIES};
 use upgrade_core::observed::{NodeSeen, Observation};
 use upgrade_core::oracle::What;
 

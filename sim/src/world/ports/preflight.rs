@@ -18,9 +18,9 @@ use upgrade_core::judge::checks::space::{FileSystem, disk_space, needs};
 use upgrade_core::judge::preflight::{
     ClusterPreflight, ClusterSeen, HostPreflight, asks_host, cluster_findings, findings, verb,
 };
+use upgrade_core::judge::service::daemon_sets;
 use upgrade_core::observed::{Finding, Observation, Outcome, PodSeen};
 use upgrade_core::time::Mono;
-use upgrade_core::verify::daemon_sets;
 
 use super::Caller;
 use crate::fault::Identity;

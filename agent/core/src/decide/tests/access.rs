@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::api::Phase;
+use crate::decide::derive;
 use crate::observed::{Access, Observation};
-use crate::report::derive;
 
 fn without_a_credential() -> Observed {
     let mut seen = seen();

@@ -1,9 +1,9 @@
 //! Everything that verification wants is asked, and nothing is taken for granted that was not seen since.
 
 use super::*;
+use crate::judge::service::STATIC_PODS;
+use crate::judge::service::tests::static_pod;
 use crate::observed::{EtcdSeen, LocalControlPlane, PodsSeen};
-use crate::verify::STATIC_PODS;
-use crate::verify::tests::static_pod;
 
 /// What makes a node serve no longer, or makes an observation old.
 type Change = fn(&mut Observed);

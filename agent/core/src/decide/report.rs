@@ -2,8 +2,8 @@
 
 use crate::act::Act;
 use crate::api::{Blocked, DrainReport, Explanation, PassedOver, Phase, Reason, Report, Request, text};
-use crate::cordon::is_cordoned_by_us;
 use crate::decide::Next;
+use crate::judge::cordon::is_cordoned_by_us;
 use crate::memory::{Job, Memory, Stage, Step, Verdict, Way};
 use crate::observed::{Access, Observed};
 use crate::time::Unix;
@@ -91,7 +91,7 @@ fn notes(job: Option<&Job>, request: &Request, access: &Access) -> Vec<String> {
 }
 
 /// The phase a memory and a decision stand for.
-pub fn phase(memory: &Memory, observed: &Observed, next: &Next) -> Phase {
+fn phase(memory: &Memory, observed: &Observed, next: &Next) -> Phase {
     let Some(job) = &memory.job else { return idle_phase(memory, observed, next) };
     match &job.stage {
         Stage::Clearing { .. } => clearing_phase(observed, next),
@@ -115,7 +115,7 @@ pub fn phase(memory: &Memory, observed: &Observed, next: &Next) -> Phase {
 }
 
 /// A Lease that is given back because it is another node's turn is no retreat: nothing was touched.
-pub fn is_another_turn(reason: Reason) -> bool {
+pub(crate) fn is_another_turn(reason: Reason) -> bool {
     matches!(reason, Reason::WaitingForTurn | Reason::BudgetExhausted)
 }
 

@@ -11,7 +11,7 @@ pub const SLOTS: u32 = 1;
 
 /// Whether a claim may stand.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Standing {
+pub enum ClaimStanding {
     /// Go on and cordon.
     Holds,
     /// Keep the Lease and look again later.
@@ -38,7 +38,7 @@ fn waits(message: impl Into<String>) -> Explanation {
 }
 
 /// Why it is not worth claiming yet, from what a waiting agent's watches show.
-pub fn not_yet(who: Candidate<'_>, turn: &TurnSeen) -> Option<Explanation> {
+pub fn may_claim(who: Candidate<'_>, turn: &TurnSeen) -> Option<Explanation> {
     let held = |lease: &&FleetLease| lease.holder.is_some();
     if let Some(lease) = turn.leases.iter().find(|lease| lease.degraded.is_some()) {
         return Some(halted(lease));
@@ -59,28 +59,28 @@ pub fn not_yet(who: Candidate<'_>, turn: &TurnSeen) -> Option<Explanation> {
 }
 
 /// Whether a Lease that was claimed may be used, from a consistent read made after the claim.
-pub fn standing(
+pub fn claim_stands(
     who: Candidate<'_>,
     me: &Holder,
     fleet: &FleetSeen,
     local: Option<&LocalControlPlane>,
-) -> Standing {
+) -> ClaimStanding {
     let others = || fleet.leases.iter().filter(|lease| lease.held_by_other_than(me));
     if let Some(lease) = others().find(|lease| lease.degraded.is_some()) {
-        return Standing::GiveBack(halted(lease));
+        return ClaimStanding::GiveBack(halted(lease));
     }
     if let Some(node) = fleet.nodes.iter().find(|node| is_stuck(who, node)) {
-        return Standing::GiveBack(degraded(node));
+        return ClaimStanding::GiveBack(degraded(node));
     }
     let verdict = match who.lease {
         LeaseName::ControlPlane => {
             if let Some(lease) = others().next() {
-                return Standing::KeepAndWait(waits(in_use(lease)));
+                return ClaimStanding::KeepAndWait(waits(in_use(lease)));
             }
             if let Some(node) =
                 fleet.nodes.iter().find(|node| node.in_hand && node.name != who.node && !node.ignored)
             {
-                return Standing::KeepAndWait(waits(format!(
+                return ClaimStanding::KeepAndWait(waits(format!(
                     "{} is in the middle of its upgrade",
                     node.name
                 )));
@@ -95,8 +95,8 @@ pub fn standing(
             .or_else(|| over_budget(who.node, number, fleet)),
     };
     match verdict.or_else(|| nowhere_to_go(who, fleet)) {
-        None => Standing::Holds,
-        Some(trouble) => Standing::GiveBack(trouble),
+        None => ClaimStanding::Holds,
+        Some(trouble) => ClaimStanding::GiveBack(trouble),
     }
 }
 
