@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use upgrade_core::api::annotations::STATUS;
 use upgrade_core::api::{Check, Report, reachable, text};
 use upgrade_core::judge::preflight::{Verdict, judge};
-use upgrade_core::memory::{Job, Stage, Way};
+use upgrade_core::memory::{Direction, Stage, Turn};
 use upgrade_core::observed::{Findings, NodeSeen, Outcome, Ready};
 use upgrade_core::time::Unix;
 
@@ -14,9 +14,9 @@ pub fn plan(node: &NodeSeen, findings: &Findings, skip: &BTreeSet<Check>) -> (St
     let mut text = String::new();
     let runs = node.kubelet.map_or_else(|| "an unknown version".to_owned(), |version| version.to_string());
     line(&mut text, &format!("{}: {runs} → {}", node.name, findings.target));
-    if let Some(hop) = &findings.hop {
-        line(&mut text, &format!("  kubeadm {} → {}", hop.from.kubeadm, hop.to.kubeadm));
-        line(&mut text, &format!("  kubelet {} → {}", hop.from.kubelet, hop.to.kubelet));
+    if let Some(plan) = &findings.plan {
+        line(&mut text, &format!("  kubeadm {} → {}", plan.from.kubeadm, plan.to.kubeadm));
+        line(&mut text, &format!("  kubelet {} → {}", plan.from.kubelet, plan.to.kubelet));
     }
     let unreachable =
         node.kubelet.and_then(|running| reachable(running, findings.target, node.control_plane).err());
@@ -47,17 +47,17 @@ pub fn plan(node: &NodeSeen, findings: &Findings, skip: &BTreeSet<Check>) -> (St
 }
 
 /// Whether an upgrade is under way, from the journal alone.
-pub fn local(job: Option<&Job>) -> String {
-    let Some(job) = job else { return "no upgrade is under way\n".to_owned() };
-    let (state, target, lease) = (stage(&job.stage), job.hop.target, job.lease);
+pub fn local(turn: Option<&Turn>) -> String {
+    let Some(turn) = turn else { return "no upgrade is under way\n".to_owned() };
+    let (state, target, lease) = (stage(&turn.stage), turn.plan.target, turn.lease);
     format!("an upgrade to {target} is under way: {state} (the Lease {lease} is held)\n")
 }
 
 const fn stage(stage: &Stage) -> &'static str {
     match stage {
         Stage::Clearing { .. } => "nothing on this host has changed yet",
-        Stage::Changing { way: Way::Forward, .. } => "this host is being changed",
-        Stage::Changing { way: Way::Back(_), .. } => "going back",
+        Stage::Changing { direction: Direction::Forward, .. } => "this host is being changed",
+        Stage::Changing { direction: Direction::Back(_), .. } => "going back",
         Stage::Returning(_) => "the node returns to service",
         Stage::Degraded { .. } => "degraded, the node waits for a person",
     }
@@ -123,7 +123,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::fuzz::{hostile, mangled};
+    use crate::arbitrary::{hostile, mangled};
 
     const STATUS_SAMPLE: &str = r#"{"target":"v1.36.3","hop":"1.36.2-1.1 → 1.36.3-1.1","phase":"draining","since":1760000000,
         "attempts":0,"reason":"DrainBlocked","message":"1 pods left","drain":{"podsLeft":1,"blocked":[{"pod":"default/web-1",

@@ -21,7 +21,7 @@ pub const ACTS: [&str; 27] = [
     "release",
     "cordon",
     "uncordon",
-    "disown",
+    "forget-cordon",
     "drain",
     "install-kubeadm",
     "install-kubelet",
@@ -33,8 +33,8 @@ pub const ACTS: [&str; 27] = [
     "restore-manifests",
     "restore-kubelet-config",
     "restart-kubelet",
-    "tidy",
-    "announce",
+    "clean-up",
+    "publish-current",
 ];
 
 /// What it observes without asking.

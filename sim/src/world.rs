@@ -13,7 +13,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use upgrade_core::act::{Act, Ended};
+use upgrade_core::act::{Act, ActResult};
 use upgrade_core::agent::ActId;
 use upgrade_core::api::annotations::STATUS;
 use upgrade_core::api::{PackageVersion, Report, Version};
@@ -89,9 +89,9 @@ enum Happening {
     /// A write comes to the API server.
     Written { caller: Caller, write: Box<Write> },
     /// What took its time has ended, and is told.
-    Replies { caller: Caller, ended: Box<Ended> },
+    Replies { caller: Caller, ended: Box<ActResult> },
     /// The answer to an act.
-    Answer { node: String, life: u64, id: ActId, ended: Box<Ended> },
+    Answer { node: String, life: u64, id: ActId, ended: Box<ActResult> },
     /// The once-a-minute renewal.
     Heartbeat { node: String, life: u64 },
     /// A report comes to the API server.

@@ -8,12 +8,12 @@ use upgrade_core::observed::{DrainState, Observation};
 use upgrade_tests::api::Api;
 use upgrade_tests::api::faults::{Effect, Fault};
 
-use super::bench::{Bench, OWN, Told};
 use super::faults::made_anew_first;
 use super::rules::{blocks, progress};
+use super::test_cluster::{OWN, TestCluster, Told};
 
 /// The requests of a drain, and how it ended.
-async fn requests_of(bench: &Bench, server: &Api, options: DrainOptions) -> (Vec<String>, DrainState) {
+async fn requests_of(bench: &TestCluster, server: &Api, options: DrainOptions) -> (Vec<String>, DrainState) {
     let before = server.requests().len();
     let ended = bench.own.drain(options, |_| {}).await;
     (server.requests().split_off(before), progress(&ended).state.clone())
@@ -25,7 +25,7 @@ fn count(requests: &[String], part: &str) -> usize {
 
 #[tokio::test(start_paused = true)]
 async fn a_node_with_nothing_to_evict_costs_one_list() {
-    let (bench, server) = Bench::fake().await;
+    let (bench, server) = TestCluster::fake().await;
     bench.make_pod("proxy", OWN, "DaemonSet").await;
     let (requests, state) = requests_of(&bench, &server, DrainOptions::default()).await;
     assert_eq!(state, DrainState::Drained);
@@ -35,7 +35,7 @@ async fn a_node_with_nothing_to_evict_costs_one_list() {
 
 #[tokio::test(start_paused = true)]
 async fn a_hundred_pods_cost_an_eviction_each_and_five_requests() {
-    let (bench, server) = Bench::fake().await;
+    let (bench, server) = TestCluster::fake().await;
     for number in 0..100 {
         let metadata = json!({"name": format!("web-{number}"), "ownerReferences": owner()});
         bench.make_pod_with_grace(&metadata, OWN, &container(), 30).await;
@@ -59,7 +59,7 @@ async fn a_hundred_pods_cost_an_eviction_each_and_five_requests() {
 
 #[tokio::test(start_paused = true)]
 async fn a_pod_that_terminates_already_costs_no_eviction() {
-    let (bench, server) = Bench::fake().await;
+    let (bench, server) = TestCluster::fake().await;
     let metadata = json!({"name": "slow", "ownerReferences": owner()});
     bench.make_pod_with_grace(&metadata, OWN, &container(), 30).await;
     let pods = kube::Api::<k8s_openapi::api::core::v1::Pod>::namespaced(bench.admin.clone(), "default");
@@ -79,7 +79,7 @@ async fn a_pod_that_terminates_already_costs_no_eviction() {
 
 #[tokio::test(start_paused = true)]
 async fn the_end_of_its_time_cuts_an_eviction_that_is_never_answered() {
-    let (bench, server) = Bench::fake().await;
+    let (bench, server) = TestCluster::fake().await;
     bench.make_pod("web", OWN, "ReplicaSet").await;
     server.fail(Fault::once(&["/eviction"], || Effect::Swallow));
     let begun = Instant::now();
@@ -93,7 +93,7 @@ async fn the_end_of_its_time_cuts_an_eviction_that_is_never_answered() {
 
 #[tokio::test(start_paused = true)]
 async fn a_list_of_many_slow_pages_comes_to_its_end() {
-    let (bench, server) = Bench::fake().await;
+    let (bench, server) = TestCluster::fake().await;
     for number in 0..160 {
         bench.make_pod(&format!("web-{number}"), OWN, "ReplicaSet").await;
     }
@@ -105,7 +105,7 @@ async fn a_list_of_many_slow_pages_comes_to_its_end() {
 
 #[tokio::test(start_paused = true)]
 async fn a_deletion_has_the_uid_as_its_precondition_too() {
-    let (bench, server) = Bench::fake().await;
+    let (bench, server) = TestCluster::fake().await;
     bench.make_pod("web", OWN, "ReplicaSet").await;
     server.fail(Fault::once(&["DELETE", "/pods/web"], made_anew_first));
     let options = DrainOptions { disable_eviction: true, ..DrainOptions::default() };
@@ -116,7 +116,7 @@ async fn a_deletion_has_the_uid_as_its_precondition_too() {
 
 #[tokio::test(start_paused = true)]
 async fn blocked_pods_cost_an_eviction_every_ten_seconds_however_many_they_are_and_no_reads() {
-    let (bench, server) = Bench::fake().await;
+    let (bench, server) = TestCluster::fake().await;
     for number in 0..8 {
         bench.make_pod(&format!("web-{number}"), OWN, "ReplicaSet").await;
     }

@@ -22,7 +22,7 @@ use upgrade_sim::rng::Rng;
 use upgrade_tests::api::faults::Fault;
 use upgrade_tests::api::{self, Who};
 
-use super::bench::{Bench, OTHER, OWN, make};
+use super::test_cluster::{OTHER, OWN, TestCluster, make};
 use whims::Whims;
 
 /// From then on nothing fails any more, and people act no more.
@@ -32,7 +32,7 @@ const SEEDS: u64 = 200;
 
 /// One cluster, what its people do, and what becomes of its drain.
 struct Scene {
-    bench: Bench,
+    bench: TestCluster,
     server: api::Api,
     rng: Rng,
     begun: Instant,
@@ -58,7 +58,7 @@ enum Fate {
 
 impl Scene {
     async fn new(seed: u64) -> Self {
-        let (bench, server) = Bench::fake().await;
+        let (bench, server) = TestCluster::fake().await;
         let mut rng = Rng::new(seed);
         let options = DrainOptions {
             disable_eviction: rng.once_in(6),
@@ -163,7 +163,7 @@ impl Scene {
             ended = own.drain(options, |_| {}) => ended,
             () = self.live() => unreachable!("people live on"),
         };
-        match &ended.facts[..] {
+        match &ended.observations[..] {
             [Observation::Drain(progress)] => progress.clone(),
             _ => panic!("{ended:?}"),
         }

@@ -17,9 +17,9 @@ use upgrade_core::api::{LeaseName, Version, annotations};
 use upgrade_core::drain::DrainOptions;
 use upgrade_core::observed::{DrainState, Observation};
 
-use super::bench::{OTHER, OWN, Told, holder, is_held, lease_seen};
 use super::enrol::issue;
 use super::real::Real;
+use super::test_cluster::{OTHER, OWN, Told, holder, is_held, lease_seen};
 
 const CURRENT: Version = Version::new(1, 36, 3);
 
@@ -132,10 +132,10 @@ async fn the_next_call_uses_a_new_certificate() {
     let mut files = Files::new(real.control_plane.api_server_port(), &credential(OTHER));
     let cluster = files.cluster(&real);
     for _ in 0..2 {
-        let fault = cluster.announce(CURRENT).await.fault.unwrap();
+        let fault = cluster.publish_current(CURRENT).await.fault.unwrap();
         assert!(fault.message.contains("403"), "{fault:?}");
         files.rotate(&credential(OWN));
-        assert_eq!(cluster.announce(CURRENT).await.fault, None);
+        assert_eq!(cluster.publish_current(CURRENT).await.fault, None);
         files.overwrite(&credential(OTHER));
     }
 }
@@ -145,11 +145,11 @@ async fn an_expired_certificate_is_named_and_its_successor_used_at_once() {
     let Some(real) = Real::begin().await else { return };
     let mut files = Files::new(real.control_plane.api_server_port(), &brief(&real));
     let cluster = files.cluster(&real);
-    assert_eq!(cluster.announce(CURRENT).await.fault, None);
+    assert_eq!(cluster.publish_current(CURRENT).await.fault, None);
     let words = until_expired(&cluster).await;
     assert!(words.contains("401") && words.contains("has its certificate expired"), "{words}");
     files.rotate(&real.control_plane.kubelet_kubeconfig(OWN).unwrap());
-    assert_eq!(cluster.announce(CURRENT).await.fault, None);
+    assert_eq!(cluster.publish_current(CURRENT).await.fault, None);
 }
 
 #[tokio::test]
@@ -247,7 +247,7 @@ async fn nothing_is_missed_when_both_credentials_are_replaced_in_the_middle_of_a
     };
     let (ended, ()) = tokio::join!(cluster.drain(DrainOptions::default(), told.ear()), script);
     assert!(
-        matches!(&ended.facts[..], [Observation::Drain(drained)] if drained.state == DrainState::Drained),
+        matches!(&ended.observations[..], [Observation::Drain(drained)] if drained.state == DrainState::Drained),
         "{ended:?}"
     );
     assert!(real.bench.pods().await.is_empty(), "the one that came meanwhile, too");

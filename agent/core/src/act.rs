@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::api::{Holder, JobId, LeaseName, Verb, Version};
+use crate::api::{Holder, KubeadmCommand, LeaseName, TurnId, Version};
 use crate::drain::DrainOptions;
 use crate::memory::Packages;
 use crate::observed::Observation;
@@ -14,8 +14,8 @@ use crate::time::Unix;
 pub enum Act {
     /// Look at this host: packages, units, backups. Ends with [`Observation::Host`].
     LookAtHost {
-        /// The job whose backup matters, if any.
-        job: Option<JobId>,
+        /// The turn whose backup matters, if any.
+        turn: Option<TurnId>,
     },
     /// Read the own Node directly. Ends with [`Observation::Node`].
     LookAtNode,
@@ -60,8 +60,8 @@ pub enum Act {
     Cordon,
     /// Take our cordon back: [`crate::judge::cordon::uncordon`]. Ends with [`Observation::Node`].
     Uncordon,
-    /// Drop our note of the cordon and leave the rest: [`crate::judge::cordon::disown`]. Ends with [`Observation::Node`].
-    Disown,
+    /// Drop our note of the cordon and leave the rest: [`crate::judge::cordon::forget_cordon`]. Ends with [`Observation::Node`].
+    ForgetCordon,
     /// Evict what the rules say until nothing is left, telling [`Observation::Drain`]; ends when drained or given up.
     Drain {
         /// The rules of this drain.
@@ -84,24 +84,24 @@ pub enum Act {
     /// Copy static pod manifests and kubelet's configuration aside. Ends with [`Observation::Host`].
     BackUp {
         /// Names the copy.
-        job: JobId,
+        turn: TurnId,
     },
     /// Put static pod manifests that are missing back from the copy. Ends with [`Observation::Host`].
     RestoreManifests {
         /// Names the copy.
-        job: JobId,
+        turn: TurnId,
     },
     /// Put kubelet's configuration back from the copy. Ends with [`Observation::Host`].
     RestoreKubeletConfig {
         /// Names the copy.
-        job: JobId,
+        turn: TurnId,
     },
     /// daemon-reload, then restart kubelet. Ends with [`Observation::Host`].
     RestartKubelet,
-    /// Stop our ended units and drop the copy of this job. Ends with [`Observation::Host`].
-    Tidy,
+    /// Stop our ended units and drop the copy of this turn. Ends with [`Observation::Host`].
+    CleanUp,
     /// Write the annotation `current`. Ends with [`Observation::Node`].
-    Announce {
+    PublishCurrent {
         /// The verified version.
         current: Version,
     },
@@ -128,7 +128,7 @@ impl Act {
             Self::Release { .. } => "release",
             Self::Cordon => "cordon",
             Self::Uncordon => "uncordon",
-            Self::Disown => "disown",
+            Self::ForgetCordon => "forget-cordon",
             Self::Drain { .. } => "drain",
             Self::Run { .. } => "run",
             Self::Await { .. } => "await",
@@ -136,8 +136,8 @@ impl Act {
             Self::RestoreManifests { .. } => "restore-manifests",
             Self::RestoreKubeletConfig { .. } => "restore-kubelet-config",
             Self::RestartKubelet => "restart-kubelet",
-            Self::Tidy => "tidy",
-            Self::Announce { .. } => "announce",
+            Self::CleanUp => "clean-up",
+            Self::PublishCurrent { .. } => "publish-current",
         }
     }
 }
@@ -160,7 +160,7 @@ pub enum Tool {
     /// `kubeadm upgrade`.
     Kubeadm {
         /// How.
-        verb: Verb,
+        command: KubeadmCommand,
         /// To which version.
         target: Version,
     },
@@ -185,9 +185,9 @@ impl Tool {
         }
     }
 
-    /// The name of the transient unit for one run of this tool in one job.
-    pub fn unit(&self, job: &JobId, run: u32) -> String {
-        format!("{UNIT_PREFIX}{}-{run}-{}.service", job.0, self.word())
+    /// The name of the transient unit for one run of this tool in one turn.
+    pub fn unit(&self, turn: &TurnId, serial: u32) -> String {
+        format!("{UNIT_PREFIX}{}-{serial}-{}.service", turn.0, self.word())
     }
 }
 
@@ -196,22 +196,22 @@ pub const UNIT_PREFIX: &str = "node-upgrade-agent-tool-";
 
 /// How an act ended: what was seen on the way, and whether it did what it says.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Ended {
+pub struct ActResult {
     /// Taken in before anything is decided.
-    pub facts: Vec<Observation>,
+    pub observations: Vec<Observation>,
     /// Why it did not come to its end.
     pub fault: Option<Fault>,
 }
 
-impl Ended {
+impl ActResult {
     /// It did what it says.
-    pub fn well(facts: Vec<Observation>) -> Self {
-        Self { facts, fault: None }
+    pub fn ok(observations: Vec<Observation>) -> Self {
+        Self { observations, fault: None }
     }
 
     /// It did not.
-    pub fn badly(fault: Fault) -> Self {
-        Self { facts: Vec::new(), fault: Some(fault) }
+    pub fn failed(fault: Fault) -> Self {
+        Self { observations: Vec::new(), fault: Some(fault) }
     }
 }
 

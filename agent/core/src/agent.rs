@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use crate::act::{Act, Ended, FaultClass};
-use crate::api::{Explanation, JobId, Reason, Report};
+use crate::act::{Act, ActResult, FaultClass};
+use crate::api::{Explanation, Reason, Report, TurnId};
 use crate::decide::{Next, Settings, decide, renew};
 use crate::decide::{derive, is_another_turn};
-use crate::memory::{Job, Memory, Stage, Verdict};
+use crate::memory::{Memory, Stage, Turn, Verdict};
 use crate::observed::{LeaseSeen, Observation, Observed};
 use crate::since::Since;
 use crate::time::{Mono, Now, Unix};
@@ -23,7 +23,7 @@ pub enum Input {
     /// The memory last handed out is durable.
     Stored,
     /// An act ended, by itself or because it was stopped.
-    Ended(ActId, Ended),
+    Ended(ActId, ActResult),
     /// A moment asked for by [`Output::WakeAt`] has come, or the agent has just started.
     Tick,
 }
@@ -100,9 +100,9 @@ impl Agent {
     /// The renewal that runs beside the acts, once a minute, so that people see that the holder lives; its answer is
     /// fed in as a fact. None while no Lease is known to be ours.
     pub fn heartbeat(&self) -> Option<Act> {
-        let job = self.memory.job.as_ref()?;
+        let turn = self.memory.turn.as_ref()?;
         let ours = matches!(self.observed.lease, Some(LeaseSeen::Held { .. }));
-        (ours && !matches!(job.stage, Stage::Returning(_))).then(|| renew(job))
+        (ours && !matches!(turn.stage, Stage::Returning(_))).then(|| renew(turn))
     }
 
     /// Takes one input in and says what follows.
@@ -142,38 +142,38 @@ impl Agent {
 
     fn stored(&mut self) {
         let Some(memory) = self.storing.take() else { return };
-        let key = |memory: &Memory| -> Option<(JobId, bool)> {
-            let job = memory.job.as_ref()?;
-            Some((job.holder.job.clone(), matches!(job.stage, Stage::Degraded { .. })))
+        let key = |memory: &Memory| -> Option<(TurnId, bool)> {
+            let turn = memory.turn.as_ref()?;
+            Some((turn.holder.turn.clone(), matches!(turn.stage, Stage::Degraded { .. })))
         };
-        // Another job has another Lease to prove, and a job that enters or leaves `degraded` another mark to write.
+        // Another turn has another Lease to prove, and a turn that enters or leaves `degraded` another mark to write.
         if key(&memory) != key(&self.memory) {
             self.observed.lease = None;
             self.observed.drain = None;
         }
-        // What was found before a job says nothing of the host after it, unless the job touched nothing.
-        let touched = |job: &Job| match &job.stage {
+        // What was found before a turn says nothing of the host after it, unless the turn touched nothing.
+        let touched = |turn: &Turn| match &turn.stage {
             Stage::Clearing { disturbed } => disturbed.is_some(),
             Stage::Returning(Verdict::BackedOut(why)) => !is_another_turn(why.reason),
             Stage::Changing { .. } | Stage::Returning(Verdict::Done) | Stage::Degraded { .. } => true,
         };
-        let over = self.memory.job.as_ref().is_some_and(touched) && memory.job.is_none();
+        let over = self.memory.turn.as_ref().is_some_and(touched) && memory.turn.is_none();
         // A refusal is answered by a person who changed something: whoever asks again is told how it is then.
         let refused = memory.refused.is_some() && memory.refused != self.memory.refused;
         if over || refused {
             self.observed.preflight = None;
         }
         // Somebody else was quicker: what said that it is our turn is out of date.
-        if self.memory.job.is_some() && memory.job.is_none() {
+        if self.memory.turn.is_some() && memory.turn.is_none() {
             self.observed.turn = None;
         }
         self.memory = *memory;
     }
 
-    fn ended(&mut self, now: Now, id: ActId, ended: Ended) {
+    fn ended(&mut self, now: Now, id: ActId, ended: ActResult) {
         let Some(running) = self.running.take_if(|running| running.id == id) else { return };
         let word = running.act.word();
-        for observation in ended.facts {
+        for observation in ended.observations {
             self.take(observation, now.mono);
         }
         match ended.fault {

@@ -15,8 +15,8 @@ pub mod text;
 mod version;
 
 pub use check::Check;
-pub use holder::{Holder, JobId, LeaseName};
-pub use kubeadm::Verb;
+pub use holder::{Holder, LeaseName, TurnId};
+pub use kubeadm::KubeadmCommand;
 pub use phase::Phase;
 pub use policy::{Policy, PolicyRead};
 pub use reason::{Explanation, Reason};

@@ -14,7 +14,7 @@ mod verifying;
 use crate::act::Act;
 use crate::api::{Explanation, Reason, Request};
 use crate::drain::DrainOptions;
-use crate::memory::{Job, Memory, Stage, Step, Way};
+use crate::memory::{Direction, Memory, Stage, Step, Turn};
 use crate::observed::{HostSeen, LeaseSeen, NodeSeen, Observed, ToolState};
 use crate::since::Since;
 use crate::time::{Mono, Now, Unix};
@@ -61,19 +61,21 @@ pub fn decide(settings: &Settings, memory: &Memory, observed: &Observed, since: 
     let Some(node) = &observed.node else {
         return wait(Reason::Retrying, "the own Node has not been seen yet, or it does not exist", None);
     };
-    let scene = Scene { settings, memory, observed, since, node, request: &node.request, now };
-    let Some(job) = &memory.job else {
-        return idle::decide(&scene);
+    let context = Context { settings, memory, observed, since, node, request: &node.request, now };
+    let Some(turn) = &memory.turn else {
+        return idle::decide(&context);
     };
-    if since.cordon_lifted && !matches!(job.stage, Stage::Clearing { .. }) && !runs_a_tool(observed) {
-        return Next::Do(Act::Disown);
+    if since.cordon_lifted && !matches!(turn.stage, Stage::Clearing { .. }) && !runs_a_tool(observed) {
+        return Next::Do(Act::ForgetCordon);
     }
-    match &job.stage {
-        Stage::Clearing { disturbed } => clearing::decide(&scene, job, *disturbed),
-        Stage::Changing { step, way: Way::Forward } => changing::forward(&scene, job, step),
-        Stage::Changing { step, way: Way::Back(why) } => changing::back(&scene, job, step, why),
-        Stage::Returning(verdict) => returning::decide(&scene, job, verdict),
-        Stage::Degraded { step, why } => degraded::decide(&scene, job, step, why),
+    match &turn.stage {
+        Stage::Clearing { disturbed } => clearing::decide(&context, turn, *disturbed),
+        Stage::Changing { step, direction: Direction::Forward } => changing::forward(&context, turn, step),
+        Stage::Changing { step, direction: Direction::Back(why) } => {
+            changing::back(&context, turn, step, why)
+        }
+        Stage::Returning(verdict) => returning::decide(&context, turn, verdict),
+        Stage::Degraded { step, why } => degraded::decide(&context, turn, step, why),
     }
 }
 
@@ -83,7 +85,7 @@ fn runs_a_tool(observed: &Observed) -> bool {
 }
 
 /// What one decision is taken from.
-struct Scene<'a> {
+struct Context<'a> {
     settings: &'a Settings,
     memory: &'a Memory,
     observed: &'a Observed,
@@ -97,12 +99,12 @@ fn wait(reason: Reason, message: impl Into<String>, until: Option<Mono>) -> Next
     Next::Wait { why: Explanation::new(reason, message), until }
 }
 
-impl Scene<'_> {
+impl Context<'_> {
     /// This host as seen at most `age` milliseconds ago, or the act that looks at it.
-    fn host(&self, job: Option<&Job>, age: u64) -> Result<&HostSeen, Next> {
+    fn host(&self, turn: Option<&Turn>, age: u64) -> Result<&HostSeen, Next> {
         match &self.observed.host {
             Some(host) if self.is_fresh(host.at, age) => Ok(host),
-            _ => Err(Next::Do(Act::LookAtHost { job: job.map(|job| job.holder.job.clone()) })),
+            _ => Err(Next::Do(Act::LookAtHost { turn: turn.map(|turn| turn.holder.turn.clone()) })),
         }
     }
 
@@ -111,39 +113,48 @@ impl Scene<'_> {
     }
 
     /// A proof not older than `age` that the Lease is ours, the act that gets one, or none if it is lost.
-    fn proof(&self, job: &Job, age: u64) -> Proof {
+    fn proof(&self, turn: &Turn, age: u64) -> Proof {
         match &self.observed.lease {
-            Some(LeaseSeen::Held { at, job: held }) if self.is_fresh(*at, age) && *held == job.holder.job => {
+            Some(LeaseSeen::Held { at, turn: held })
+                if self.is_fresh(*at, age) && *held == turn.holder.turn =>
+            {
                 Proof::Ours
             }
             Some(LeaseSeen::Free | LeaseSeen::Other(_)) => Proof::Lost,
-            Some(LeaseSeen::Held { .. }) | None => Proof::Ask(Next::Do(renew(job))),
+            Some(LeaseSeen::Held { .. }) | None => Proof::Ask(Next::Do(renew(turn))),
         }
     }
 
-    /// Whether the request the job serves is still there.
-    fn cancelled(&self, job: &Job) -> Option<Explanation> {
+    /// Whether the request the turn serves is still there.
+    fn cancelled(&self, turn: &Turn) -> Option<Explanation> {
         let wanted = self.request.wanted();
-        if wanted == Some(job.hop.target) {
+        if wanted == Some(turn.plan.target) {
             return None;
         }
         let now_asks = wanted.map_or_else(|| "removed".to_owned(), |target| format!("changed to {target}"));
-        Some(Explanation::new(Reason::Cancelled, format!("the target {} was {now_asks}", job.hop.target)))
+        Some(Explanation::new(Reason::Cancelled, format!("the target {} was {now_asks}", turn.plan.target)))
     }
 
-    fn remember(&self, job: Job) -> Next {
-        Next::Remember(Box::new(Memory { job: Some(job), ..self.memory.clone() }))
+    fn remember(&self, turn: Turn) -> Next {
+        Next::Remember(Box::new(Memory { turn: Some(turn), ..self.memory.clone() }))
     }
 
-    /// The job at another stage, entered now.
-    fn enter(&self, job: &Job, stage: Stage) -> Next {
-        let runs = job.runs + 1;
+    /// The turn at another stage, entered now.
+    fn enter(&self, turn: &Turn, stage: Stage) -> Next {
+        let unit_serial = turn.unit_serial + 1;
         let entered = self.now.unix;
-        self.remember(Job { stage, tries: 0, runs, entered, not_before: Unix::default(), ..job.clone() })
+        self.remember(Turn {
+            stage,
+            attempts: 0,
+            unit_serial,
+            entered,
+            not_before: Unix::default(),
+            ..turn.clone()
+        })
     }
 
-    fn step(&self, job: &Job, step: Step) -> Next {
-        self.enter(job, Stage::Changing { step, way: Way::Forward })
+    fn step(&self, turn: &Turn, step: Step) -> Next {
+        self.enter(turn, Stage::Changing { step, direction: Direction::Forward })
     }
 
     /// The moment on this process's clock at which the host's clock shows `unix`.
@@ -163,18 +174,18 @@ enum Proof {
     Ask(Next),
 }
 
-/// Proves the Lease, with the mark that belongs to the job's stage.
-pub fn renew(job: &Job) -> Act {
-    let degraded = match &job.stage {
+/// Proves the Lease, with the mark that belongs to the turn's stage.
+pub fn renew(turn: &Turn) -> Act {
+    let degraded = match &turn.stage {
         Stage::Degraded { why, .. } => Some(why.message.clone()),
         Stage::Clearing { .. } | Stage::Changing { .. } | Stage::Returning(_) => None,
     };
-    Act::Renew { lease: job.lease, holder: job.holder.clone(), degraded }
+    Act::Renew { lease: turn.lease, holder: turn.holder.clone(), degraded }
 }
 
-fn lease_lost(job: &Job) -> Explanation {
+fn lease_lost(turn: &Turn) -> Explanation {
     let message =
-        format!("the Lease {} no longer names this node's job; somebody released or took it", job.lease);
+        format!("the Lease {} no longer names this node's job; somebody released or took it", turn.lease);
     Explanation::new(Reason::LeaseLost, message)
 }
 

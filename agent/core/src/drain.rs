@@ -1,6 +1,6 @@
 //! Draining: which pods go, in kubectl's words, and how evictions are paced.
 //!
-//! [`sort`] is what `kubectl drain` calls its filters; [`Engine`] takes lists of pods and answers to evictions
+//! [`filter`] is what `kubectl drain` calls its filters; [`Engine`] takes lists of pods and answers to evictions
 //! in, and gives the next evictions out; [`budget`] says beforehand what disruption budgets will say.
 
 pub mod budget;
@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::observed::PodSeen;
 use crate::time::Unix;
 
-pub use engine::{Answer, Engine, MAX_IN_FLIGHT, Next, Order};
+pub use engine::{Engine, Eviction, EvictionResponse, MAX_IN_FLIGHT, Next};
 
 /// The rules of a drain, in the words of `kubectl drain`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,61 +63,61 @@ impl Default for DrainOptions {
 
 /// What a drain makes of one pod.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Sort {
+pub enum Disposition {
     /// It is evicted.
     Evict,
     /// Its deletion was asked for already: it is waited for, without another eviction.
-    Going,
+    Terminating,
     /// It stays, for this reason.
-    Stays(&'static str),
+    Skip(&'static str),
     /// It should have ended long ago, and is not waited for any more, for this reason.
     Overdue(&'static str),
     /// The drain must not begin: what stands in the way and how to allow it.
-    Refuses(String),
+    Error(String),
 }
 
-/// Sorts one pod with the filters of `kubectl drain` (`pkg/drain/filters.go`), in their order.
+/// Judges one pod with the filters of `kubectl drain` (`pkg/drain/filters.go`), in their order.
 ///
 /// Two things differ, both because nobody sits at a terminal: a pod that is terminating already is nobody's to
 /// refuse any more, and a pod of a `DaemonSet` stays even when it has failed: its controller replaces it.
-pub fn sort(pod: &PodSeen, options: &DrainOptions, now: Unix) -> Sort {
+pub fn filter(pod: &PodSeen, options: &DrainOptions, now: Unix) -> Disposition {
     if pod.deletion.is_some_and(|end| is_overdue(end, options, now)) {
-        return Sort::Overdue("it has been terminating for longer than skip-wait-for-delete-timeout");
+        return Disposition::Overdue("it has been terminating for longer than skip-wait-for-delete-timeout");
     }
     if is_daemon_set_pod(pod) {
         return daemon_set_pod(pod, options);
     }
     if pod.mirror {
-        return Sort::Stays("it mirrors a static pod, which the API server cannot stop");
+        return Disposition::Skip("it mirrors a static pod, which the API server cannot stop");
     }
     if pod.deletion.is_some() {
-        return Sort::Going;
+        return Disposition::Terminating;
     }
     if pod.finished {
-        return Sort::Evict;
+        return Disposition::Evict;
     }
     if pod.empty_dir && !options.delete_emptydir_data {
-        return Sort::Refuses(format!(
+        return Disposition::Error(format!(
             "pod {}/{} keeps data in an emptyDir volume, which is lost with it: move the data and delete the pod, \
              or set delete-emptydir-data = true in [drain] of this node's config.toml",
             pod.namespace, pod.name
         ));
     }
     if pod.controller.is_none() && !options.force {
-        return Sort::Refuses(format!(
+        return Disposition::Error(format!(
             "pod {}/{} has no controller that would create it again: delete it yourself, \
              or set force = true in [drain] of this node's config.toml",
             pod.namespace, pod.name
         ));
     }
-    Sort::Evict
+    Disposition::Evict
 }
 
-fn daemon_set_pod(pod: &PodSeen, options: &DrainOptions) -> Sort {
+fn daemon_set_pod(pod: &PodSeen, options: &DrainOptions) -> Disposition {
     if options.ignore_daemonsets || pod.deletion.is_some() || pod.finished {
-        return Sort::Stays("a DaemonSet would put it back at once");
+        return Disposition::Skip("a DaemonSet would put it back at once");
     }
-    Sort::Refuses(format!(
+    Disposition::Error(format!(
         "pod {}/{} belongs to a DaemonSet, which would put it back at once: set ignore-daemonsets = true in [drain] of \
          this node's config.toml",
         pod.namespace, pod.name

@@ -14,11 +14,11 @@
 pub mod act;
 pub mod agent;
 pub mod api;
+#[cfg(test)]
+mod arbitrary;
 pub mod decide;
 pub mod drain;
 pub mod enrol;
-#[cfg(test)]
-mod fuzz;
 pub mod judge;
 pub mod memory;
 pub mod observed;

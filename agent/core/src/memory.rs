@@ -8,9 +8,9 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-pub use plan::{Hop, Packages};
+pub use plan::{Packages, Plan};
 pub use refusal::{Backoff, MAX_RETREATS, Refusal};
-pub use turn::{Job, MAX_TRIES, Stage, Step, Verdict, Way};
+pub use turn::{Direction, MAX_ATTEMPTS, Stage, Step, Turn, Verdict};
 
 /// What is remembered across restarts.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -20,7 +20,7 @@ pub struct Memory {
     /// or cordon of ours is left over from a journal that was lost.
     pub known: bool,
     /// The upgrade under way.
-    pub job: Option<Job>,
+    pub turn: Option<Turn>,
     /// A target that will not be tried again until something a person controls changes.
     pub refused: Option<Refusal>,
     /// Retreats from a drain, and until when to leave the node alone.

@@ -32,7 +32,7 @@ pub struct Observed {
     pub host: Option<HostSeen>,
     /// The pods of this node.
     pub pods: Option<PodsSeen>,
-    /// The Lease this agent's job needs.
+    /// The Lease this agent's turn needs.
     pub lease: Option<LeaseSeen>,
     /// The fleet on a consistent read.
     pub fleet: Option<FleetSeen>,
@@ -59,7 +59,7 @@ pub enum Observation {
     Host(HostSeen),
     /// The pods of this node.
     Pods(PodsSeen),
-    /// The Lease of the present job.
+    /// The Lease of the present turn.
     Lease(LeaseSeen),
     /// The fleet on a consistent read.
     Fleet(FleetSeen),

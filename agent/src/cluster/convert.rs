@@ -77,7 +77,7 @@ pub(super) fn fleet_node(node: Node) -> FleetNode {
         unschedulable: node.spec.and_then(|spec| spec.unschedulable).unwrap_or_default(),
         control_plane,
         ignored: annotations::is_on(&notes, annotations::IGNORE),
-        in_hand: notes.contains_key(annotations::FOUND_CORDONED),
+        mid_upgrade: notes.contains_key(annotations::FOUND_CORDONED),
         degraded: notes.get(annotations::PHASE).is_some_and(|phase| phase == Phase::Degraded.word()),
         target: version(annotations::TARGET),
         current: version(annotations::CURRENT),

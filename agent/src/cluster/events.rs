@@ -39,7 +39,7 @@ impl Cluster {
         let doing = format!("writing Event {reason} on Node {}", self.node_name());
         let written = self
             .inner
-            .own
+            .kubelet
             .call(&doing, |client| async move {
                 Api::<Event>::namespaced(client, NAMESPACE).create(&PostParams::default(), &event).await
             })

@@ -8,7 +8,7 @@ use kube::runtime::watcher::{self, Event};
 use kube::{Api, Client};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
-use upgrade_core::act::{Ended, Fault};
+use upgrade_core::act::{ActResult, Fault};
 use upgrade_core::api::{Version, annotations};
 use upgrade_core::judge::cordon::{self, CordonPatch, TRIES};
 use upgrade_core::judge::mark;
@@ -62,8 +62,8 @@ impl Cluster {
     /// Until something goes wrong.
     async fn follow_node(&self, tell: &impl Fn(Observation), pause: &mut Pause) -> Error {
         let doing = format!("watching Node {}", self.node_name());
-        let own = &self.inner.own;
-        let client = match own.client().await {
+        let kubelet = &self.inner.kubelet;
+        let client = match kubelet.client().await {
             Ok(client) => client,
             Err(error) => return error,
         };
@@ -71,7 +71,7 @@ impl Cluster {
         let mut events = watch(nodes(client), only);
         let (mut listed, mut found, mut before) = (false, false, self.inner.mark.newest().before());
         loop {
-            let event = match own.next(&doing, listed, &mut events).await {
+            let event = match kubelet.next(&doing, listed, &mut events).await {
                 Ok(event) => event,
                 Err(error) => return error,
             };
@@ -111,8 +111,11 @@ impl Cluster {
         let before = self.inner.mark.newest().before();
         let doing = format!("reading Node {}", self.node_name());
         let name = self.node_name().to_owned();
-        let node =
-            self.inner.own.call(&doing, |client| async move { nodes(client).get_opt(&name).await }).await?;
+        let node = self
+            .inner
+            .kubelet
+            .call(&doing, |client| async move { nodes(client).get_opt(&name).await })
+            .await?;
         let version = node.as_ref().and_then(|node| node.metadata.resource_version.as_deref());
         if version.is_some_and(|version| self.inner.mark.newest().is_restored(before, version)) {
             self.inner.mark.restored.notify_one();
@@ -121,18 +124,18 @@ impl Cluster {
     }
 
     /// Makes the own Node unschedulable and notes in the same patch whether it was so: [`cordon::cordon`].
-    pub async fn cordon(&self) -> Ended {
+    pub async fn cordon(&self) -> ActResult {
         ended(self.mark_schedulable("cordoning", cordon::cordon).await)
     }
 
     /// Takes our cordon back, and nobody else's: [`cordon::uncordon`].
-    pub async fn uncordon(&self) -> Ended {
+    pub async fn uncordon(&self) -> ActResult {
         ended(self.mark_schedulable("uncordoning", cordon::uncordon).await)
     }
 
-    /// Drops our note of the cordon and leaves the cordon itself as it stands: [`cordon::disown`].
-    pub async fn disown(&self) -> Ended {
-        ended(self.mark_schedulable("dropping the cordon's note of", cordon::disown).await)
+    /// Drops our note of the cordon and leaves the cordon itself as it stands: [`cordon::forget_cordon`].
+    pub async fn forget_cordon(&self) -> ActResult {
+        ended(self.mark_schedulable("dropping the cordon's note of", cordon::forget_cordon).await)
     }
 
     async fn mark_schedulable(
@@ -162,7 +165,7 @@ impl Cluster {
     }
 
     /// Writes the annotation `current`.
-    pub async fn announce(&self, current: Version) -> Ended {
+    pub async fn publish_current(&self, current: Version) -> ActResult {
         let doing = format!("annotating Node {} with current {current}", self.node_name());
         let patch = json!({"metadata": {"annotations": {annotations::CURRENT: current.to_string()}}});
         ended(self.patch_node(&doing, &patch).await.map(|node| vec![Observation::Node(Some(node))]))
@@ -173,7 +176,7 @@ impl Cluster {
         let (name, patch) = (self.node_name().to_owned(), Patch::Merge(patch.clone()));
         let node =
             self.inner
-                .own
+                .kubelet
                 .call(doing, |client| async move {
                     nodes(client).patch(&name, &PatchParams::default(), &patch).await
                 })

@@ -18,7 +18,7 @@ impl Cluster {
         let doing = format!("reading ConfigMap {namespace}/{CONFIG_MAP}");
         let map = self
             .inner
-            .shared
+            .coordination
             .call(&doing, |client| async move {
                 Api::<ConfigMap>::namespaced(client, &namespace).get_opt(CONFIG_MAP).await
             })

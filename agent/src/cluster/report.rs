@@ -96,7 +96,7 @@ impl Cluster {
         let (name, patch) = (self.node_name().to_owned(), Patch::Strategic(patch));
         let node = self
             .inner
-            .own
+            .kubelet
             .call(doing, |client| async move {
                 Api::<Node>::all(client).patch_status(&name, &PatchParams::default(), &patch).await
             })

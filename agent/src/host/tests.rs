@@ -94,8 +94,8 @@ impl Machine {
 }
 
 /// What an act saw at its end.
-pub(super) fn seen(ended: &Ended) -> &HostSeen {
-    match ended.facts.as_slice() {
+pub(super) fn seen(ended: &ActResult) -> &HostSeen {
+    match ended.observations.as_slice() {
         [Observation::Host(seen)] => seen,
         other => panic!("not one look at the host: {other:?}"),
     }

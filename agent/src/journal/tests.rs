@@ -20,7 +20,7 @@ fn memory(number: u64) -> Memory {
     let why = Explanation::new(Reason::DrainBlocked, format!("the budget “web” blocks, try {number}\n"));
     Memory {
         known: true,
-        job: None,
+        turn: None,
         refused: Some(Refusal {
             target: "v1.36.2".to_owned(),
             retry: None,
@@ -116,7 +116,7 @@ fn what_no_agent_wrote_is_lost() {
         b"\0\0\0\0",
         b"\n\n",
         b"{}\n{}\n",
-        b"{\"job\":null,\"refused\":null,\"backoff\":null,\"held\":[]}\n",
+        b"{\"turn\":null,\"refused\":null,\"backoff\":null,\"held\":[]}\n",
         b"[1, 2]\n{}",
         b"\xff\xfe\n\xff",
         b"{\"journal\":\"other\",\"version\":1,\"sha256\":\"\"}\n{}",

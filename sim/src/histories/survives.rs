@@ -9,7 +9,7 @@ mod leases;
 mod order;
 mod people;
 
-use upgrade_core::api::{Check, Verb, Version};
+use upgrade_core::api::{Check, KubeadmCommand, Version};
 use upgrade_core::oracle::{What, Who};
 
 use super::{History, Want};
@@ -167,7 +167,7 @@ fn runs_kubeadm(what: &What) -> bool {
 }
 
 fn applies(what: &What) -> bool {
-    matches!(what, What::ToolStarted { kubeadm: Some((Verb::Apply, _)), .. })
+    matches!(what, What::ToolStarted { kubeadm: Some((KubeadmCommand::Apply, _)), .. })
 }
 
 fn ends_kubeadm(what: &What) -> bool {

@@ -186,18 +186,18 @@ impl Api {
         }
         let count = |count: usize| i32::try_from(count).unwrap_or(i32::MAX);
         let running = self.stored.pods.len();
-        let expected = count(running + usize::try_from(self.pending).unwrap_or_default());
+        let expected_pods = count(running + usize::try_from(self.pending).unwrap_or_default());
         let healthy = |pod: &&Pod| pod.seen.ready && pod.seen.deletion.is_none();
-        let has = count(self.stored.pods.values().filter(healthy).count());
-        let needs = if blocks { expected } else { expected - 1 };
+        let current_healthy = count(self.stored.pods.values().filter(healthy).count());
+        let desired_healthy = if blocks { expected_pods } else { expected_pods - 1 };
         Some(Budget {
             namespace: "default".to_owned(),
             name: "web".to_owned(),
-            allowed: (has - needs).max(0),
-            needs,
-            has,
-            expected,
-            lets_unready_go: false,
+            disruptions_allowed: (current_healthy - desired_healthy).max(0),
+            desired_healthy,
+            current_healthy,
+            expected_pods,
+            always_allow_unhealthy: false,
             failing: None,
         })
     }
@@ -340,8 +340,8 @@ impl World {
             if let Some(Holder { node, .. }) = was.as_ref().filter(|_| given_back) {
                 self.record(node, What::LeaseReleased { lease: name, by: by.clone() });
             }
-            if let Some(Holder { node, uid, job }) = is.clone() {
-                self.record(&node, What::LeaseTaken { lease: name, uid, turn: job.0 });
+            if let Some(Holder { node, uid, turn }) = is.clone() {
+                self.record(&node, What::LeaseTaken { lease: name, uid, turn: turn.0 });
             }
         }
         let marked = |state: &LeaseState| state.degraded.is_some();

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use upgrade_core::act::{Act, Ended, Fault as ActFault, FaultClass};
+use upgrade_core::act::{Act, ActResult, Fault as ActFault, FaultClass};
 use upgrade_core::agent::{ActId, Agent, Input, Output};
 use upgrade_core::api::annotations::{PHASE, STATUS};
 use upgrade_core::api::{Phase, Policy, Report};
@@ -141,8 +141,8 @@ const fn watched_by(fact: &Observation) -> Option<Identity> {
 }
 
 /// Something outside did not answer.
-pub(super) fn transient(message: &str) -> Ended {
-    Ended::badly(ActFault { class: FaultClass::Transient, message: message.to_owned() })
+pub(super) fn transient(message: &str) -> ActResult {
+    ActResult::failed(ActFault { class: FaultClass::Transient, message: message.to_owned() })
 }
 
 impl World {
@@ -376,17 +376,17 @@ impl World {
         life.awaits_turn.take_if(|awaits| *awaits == id);
         life.drain.take_if(|(drain, ..)| *drain == id);
         let message = "stopped because something else is wanted".to_owned();
-        let ended = Box::new(Ended::badly(ActFault { class: FaultClass::Stopped, message }));
+        let ended = Box::new(ActResult::failed(ActFault { class: FaultClass::Stopped, message }));
         self.later(self.now + 10, Happening::Answer { node: node.to_owned(), life: number, id, ended });
     }
 
     /// Sends an answer on its way; lost ones end in a deadline. What a renewal beside the acts brings is an observation.
-    pub(super) fn reply(&mut self, caller: &Caller, ended: Ended) {
+    pub(super) fn reply(&mut self, caller: &Caller, ended: ActResult) {
         let Caller { node, life, id } = caller;
         let came_about = ended.fault.is_none();
         let mute = self.machines.get(node).is_some_and(|machine| machine.mute_until > self.now);
         let Some(id) = *id else {
-            for fact in ended.facts.into_iter().filter(|_| !mute) {
+            for fact in ended.observations.into_iter().filter(|_| !mute) {
                 let fact = Box::new(fact);
                 self.later(self.now + TRAVEL, Happening::Saw { node: node.clone(), life: *life, fact });
             }
@@ -405,7 +405,7 @@ impl World {
         }
     }
 
-    pub(super) fn answer(&mut self, node: &str, number: u64, id: ActId, ended: Ended) {
+    pub(super) fn answer(&mut self, node: &str, number: u64, id: ActId, ended: ActResult) {
         let Some(step) = self.life(node, number).and_then(|life| life.acts.remove(&id)) else { return };
         let outputs = self.ask(node, number, Input::Ended(id, ended));
         self.strike_at(node, step, Point::Answered);

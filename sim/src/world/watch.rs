@@ -156,7 +156,7 @@ fn small(node: &Node) -> FleetNode {
         unschedulable: node.unschedulable,
         control_plane: node.control_plane,
         ignored: is_on(&node.annotations, IGNORE),
-        in_hand: node.annotations.contains_key(FOUND_CORDONED),
+        mid_upgrade: node.annotations.contains_key(FOUND_CORDONED),
         degraded: node.annotations.get(PHASE).is_some_and(|phase| phase == "degraded"),
         target: node.annotations.get(TARGET).and_then(|text| text.parse().ok()),
         current: node.annotations.get(CURRENT).and_then(|text| text.parse().ok()),

@@ -1,10 +1,10 @@
 use serde_json::json;
-use upgrade_core::act::Ended;
+use upgrade_core::act::ActResult;
 use upgrade_core::api::Reason;
 use upgrade_core::drain::DrainOptions;
 use upgrade_core::observed::{DrainState, Observation, Progress};
 
-use super::super::bench::{Bench, OTHER, OWN, Told};
+use super::super::test_cluster::{OTHER, OWN, TestCluster, Told};
 
 super::at_every_server!(
     what_may_go_is_evicted_and_what_belongs_here_stays,
@@ -17,7 +17,7 @@ super::at_every_server!(
     every_pod_of_a_long_list_is_seen,
 );
 
-pub(crate) async fn what_may_go_is_evicted_and_what_belongs_here_stays(bench: &Bench) {
+pub(crate) async fn what_may_go_is_evicted_and_what_belongs_here_stays(bench: &TestCluster) {
     for number in 0..20 {
         bench.make_pod(&format!("web-{number}"), OWN, "ReplicaSet").await;
     }
@@ -28,7 +28,7 @@ pub(crate) async fn what_may_go_is_evicted_and_what_belongs_here_stays(bench: &B
     assert_eq!(bench.pods().await, ["elsewhere", "proxy"]);
 }
 
-pub(crate) async fn a_drain_waits_for_a_budget_and_names_it(bench: &Bench) {
+pub(crate) async fn a_drain_waits_for_a_budget_and_names_it(bench: &TestCluster) {
     bench.make_pod("web", OWN, "ReplicaSet").await;
     bench.make_budget("careful", 1).await;
     let told = Told::default();
@@ -42,7 +42,7 @@ pub(crate) async fn a_drain_waits_for_a_budget_and_names_it(bench: &Bench) {
     assert!(bench.pods().await.is_empty());
 }
 
-pub(crate) async fn a_budget_gives_way_as_replacements_become_ready(bench: &Bench) {
+pub(crate) async fn a_budget_gives_way_as_replacements_become_ready(bench: &TestCluster) {
     bench.make_pod("web-0", OWN, "ReplicaSet").await;
     bench.make_pod("web-1", OWN, "ReplicaSet").await;
     bench.make_budget("careful", 1).await;
@@ -62,7 +62,7 @@ pub(crate) async fn a_budget_gives_way_as_replacements_become_ready(bench: &Benc
     assert_eq!(bench.pods().await, ["web-2"]);
 }
 
-pub(crate) async fn a_drain_waits_until_evicted_pods_have_ended(bench: &Bench) {
+pub(crate) async fn a_drain_waits_until_evicted_pods_have_ended(bench: &TestCluster) {
     let owner =
         json!({"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "a", "uid": "b", "controller": true});
     let containers = json!([{"name": "main", "image": "registry.example/web:1"}]);
@@ -77,7 +77,7 @@ pub(crate) async fn a_drain_waits_until_evicted_pods_have_ended(bench: &Bench) {
     assert!(bench.pods().await.is_empty());
 }
 
-pub(crate) async fn a_pod_under_two_budgets_is_told_as_blocked(bench: &Bench) {
+pub(crate) async fn a_pod_under_two_budgets_is_told_as_blocked(bench: &TestCluster) {
     bench.make_pod("web", OWN, "ReplicaSet").await;
     bench.make_budget("one", 0).await;
     bench.make_budget("two", 0).await;
@@ -88,7 +88,7 @@ pub(crate) async fn a_pod_under_two_budgets_is_told_as_blocked(bench: &Bench) {
     assert!(trouble.message.contains("more than one PodDisruptionBudget"), "{trouble:?}");
 }
 
-pub(crate) async fn a_drain_that_must_not_begin_evicts_nothing(bench: &Bench) {
+pub(crate) async fn a_drain_that_must_not_begin_evicts_nothing(bench: &TestCluster) {
     bench.make_pod("web", OWN, "ReplicaSet").await;
     let bare = json!([{"name": "main", "image": "registry.example/web:1"}]);
     bench.make_pod_of(&json!({"name": "bare"}), OWN, &bare).await;
@@ -98,7 +98,7 @@ pub(crate) async fn a_drain_that_must_not_begin_evicts_nothing(bench: &Bench) {
     assert_eq!(bench.pods().await, ["bare", "web"]);
 }
 
-pub(crate) async fn a_drain_has_an_end(bench: &Bench) {
+pub(crate) async fn a_drain_has_an_end(bench: &TestCluster) {
     bench.make_pod("web", OWN, "ReplicaSet").await;
     bench.make_budget("careful", 1).await;
     let options = DrainOptions { timeout: 1, ..DrainOptions::default() };
@@ -108,19 +108,19 @@ pub(crate) async fn a_drain_has_an_end(bench: &Bench) {
     assert!(trouble.message.contains("careful"), "{trouble:?}");
 }
 
-pub(crate) async fn every_pod_of_a_long_list_is_seen(bench: &Bench) {
+pub(crate) async fn every_pod_of_a_long_list_is_seen(bench: &TestCluster) {
     for number in 0..140 {
         bench.make_pod(&format!("web-{number}"), OWN, "ReplicaSet").await;
     }
     bench.make_pod("elsewhere", OTHER, "ReplicaSet").await;
     let ended = bench.own.look_at_pods().await;
-    let [Observation::Pods(seen)] = &ended.facts[..] else { panic!("{ended:?}") };
+    let [Observation::Pods(seen)] = &ended.observations[..] else { panic!("{ended:?}") };
     assert_eq!(seen.pods.len(), 140);
     assert!(seen.pods.iter().all(|pod| pod.ready && pod.controller.is_some()));
 }
 
-pub(crate) fn progress(ended: &Ended) -> &Progress {
-    match &ended.facts[..] {
+pub(crate) fn progress(ended: &ActResult) -> &Progress {
+    match &ended.observations[..] {
         [Observation::Drain(progress)] => progress,
         _ => panic!("{ended:?}"),
     }

@@ -9,8 +9,8 @@ use upgrade_core::api::{Check, Reason, Version};
 use upgrade_core::drain::DrainOptions;
 use upgrade_core::observed::{DrainState, Observation, Outcome};
 
-use super::super::bench::{Bench, OTHER, OWN, Told, make};
 use super::super::real::Real;
+use super::super::test_cluster::{OTHER, OWN, TestCluster, Told, make};
 use super::drain::{blocks, progress};
 
 super::at_every_server!(
@@ -39,12 +39,12 @@ pub(super) fn owner(kind: &str) -> Value {
     json!([{"apiVersion": "apps/v1", "kind": kind, "name": "owner", "uid": "owner-uid", "controller": true}])
 }
 
-pub(super) async fn drained(bench: &Bench, options: DrainOptions) {
+pub(super) async fn drained(bench: &TestCluster, options: DrainOptions) {
     let ended = bench.own.drain(options, |_| {}).await;
     assert_eq!(progress(&ended).state, DrainState::Drained, "{ended:?}");
 }
 
-pub(super) async fn given_up(bench: &Bench, options: DrainOptions) -> String {
+pub(super) async fn given_up(bench: &TestCluster, options: DrainOptions) -> String {
     let ended = bench.own.drain(options, |_| {}).await;
     match &progress(&ended).state {
         DrainState::GivenUp(trouble) => trouble.message.clone(),
@@ -53,13 +53,13 @@ pub(super) async fn given_up(bench: &Bench, options: DrainOptions) -> String {
 }
 
 /// What preflight says of the pods.
-pub(super) async fn foretold(bench: &Bench) -> Outcome {
+pub(super) async fn foretold(bench: &TestCluster) -> Outcome {
     let options = DrainOptions::default();
     let found = bench.own.preflight_findings(false, TARGET, &options).await.unwrap();
     found.findings.into_iter().find(|finding| finding.check == Check::Pods).unwrap().outcome
 }
 
-pub(crate) async fn pods_are_deleted_past_their_budget_where_eviction_is_disabled(bench: &Bench) {
+pub(crate) async fn pods_are_deleted_past_their_budget_where_eviction_is_disabled(bench: &TestCluster) {
     bench.make_pod("web", OWN, "ReplicaSet").await;
     bench.make_pod("elsewhere", OTHER, "ReplicaSet").await;
     bench.make_budget("careful", 2).await;
@@ -67,7 +67,7 @@ pub(crate) async fn pods_are_deleted_past_their_budget_where_eviction_is_disable
     assert_eq!(bench.pods().await, ["elsewhere"]);
 }
 
-pub(crate) async fn only_the_pods_of_the_selector_go(bench: &Bench) {
+pub(crate) async fn only_the_pods_of_the_selector_go(bench: &TestCluster) {
     bench.make_pod("web", OWN, "ReplicaSet").await;
     // Nothing would create it again, and yet nobody asks: it is not looked at.
     bench.make_pod_of(&json!({"name": "bare", "labels": {"app": "db"}}), OWN, &container()).await;
@@ -75,14 +75,14 @@ pub(crate) async fn only_the_pods_of_the_selector_go(bench: &Bench) {
     assert_eq!(bench.pods().await, ["bare"]);
 }
 
-pub(crate) async fn a_finished_pod_goes_whoever_owns_it(bench: &Bench) {
+pub(crate) async fn a_finished_pod_goes_whoever_owns_it(bench: &TestCluster) {
     bench.make_pod_of(&json!({"name": "bare"}), OWN, &container()).await;
     bench.set_status("bare", "Succeeded", false).await;
     drained(bench, DrainOptions::default()).await;
     assert!(bench.pods().await.is_empty());
 }
 
-pub(crate) async fn a_pod_bound_after_the_drain_began_goes_too(bench: &Bench) {
+pub(crate) async fn a_pod_bound_after_the_drain_began_goes_too(bench: &TestCluster) {
     bench.make_pod("web", OWN, "ReplicaSet").await;
     bench.make_budget("careful", 1).await;
     let told = Told::default();
@@ -99,7 +99,7 @@ pub(crate) async fn a_pod_bound_after_the_drain_began_goes_too(bench: &Bench) {
     assert!(bench.pods().await.is_empty());
 }
 
-pub(crate) async fn a_pod_that_terminates_for_ever_is_passed_over_where_that_is_wanted(bench: &Bench) {
+pub(crate) async fn a_pod_that_terminates_for_ever_is_passed_over_where_that_is_wanted(bench: &TestCluster) {
     let slow = json!({"name": "slow", "ownerReferences": owner("ReplicaSet")});
     bench.make_pod_with_grace(&slow, OWN, &container(), 1).await;
     drained(bench, DrainOptions { skip_wait_for_delete_timeout: 1, ..DrainOptions::default() }).await;
@@ -108,7 +108,7 @@ pub(crate) async fn a_pod_that_terminates_for_ever_is_passed_over_where_that_is_
     assert!(told.contains("default/slow") && told.contains("skip-wait-for-delete-timeout"), "{told}");
 }
 
-pub(crate) async fn a_daemon_set_refuses_the_drain_where_it_may_not_be_passed_over(bench: &Bench) {
+pub(crate) async fn a_daemon_set_refuses_the_drain_where_it_may_not_be_passed_over(bench: &TestCluster) {
     bench.make_pod("web", OWN, "ReplicaSet").await;
     bench.make_pod("proxy", OWN, "DaemonSet").await;
     let options = DrainOptions { ignore_daemonsets: false, ..DrainOptions::default() };
@@ -117,14 +117,14 @@ pub(crate) async fn a_daemon_set_refuses_the_drain_where_it_may_not_be_passed_ov
     assert_eq!(bench.pods().await, ["proxy", "web"]);
 }
 
-pub(crate) async fn critical_pods_go_last_where_that_is_wanted(bench: &Bench) {
+pub(crate) async fn critical_pods_go_last_where_that_is_wanted(bench: &TestCluster) {
     let slow = json!({"name": "slow", "ownerReferences": owner("ReplicaSet")});
     bench.make_pod_with_grace(&slow, OWN, &container(), 30).await;
     bench.make_critical_pod("dns", OWN).await;
     let kubelet = async {
         bench.until_terminating("slow").await;
         // Room for a wrong eviction to happen: one would be sent together with the other.
-        assert_eq!(bench.own.look_at_pods().await.facts.len(), 1);
+        assert_eq!(bench.own.look_at_pods().await.observations.len(), 1);
         assert_eq!(bench.critical_pods().await, ["dns"]);
         bench.delete_pod("slow").await;
     };
@@ -134,7 +134,7 @@ pub(crate) async fn critical_pods_go_last_where_that_is_wanted(bench: &Bench) {
     assert!(bench.critical_pods().await.is_empty());
 }
 
-pub(crate) async fn the_configured_grace_is_every_pods(bench: &Bench) {
+pub(crate) async fn the_configured_grace_is_every_pods(bench: &TestCluster) {
     let slow = json!({"name": "slow", "ownerReferences": owner("ReplicaSet")});
     bench.make_pod_with_grace(&slow, OWN, &container(), 300).await;
     let kubelet = async {
@@ -147,7 +147,7 @@ pub(crate) async fn the_configured_grace_is_every_pods(bench: &Bench) {
     assert_eq!(progress(&ended).state, DrainState::Drained, "{ended:?}");
 }
 
-pub(crate) async fn a_drain_in_which_nothing_goes_is_given_up(bench: &Bench) {
+pub(crate) async fn a_drain_in_which_nothing_goes_is_given_up(bench: &TestCluster) {
     bench.make_pod("web", OWN, "ReplicaSet").await;
     bench.make_budget("careful", 1).await;
     let options = DrainOptions { no_progress_timeout: 1, ..DrainOptions::default() };
@@ -159,7 +159,7 @@ pub(crate) async fn a_drain_in_which_nothing_goes_is_given_up(bench: &Bench) {
     }
 }
 
-pub(crate) async fn an_unready_pod_goes_where_its_budget_lets_unready_pods_go(bench: &Bench) {
+pub(crate) async fn an_unready_pod_goes_where_its_budget_lets_unready_pods_go(bench: &TestCluster) {
     for name in ["web-0", "web-1"] {
         bench.make_pod(name, OWN, "ReplicaSet").await;
         bench.set_status(name, "Running", false).await;
@@ -175,7 +175,7 @@ pub(crate) async fn an_unready_pod_goes_where_its_budget_lets_unready_pods_go(be
     assert!(bench.pods().await.is_empty());
 }
 
-pub(crate) async fn a_budget_that_can_never_be_met_is_known_beforehand(bench: &Bench) {
+pub(crate) async fn a_budget_that_can_never_be_met_is_known_beforehand(bench: &TestCluster) {
     bench.make_pod("web", OWN, "ReplicaSet").await;
     bench.make_budget("stubborn", 1).await;
     let Outcome::Failed(why) = foretold(bench).await else { panic!("it passed") };
@@ -184,7 +184,7 @@ pub(crate) async fn a_budget_that_can_never_be_met_is_known_beforehand(bench: &B
     }
 }
 
-pub(crate) async fn budgets_that_let_each_pod_go_but_not_all_are_named_beforehand(bench: &Bench) {
+pub(crate) async fn budgets_that_let_each_pod_go_but_not_all_are_named_beforehand(bench: &TestCluster) {
     bench.make_pod("web-0", OWN, "ReplicaSet").await;
     bench.make_pod("web-1", OWN, "ReplicaSet").await;
     bench.make_budget("careful", 1).await;
@@ -192,7 +192,7 @@ pub(crate) async fn budgets_that_let_each_pod_go_but_not_all_are_named_beforehan
     assert!(text.contains("default/careful lets 1 of the 2 pods here go at a time"), "{text}");
 }
 
-pub(crate) async fn dry_runs_of_evictions_change_nothing(bench: &Bench) {
+pub(crate) async fn dry_runs_of_evictions_change_nothing(bench: &TestCluster) {
     bench.make_pod("web-0", OWN, "ReplicaSet").await;
     bench.make_pod("web-1", OTHER, "ReplicaSet").await;
     bench.make_budget("careful", 1).await;

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use upgrade_core::drain::DrainOptions;
 use upgrade_core::observed::{DrainState, Observation, Outcome};
 
-use super::super::bench::{Bench, OTHER, OWN, Told, make};
+use super::super::test_cluster::{OTHER, OWN, TestCluster, Told, make};
 use super::drain::{blocks, progress};
 use super::drain_options::{container, drained, foretold, given_up, owner};
 
@@ -24,14 +24,14 @@ super::at_every_server!(
     a_pod_held_by_a_finalizer_is_named_with_it,
 );
 
-pub(crate) async fn a_pod_of_nobody_goes_where_force_is_set(bench: &Bench) {
+pub(crate) async fn a_pod_of_nobody_goes_where_force_is_set(bench: &TestCluster) {
     bench.make_pod_of(&json!({"name": "bare"}), OWN, &container()).await;
     drained(bench, DrainOptions { force: true, ..DrainOptions::default() }).await;
     assert!(bench.pods().await.is_empty());
 }
 
 /// A pod with an emptyDir volume, that a controller would create again.
-async fn make_scratch_pod(bench: &Bench, name: &str) {
+async fn make_scratch_pod(bench: &TestCluster, name: &str) {
     let pod = json!({
         "apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "ownerReferences": owner("ReplicaSet")},
         "spec": {
@@ -43,7 +43,7 @@ async fn make_scratch_pod(bench: &Bench, name: &str) {
 }
 
 pub(crate) async fn emptydir_data_refuses_the_drain_where_it_is_to_be_kept_and_goes_where_it_is_not(
-    bench: &Bench,
+    bench: &TestCluster,
 ) {
     make_scratch_pod(bench, "scratch").await;
     bench.make_pod("web", OWN, "ReplicaSet").await;
@@ -57,13 +57,13 @@ pub(crate) async fn emptydir_data_refuses_the_drain_where_it_is_to_be_kept_and_g
     assert!(bench.pods().await.is_empty());
 }
 
-pub(crate) async fn what_must_not_go_is_known_before_anything_is_touched(bench: &Bench) {
+pub(crate) async fn what_must_not_go_is_known_before_anything_is_touched(bench: &TestCluster) {
     bench.make_pod_of(&json!({"name": "bare"}), OWN, &container()).await;
     let Outcome::Failed(why) = foretold(bench).await else { panic!("it passed") };
     assert!(why.contains("default/bare") && why.contains("force = true"), "{why}");
 }
 
-pub(crate) async fn everything_that_refuses_a_drain_is_told_at_once(bench: &Bench) {
+pub(crate) async fn everything_that_refuses_a_drain_is_told_at_once(bench: &TestCluster) {
     make_scratch_pod(bench, "scratch").await;
     for name in ["bare-1", "bare-0"] {
         bench.make_pod_of(&json!({"name": name}), OWN, &container()).await;
@@ -74,7 +74,7 @@ pub(crate) async fn everything_that_refuses_a_drain_is_told_at_once(bench: &Benc
     assert!(places.is_sorted() && places.iter().all(Option::is_some), "{why}");
 }
 
-pub(crate) async fn the_mirror_of_a_static_pod_stays(bench: &Bench) {
+pub(crate) async fn the_mirror_of_a_static_pod_stays(bench: &TestCluster) {
     let notes = json!({"kubernetes.io/config.mirror": "hash"});
     bench.make_pod_of(&json!({"name": "static", "annotations": notes}), OWN, &container()).await;
     bench.make_pod("web", OWN, "ReplicaSet").await;
@@ -83,7 +83,7 @@ pub(crate) async fn the_mirror_of_a_static_pod_stays(bench: &Bench) {
 }
 
 pub(crate) async fn pods_go_whatever_kind_of_controller_they_have_and_whether_it_is_still_there(
-    bench: &Bench,
+    bench: &TestCluster,
 ) {
     let kinds = [
         ("batch/v1", "Job"),
@@ -102,14 +102,14 @@ pub(crate) async fn pods_go_whatever_kind_of_controller_they_have_and_whether_it
     assert_eq!(bench.pods().await, Vec::<String>::new());
 }
 
-pub(crate) async fn a_finished_pod_of_a_daemon_set_stays(bench: &Bench) {
+pub(crate) async fn a_finished_pod_of_a_daemon_set_stays(bench: &TestCluster) {
     bench.make_pod("proxy", OWN, "DaemonSet").await;
     bench.set_status("proxy", "Failed", false).await;
     drained(bench, DrainOptions::default()).await;
     assert_eq!(bench.pods().await, ["proxy"]);
 }
 
-pub(crate) async fn a_pod_created_anew_under_its_name_on_another_node_is_not_touched(bench: &Bench) {
+pub(crate) async fn a_pod_created_anew_under_its_name_on_another_node_is_not_touched(bench: &TestCluster) {
     bench.make_pod("web-0", OWN, "StatefulSet").await;
     bench.make_budget("careful", 1).await;
     let told = Told::default();
@@ -126,7 +126,7 @@ pub(crate) async fn a_pod_created_anew_under_its_name_on_another_node_is_not_tou
     assert_eq!((there.uid, there.deletion_timestamp), (anew, None));
 }
 
-pub(crate) async fn a_pod_that_terminates_already_is_waited_for(bench: &Bench) {
+pub(crate) async fn a_pod_that_terminates_already_is_waited_for(bench: &TestCluster) {
     let metadata = json!({"name": "slow", "ownerReferences": owner("ReplicaSet")});
     bench.make_pod_with_grace(&metadata, OWN, &container(), 30).await;
     let pods: Api<Pod> = Api::namespaced(bench.admin.clone(), "default");
@@ -141,7 +141,7 @@ pub(crate) async fn a_pod_that_terminates_already_is_waited_for(bench: &Bench) {
     assert_eq!(progress(&ended).state, DrainState::Drained, "{ended:?}");
 }
 
-pub(crate) async fn a_pod_held_by_a_finalizer_is_named_with_it(bench: &Bench) {
+pub(crate) async fn a_pod_held_by_a_finalizer_is_named_with_it(bench: &TestCluster) {
     let metadata = json!({
         "name": "held", "ownerReferences": owner("ReplicaSet"), "finalizers": ["example.com/hold"],
     });

@@ -3,7 +3,7 @@ use serde_json::{Value, json};
 use upgrade_core::api::{Phase, Reason, Report, Version, annotations};
 use upgrade_core::time::Unix;
 
-use super::super::bench::{Bench, OTHER, OWN, Told, node_seen};
+use super::super::test_cluster::{OTHER, OWN, TestCluster, Told, node_seen};
 
 super::at_every_server!(
     a_cordon_is_noted_in_the_same_write_and_taken_back_whole,
@@ -18,7 +18,7 @@ super::at_every_server!(
     a_node_that_does_not_exist_is_named,
 );
 
-pub(crate) async fn a_cordon_is_noted_in_the_same_write_and_taken_back_whole(bench: &Bench) {
+pub(crate) async fn a_cordon_is_noted_in_the_same_write_and_taken_back_whole(bench: &TestCluster) {
     let before = bench.node(OWN).await;
     let cordoned = bench.own.cordon().await;
     assert!(node_seen(&cordoned).unschedulable);
@@ -33,13 +33,13 @@ pub(crate) async fn a_cordon_is_noted_in_the_same_write_and_taken_back_whole(ben
     assert!(after.metadata.annotations.is_none_or(|notes| !notes.contains_key(annotations::FOUND_CORDONED)));
 }
 
-pub(crate) async fn cordoning_again_writes_nothing(bench: &Bench) {
+pub(crate) async fn cordoning_again_writes_nothing(bench: &TestCluster) {
     let once = bench.own.cordon().await;
     let twice = bench.own.cordon().await;
     assert_eq!(node_seen(&once), node_seen(&twice));
 }
 
-pub(crate) async fn somebody_elses_cordon_outlives_ours(bench: &Bench) {
+pub(crate) async fn somebody_elses_cordon_outlives_ours(bench: &TestCluster) {
     bench.patch_node(OWN, &json!({"spec": {"unschedulable": true}})).await;
     assert_eq!(node_seen(&bench.own.cordon().await).cordon_note, Some(true));
     let after = bench.own.uncordon().await;
@@ -47,9 +47,9 @@ pub(crate) async fn somebody_elses_cordon_outlives_ours(bench: &Bench) {
     assert_eq!(node_seen(&after).cordon_note, None);
 }
 
-pub(crate) async fn only_the_own_node_can_be_written(bench: &Bench) {
+pub(crate) async fn only_the_own_node_can_be_written(bench: &TestCluster) {
     let before = bench.node(OTHER).await;
-    let refused = bench.astray.announce(Version::new(1, 36, 3)).await;
+    let refused = bench.astray.publish_current(Version::new(1, 36, 3)).await;
     let fault = refused.fault.unwrap();
     assert!(
         fault.message.contains("annotating Node n2") && fault.message.contains("403"),
@@ -61,7 +61,7 @@ pub(crate) async fn only_the_own_node_can_be_written(bench: &Bench) {
     assert_eq!(bench.node(OTHER).await, before);
 }
 
-pub(crate) async fn the_watch_tells_every_change_of_the_own_node_and_none_of_others(bench: &Bench) {
+pub(crate) async fn the_watch_tells_every_change_of_the_own_node_and_none_of_others(bench: &TestCluster) {
     let told = Told::default();
     let script = async {
         told.until_node(|node| node.is_some_and(|node| node.name == OWN)).await;
@@ -85,7 +85,7 @@ pub(crate) async fn the_watch_tells_every_change_of_the_own_node_and_none_of_oth
     assert!(facts.iter().all(|fact| !format!("{fact:?}").contains(OTHER)), "{facts:?}");
 }
 
-pub(crate) async fn a_node_created_anew_is_told_as_another_one(bench: &Bench) {
+pub(crate) async fn a_node_created_anew_is_told_as_another_one(bench: &TestCluster) {
     let told = Told::default();
     let script = async {
         told.until_node(|node| node.is_some()).await;
@@ -101,7 +101,7 @@ pub(crate) async fn a_node_created_anew_is_told_as_another_one(bench: &Bench) {
     }
 }
 
-pub(crate) async fn a_report_is_written_for_people_and_for_tools(bench: &Bench) {
+pub(crate) async fn a_report_is_written_for_people_and_for_tools(bench: &TestCluster) {
     let written = report(Phase::Draining, Reason::DrainBlocked, "budget web blocks");
     bench.own.report(&written).await.unwrap();
     let notes = bench.node(OWN).await.metadata.annotations.unwrap();
@@ -120,7 +120,7 @@ pub(crate) async fn a_report_is_written_for_people_and_for_tools(bench: &Bench) 
     assert_eq!(bench.condition().await.status, "False", "idle without having what was asked for");
 }
 
-pub(crate) async fn the_time_of_a_condition_moves_only_with_its_status(bench: &Bench) {
+pub(crate) async fn the_time_of_a_condition_moves_only_with_its_status(bench: &TestCluster) {
     let long_ago = json!({
         "type": annotations::CONDITION, "status": "False", "reason": "Draining", "message": "",
         "lastTransitionTime": "2026-01-01T00:00:00Z", "lastHeartbeatTime": "2026-01-01T00:00:00Z",
@@ -138,7 +138,7 @@ pub(crate) async fn the_time_of_a_condition_moves_only_with_its_status(bench: &B
     assert!(bench.condition().await.last_transition_time > before.last_transition_time);
 }
 
-pub(crate) async fn an_event_stands_where_kubectl_describe_looks(bench: &Bench) {
+pub(crate) async fn an_event_stands_where_kubectl_describe_looks(bench: &TestCluster) {
     bench.own.event(EventKind::Warning, "DrainBlocked", "budget web blocks").await;
     let event = bench.event("DrainBlocked").await.unwrap();
     assert_eq!(event.involved_object.uid.as_deref(), Some(OWN));
@@ -147,7 +147,7 @@ pub(crate) async fn an_event_stands_where_kubectl_describe_looks(bench: &Bench) 
     assert_eq!(event.message.as_deref(), Some("budget web blocks"));
 }
 
-pub(crate) async fn a_node_that_does_not_exist_is_named(bench: &Bench) {
+pub(crate) async fn a_node_that_does_not_exist_is_named(bench: &TestCluster) {
     bench.delete_node(OWN).await;
     assert_eq!(bench.own.read_node().await, Ok(None));
     let fault = bench.own.cordon().await.fault.unwrap();

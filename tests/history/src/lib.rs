@@ -13,7 +13,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
 use lab::{Cluster, Node};
-use upgrade_core::api::{Verb, Version};
+use upgrade_core::api::{KubeadmCommand, Version};
 use upgrade_core::oracle::{Event, Expectations, What};
 
 /// systemd's own lines, and the first of every boot.
@@ -137,9 +137,9 @@ impl Heard {
                 self.control_planes.insert(moment.node.clone());
                 true
             }
-            What::ToolStarted { kubeadm: Some((verb @ Verb::NodeWorker, _)), .. } => {
+            What::ToolStarted { kubeadm: Some((command @ KubeadmCommand::NodeWorker, _)), .. } => {
                 if self.control_planes.contains(&moment.node) {
-                    *verb = Verb::NodeControlPlane;
+                    *command = KubeadmCommand::NodeControlPlane;
                 }
                 true
             }

@@ -7,13 +7,13 @@ use serde::{Deserialize, Serialize};
 use super::Version;
 use crate::time::Unix;
 
-/// Names one job on one node; part of the Lease's holder and of every unit name.
+/// Names one turn on one node; part of the Lease's holder and of every unit name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct JobId(pub String);
+pub struct TurnId(pub String);
 
-impl JobId {
-    /// A job for `target` begun at `since`: unique on one node, which is all it needs to be, because the
+impl TurnId {
+    /// A turn for `target` begun at `since`: unique on one node, which is all it needs to be, because the
     /// holder also names the Node and its UID.
     pub fn new(target: Version, since: Unix) -> Self {
         Self(format!("{target}-{:x}", since.0))
@@ -25,7 +25,7 @@ impl JobId {
     }
 }
 
-/// Who holds a Lease: node name, Node UID and job (design rule 12).
+/// Who holds a Lease: node name, Node UID and turn (design rule 12).
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Holder {
@@ -33,25 +33,25 @@ pub struct Holder {
     pub node: String,
     /// UID of the Node object: a re-created Node is somebody else.
     pub uid: String,
-    /// The job it is held for.
-    pub job: JobId,
+    /// The turn it is held for.
+    pub turn: TurnId,
 }
 
 impl Holder {
     /// Reads a Lease's holderIdentity; none if it was not written by an agent.
     ///
-    /// The admission policy lets agents write nothing else. A lost journal's job is named after its Lease, and its units
-    /// and directories after the job, so a job's name must be able to be part of both.
+    /// The admission policy lets agents write nothing else. A lost journal's turn is named after its Lease, and its units
+    /// and directories after the turn, so a turn's name must be able to be part of both.
     pub fn parse(text: &str) -> Option<Self> {
         let mut parts = text.split('/');
-        let (node, uid, job) = (parts.next()?, parts.next()?, parts.next()?);
+        let (node, uid, turn) = (parts.next()?, parts.next()?, parts.next()?);
         let lower = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-.".contains(&b);
         let whole = parts.next().is_none()
             && (1..=253).contains(&node.len())
             && node.bytes().all(lower)
             && is_plain(uid);
-        let job = JobId(job.to_owned());
-        (whole && job.is_plain()).then(|| Self { node: node.to_owned(), uid: uid.to_owned(), job })
+        let turn = TurnId(turn.to_owned());
+        (whole && turn.is_plain()).then(|| Self { node: node.to_owned(), uid: uid.to_owned(), turn })
     }
 }
 
@@ -62,7 +62,7 @@ fn is_plain(text: &str) -> bool {
 
 impl fmt::Display for Holder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}/{}", self.node, self.uid, self.job.0)
+        write!(f, "{}/{}/{}", self.node, self.uid, self.turn.0)
     }
 }
 

@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-/// kubeadm's verb for this node.
+/// kubeadm's command for this node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Verb {
+pub enum KubeadmCommand {
     /// `kubeadm upgrade apply`: the first control-plane node.
     Apply,
     /// `kubeadm upgrade node` on another control-plane node.
@@ -13,7 +13,7 @@ pub enum Verb {
     NodeWorker,
 }
 
-impl Verb {
+impl KubeadmCommand {
     /// Whether the node carries a control plane.
     pub const fn is_control_plane(self) -> bool {
         matches!(self, Self::Apply | Self::NodeControlPlane)

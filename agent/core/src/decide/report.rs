@@ -4,7 +4,7 @@ use crate::act::Act;
 use crate::api::{Blocked, DrainReport, Explanation, PassedOver, Phase, Reason, Report, Request, text};
 use crate::decide::Next;
 use crate::judge::cordon::is_cordoned_by_us;
-use crate::memory::{Job, Memory, Stage, Step, Verdict, Way};
+use crate::memory::{Direction, Memory, Stage, Step, Turn, Verdict};
 use crate::observed::{Access, Observed};
 use crate::time::Unix;
 
@@ -13,11 +13,11 @@ use crate::time::Unix;
 /// `setback` is why the act that runs now did not come to its end before.
 pub fn derive(memory: &Memory, observed: &Observed, next: &Next, setback: Option<&str>) -> Option<Report> {
     let node = observed.node.as_ref()?;
-    let job = memory.job.as_ref();
+    let turn = memory.turn.as_ref();
     let phase = phase(memory, observed, next);
     let why = why(memory, next, setback);
-    let attempts =
-        job.map_or_else(|| memory.backoff.as_ref().map_or(0, |backoff| backoff.retreats), |job| job.tries);
+    let attempts = turn
+        .map_or_else(|| memory.backoff.as_ref().map_or(0, |backoff| backoff.retreats), |turn| turn.attempts);
     let drain = observed.drain.as_ref().filter(|_| phase == Phase::Draining).map(|progress| DrainReport {
         pods_left: progress.left,
         blocked: progress.blocked.clone(),
@@ -25,15 +25,15 @@ pub fn derive(memory: &Memory, observed: &Observed, next: &Next, setback: Option
     });
     Some(bounded(Report {
         target: node.target_text.clone(),
-        hop: job.map(|job| format!("{} → {}", job.hop.from.kubelet, job.hop.to.kubelet)),
+        hop: turn.map(|turn| format!("{} → {}", turn.plan.from.kubelet, turn.plan.to.kubelet)),
         phase,
         since: Unix::default(),
         attempts,
         reason: why.reason,
         message: message(phase, why.message, drain.as_ref()),
         drain,
-        notes: notes(job, &node.request, &observed.access),
-        slot: job.map(|job| job.lease.to_string()),
+        notes: notes(turn, &node.request, &observed.access),
+        slot: turn.map(|turn| turn.lease.to_string()),
         current: node.current,
     }))
 }
@@ -78,28 +78,28 @@ fn told(blocked: Blocked) -> Blocked {
     }
 }
 
-fn notes(job: Option<&Job>, request: &Request, access: &Access) -> Vec<String> {
-    let skipped = job.into_iter().flat_map(|job| &job.skipped);
+fn notes(turn: Option<&Turn>, request: &Request, access: &Access) -> Vec<String> {
+    let skipped = turn.into_iter().flat_map(|turn| &turn.skipped);
     let skipped = skipped.map(|check| format!("{check} failed and is passed over, as skip-checks asks"));
     let unknown = request.unknown_skips.iter().map(|word| format!("skip-checks: {word:?} names no check"));
     let access = match access {
         Access::Usable { note } => note.clone(),
-        // Without a job it is the message itself.
-        Access::Missing(why) => job.map(|_| why.message.clone()),
+        // Without a turn it is the message itself.
+        Access::Missing(why) => turn.map(|_| why.message.clone()),
     };
     skipped.chain(unknown).chain(access).collect()
 }
 
 /// The phase a memory and a decision stand for.
 fn phase(memory: &Memory, observed: &Observed, next: &Next) -> Phase {
-    let Some(job) = &memory.job else { return idle_phase(memory, observed, next) };
-    match &job.stage {
+    let Some(turn) = &memory.turn else { return idle_phase(memory, observed, next) };
+    match &turn.stage {
         Stage::Clearing { .. } => clearing_phase(observed, next),
         Stage::Returning(Verdict::BackedOut(why)) if gives_way(why.reason) => Phase::Claiming,
-        Stage::Changing { way: Way::Back(_), .. } | Stage::Returning(Verdict::BackedOut(_)) => {
+        Stage::Changing { direction: Direction::Back(_), .. } | Stage::Returning(Verdict::BackedOut(_)) => {
             Phase::BackingOut
         }
-        Stage::Changing { step, way: Way::Forward } => match step {
+        Stage::Changing { step, direction: Direction::Forward } => match step {
             Step::Staging => Phase::Staging,
             Step::Applying => Phase::Applying,
             Step::Installing => Phase::Installing,
@@ -128,7 +128,7 @@ fn idle_phase(memory: &Memory, observed: &Observed, next: &Next) -> Phase {
     match next {
         Next::Do(Act::Preflight { .. }) => Phase::Preflight,
         Next::Do(Act::AwaitTurn) => Phase::Claiming,
-        Next::Remember(remembered) if remembered.job.is_some() && memory.known => Phase::Claiming,
+        Next::Remember(remembered) if remembered.turn.is_some() && memory.known => Phase::Claiming,
         Next::Remember(remembered) if remembered.refused.is_some() => Phase::Refused,
         Next::Wait { why, .. } => match why.reason {
             Reason::InvalidTarget | Reason::PreflightFailed | Reason::ToolFailed | Reason::DrainGivenUp => {
@@ -144,7 +144,7 @@ fn idle_phase(memory: &Memory, observed: &Observed, next: &Next) -> Phase {
     }
 }
 
-/// How far a node without a job has come, where the decision alone does not tell.
+/// How far a node without a turn has come, where the decision alone does not tell.
 fn underway(observed: &Observed) -> Phase {
     let Some(node) = &observed.node else { return Phase::Idle };
     let wanted = node.request.wanted();
@@ -152,7 +152,7 @@ fn underway(observed: &Observed) -> Phase {
         return Phase::Idle;
     }
     let prepared =
-        observed.preflight.as_ref().is_some_and(|found| Some(found.target) == wanted && found.hop.is_some());
+        observed.preflight.as_ref().is_some_and(|found| Some(found.target) == wanted && found.plan.is_some());
     if prepared { Phase::Claiming } else { Phase::Idle }
 }
 
@@ -166,7 +166,7 @@ fn clearing_phase(observed: &Observed, next: &Next) -> Phase {
 }
 
 fn why(memory: &Memory, next: &Next, setback: Option<&str>) -> Explanation {
-    if let Some(Job { stage: Stage::Degraded { why, .. }, .. }) = &memory.job {
+    if let Some(Turn { stage: Stage::Degraded { why, .. }, .. }) = &memory.turn {
         return why.clone();
     }
     match (next, setback) {
@@ -176,9 +176,11 @@ fn why(memory: &Memory, next: &Next, setback: Option<&str>) -> Explanation {
             Some(refusal) => refusal.why.clone(),
             None => Explanation::new(Reason::Progressing, ""),
         },
-        (Next::Do(_), None) => match &memory.job {
-            Some(Job {
-                stage: Stage::Returning(Verdict::BackedOut(why)) | Stage::Changing { way: Way::Back(why), .. },
+        (Next::Do(_), None) => match &memory.turn {
+            Some(Turn {
+                stage:
+                    Stage::Returning(Verdict::BackedOut(why))
+                    | Stage::Changing { direction: Direction::Back(why), .. },
                 ..
             }) => why.clone(),
             _ => Explanation::new(Reason::Progressing, ""),

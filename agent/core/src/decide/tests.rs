@@ -3,8 +3,8 @@ use std::collections::BTreeMap;
 use super::*;
 use crate::act::Tool;
 use crate::api::annotations::{CURRENT, FOUND_CORDONED, RETRY, TARGET};
-use crate::api::{Check, Holder, JobId, LeaseName, Verb, Version};
-use crate::memory::{Backoff, Hop, Packages, Verdict};
+use crate::api::{Check, Holder, KubeadmCommand, LeaseName, TurnId, Version};
+use crate::memory::{Backoff, Packages, Plan, Verdict};
 use crate::observed::{
     DrainState, Finding, Findings, FleetLease, FleetNode, FleetSeen, Outcome, PackageSeen, Progress, Ready,
     ToolState, TurnSeen, UnitSeen,
@@ -29,13 +29,13 @@ fn packages(version: &str) -> Packages {
     Packages { kubeadm: version.clone(), kubelet: version.clone(), kubectl: Some(version) }
 }
 
-fn hop(verb: Verb) -> Hop {
-    Hop {
+fn plan(command: KubeadmCommand) -> Plan {
+    Plan {
         from: packages("1.36.2-1.1"),
         to: packages("1.36.3-1.1"),
-        verb,
+        command,
         target: NEW,
-        way_back: true,
+        can_restore_packages: true,
         daemon_sets: [].into(),
         csi_drivers: [].into(),
     }
@@ -56,15 +56,15 @@ fn host(kubeadm: &str, kubelet: &str) -> HostSeen {
     }
 }
 
-fn job(stage: Stage, verb: Verb) -> Job {
-    let lease = if verb.is_control_plane() { LeaseName::ControlPlane } else { LeaseName::Slot(0) };
-    Job {
-        holder: Holder { node: "w1".into(), uid: "u1".into(), job: JobId("j1".into()) },
+fn turn(stage: Stage, command: KubeadmCommand) -> Turn {
+    let lease = if command.is_control_plane() { LeaseName::ControlPlane } else { LeaseName::Slot(0) };
+    Turn {
+        holder: Holder { node: "w1".into(), uid: "u1".into(), turn: TurnId("j1".into()) },
         lease,
-        hop: hop(verb),
+        plan: plan(command),
         stage,
-        tries: 0,
-        runs: 7,
+        attempts: 0,
+        unit_serial: 7,
         entered: NOW.unix,
         not_before: Unix(0),
         skipped: [].into(),
@@ -74,15 +74,15 @@ fn job(stage: Stage, verb: Verb) -> Job {
 }
 
 fn worker(stage: Stage) -> Memory {
-    remembering(job(stage, Verb::NodeWorker))
+    remembering(turn(stage, KubeadmCommand::NodeWorker))
 }
 
-fn remembering(job: Job) -> Memory {
-    Memory { known: true, job: Some(job), held: ["kubelet".into()].into(), ..Memory::default() }
+fn remembering(turn: Turn) -> Memory {
+    Memory { known: true, turn: Some(turn), held: ["kubelet".into()].into(), ..Memory::default() }
 }
 
 fn changing(step: Step) -> Stage {
-    Stage::Changing { step, way: Way::Forward }
+    Stage::Changing { step, direction: Direction::Forward }
 }
 
 fn draining() -> Stage {
@@ -104,7 +104,7 @@ fn seen() -> Observed {
         node: Some(node.with_annotations(&annotations)),
         node_at: NOW.mono,
         host: Some(host("1.36.2-1.1", "1.36.2-1.1")),
-        lease: Some(LeaseSeen::Held { at: NOW.mono, job: JobId("j1".into()) }),
+        lease: Some(LeaseSeen::Held { at: NOW.mono, turn: TurnId("j1".into()) }),
         ..Observed::default()
     }
 }
@@ -141,7 +141,7 @@ fn next(memory: &Memory, seen: &Observed) -> Next {
 
 fn stage_of(next: &Next) -> &Stage {
     match next {
-        Next::Remember(memory) => &memory.job.as_ref().expect("a job").stage,
+        Next::Remember(memory) => &memory.turn.as_ref().expect("a job").stage,
         other => panic!("nothing is remembered: {other:?}"),
     }
 }
@@ -155,7 +155,7 @@ fn act(next: Next) -> Act {
 
 fn findings(outcome: Outcome) -> Findings {
     let findings = vec![Finding { check: Check::KubeletFlags, outcome }];
-    Findings { target: NEW, at: NOW.mono, hop: Some(hop(Verb::NodeWorker)), findings }
+    Findings { target: NEW, at: NOW.mono, plan: Some(plan(KubeadmCommand::NodeWorker)), findings }
 }
 
 fn known() -> Memory {
@@ -173,7 +173,7 @@ fn without_a_target_nothing_is_asked_of_anybody() {
 fn current_is_written_before_anything_else_and_only_while_in_service() {
     let mut seen = seen();
     annotate(&mut seen, CURRENT, None);
-    assert_eq!(act(next(&known(), &seen)), Act::Announce { current: OLD });
+    assert_eq!(act(next(&known(), &seen)), Act::PublishCurrent { current: OLD });
     seen.node.as_mut().unwrap().ready = Ready::Unknown;
     assert_eq!(act(next(&known(), &seen)), Act::Preflight { target: NEW });
 }
@@ -183,7 +183,7 @@ fn a_failed_check_refuses_until_a_person_changes_something() {
     let mut seen = seen();
     seen.preflight = Some(findings(Outcome::Failed("unknown flag --x".into())));
     let Next::Remember(memory) = next(&known(), &seen) else { panic!("not refused") };
-    assert!(memory.job.is_none() && memory.refused.as_ref().unwrap().why.message.contains("--x"));
+    assert!(memory.turn.is_none() && memory.refused.as_ref().unwrap().why.message.contains("--x"));
     assert!(matches!(next(&memory, &seen), Next::Wait { until: None, .. }));
     annotate(&mut seen, RETRY, Some("1"));
     seen.preflight = None;
@@ -201,8 +201,8 @@ fn a_downgrade_is_refused_without_looking_further() {
 #[test]
 fn a_target_below_a_package_that_somebody_installed_is_refused() {
     let mut seen = seen();
-    let hop = Hop { from: packages("1.36.4-1.1"), ..hop(Verb::NodeWorker) };
-    seen.preflight = Some(Findings { hop: Some(hop), ..findings(Outcome::Passed(String::new())) });
+    let plan = Plan { from: packages("1.36.4-1.1"), ..plan(KubeadmCommand::NodeWorker) };
+    seen.preflight = Some(Findings { plan: Some(plan), ..findings(Outcome::Passed(String::new())) });
     seen.host = Some(host("1.36.4-1.1", "1.36.4-1.1"));
     let Next::Remember(memory) = next(&known(), &seen) else { panic!("not refused") };
     assert!(memory.refused.unwrap().why.message.contains("1.36.4-1.1 is installed"));
@@ -258,10 +258,12 @@ fn a_lease_that_does_not_hold_is_given_back_without_touching_the_node() {
 
 #[test]
 fn the_verb_is_decided_with_the_lease_in_hand_and_a_cluster_past_the_target_refuses() {
-    for (named, expected) in
-        [(OLD, Some(Verb::Apply)), (NEW, Some(Verb::NodeControlPlane)), (Version::new(1, 36, 4), None)]
-    {
-        let memory = remembering(job(Stage::Clearing { disturbed: None }, Verb::Apply));
+    for (named, expected) in [
+        (OLD, Some(KubeadmCommand::Apply)),
+        (NEW, Some(KubeadmCommand::NodeControlPlane)),
+        (Version::new(1, 36, 4), None),
+    ] {
+        let memory = remembering(turn(Stage::Clearing { disturbed: None }, KubeadmCommand::Apply));
         let mut seen = seen();
         let other = FleetNode { name: "w2".into(), ready: true, ..FleetNode::default() };
         seen.local = Some(crate::observed::LocalControlPlane { at: NOW.mono, ..Default::default() });
@@ -273,13 +275,16 @@ fn the_verb_is_decided_with_the_lease_in_hand_and_a_cluster_past_the_target_refu
         };
         seen.fleet = Some(fleet);
         let Next::Remember(decided) = next(&memory, &seen) else { panic!("nothing is remembered") };
-        let job = decided.job.unwrap();
+        let turn = decided.turn.unwrap();
         match expected {
-            Some(verb) => {
-                assert_eq!((job.hop.verb, job.stage), (verb, Stage::Clearing { disturbed: Some(NOW.unix) }));
+            Some(command) => {
+                assert_eq!(
+                    (turn.plan.command, turn.stage),
+                    (command, Stage::Clearing { disturbed: Some(NOW.unix) })
+                );
             }
             None => assert!(
-                matches!(job.stage, Stage::Returning(Verdict::BackedOut(why)) if why.message.contains("v1.36.4"))
+                matches!(turn.stage, Stage::Returning(Verdict::BackedOut(why)) if why.message.contains("v1.36.4"))
             ),
         }
     }
@@ -300,7 +305,7 @@ fn a_watch_that_lags_behind_our_cordon_does_not_look_like_somebody_who_lifted_it
 fn a_late_answer_about_another_jobs_lease_proves_nothing() {
     let memory = worker(Stage::Clearing { disturbed: None });
     let mut seen = seen();
-    seen.lease = Some(LeaseSeen::Held { at: NOW.mono, job: JobId("another".into()) });
+    seen.lease = Some(LeaseSeen::Held { at: NOW.mono, turn: TurnId("another".into()) });
     assert!(matches!(act(next(&memory, &seen)), Act::Renew { .. }));
 }
 
@@ -338,7 +343,7 @@ fn a_cordon_that_somebody_made_after_lifting_ours_is_left_to_them() {
     since.look(Some(&lifted));
     since.look(seen.node.as_ref());
     for stage in [changing(Step::Installing), Stage::Returning(Verdict::Done)] {
-        assert_eq!(act(decide(&settings(), &worker(stage), &seen, &since, NOW)), Act::Disown);
+        assert_eq!(act(decide(&settings(), &worker(stage), &seen, &since, NOW)), Act::ForgetCordon);
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::gate::Gate;
 use super::pod::Pod;
-use super::{DrainOptions, Sort, sort};
+use super::{Disposition, DrainOptions, filter};
 use crate::api::{Explanation, PassedOver, Reason, text};
 use crate::observed::{DrainState, Owner, PodSeen, Progress};
 use crate::time::{Mono, Now};
@@ -25,7 +25,7 @@ const NAMED: usize = 10;
 
 /// An eviction to send, with the UID as its precondition.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Order {
+pub struct Eviction {
     /// The pod's UID.
     pub uid: String,
     /// Its namespace.
@@ -36,7 +36,7 @@ pub struct Order {
 
 /// What the API server said to one eviction. Every order is answered once, also when nothing came back.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Answer {
+pub enum EvictionResponse {
     /// 2xx: the pod is terminating.
     Accepted,
     /// 404, or the UID precondition failed: this pod is gone.
@@ -66,7 +66,7 @@ pub enum Answer {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Next {
     /// Evictions to send. Answer each with [`Engine::answer`].
-    pub evict: Vec<Order>,
+    pub evict: Vec<Eviction>,
     /// Whether a fresh LIST is wanted. Answer with [`Engine::confirmed`]; a LIST that fails needs no answer.
     pub list: bool,
     /// Ask again at this moment at the latest; none once the drain has ended.
@@ -167,21 +167,21 @@ impl Engine {
         self.refusals.clear();
         self.passed_over.clear();
         for seen in listed {
-            let sorted = sort(seen, &self.options, now.unix);
+            let sorted = filter(seen, &self.options, now.unix);
             match &sorted {
-                Sort::Stays(_) => continue,
-                Sort::Overdue(why) => {
+                Disposition::Skip(_) => continue,
+                Disposition::Overdue(why) => {
                     self.pass_over(seen, why);
                     continue;
                 }
-                Sort::Refuses(text) => {
+                Disposition::Error(text) => {
                     self.refusals.push(text.clone());
                     continue;
                 }
-                Sort::Evict | Sort::Going => {}
+                Disposition::Evict | Disposition::Terminating => {}
             }
             let pod = before.remove(&seen.uid).unwrap_or_else(|| self.new_pod(now, seen));
-            if pod.round >= MAX_ROUNDS && sorted == Sort::Evict {
+            if pod.round >= MAX_ROUNDS && sorted == Disposition::Evict {
                 self.pass_over(
                     seen,
                     "its controller puts it back onto the cordoned node: it tolerates the cordon",
@@ -208,7 +208,7 @@ impl Engine {
     }
 
     /// Takes in the answer to an order; one that was not awaited changes nothing.
-    pub fn answer(&mut self, now: Now, uid: &str, answer: Answer) {
+    pub fn answer(&mut self, now: Now, uid: &str, answer: EvictionResponse) {
         self.expire(now);
         if !self.in_flight.remove(uid) {
             return;
@@ -216,14 +216,14 @@ impl Engine {
         let Some(pod) = self.pods.get(uid) else { return };
         let gate = self.gate_of(pod);
         let Some(pod) = self.pods.get_mut(uid) else { return };
-        if let Answer::Blocked { budget: Some(budget), retry_after, .. } = &answer {
+        if let EvictionResponse::Blocked { budget: Some(budget), retry_after, .. } = &answer {
             let key = pod.key_of(budget);
             if let Some(owner) = &pod.owner {
                 self.over.insert((owner.clone(), pod.ready), key.clone());
             }
             self.gates.entry(key).or_default().refused(now.mono, *retry_after);
         }
-        if answer == Answer::Accepted {
+        if answer == EvictionResponse::Accepted {
             self.progressed = now.mono;
             if let Some(gate) = gate.and_then(|key| self.gates.get_mut(&key)) {
                 gate.let_go(now.mono);
@@ -261,7 +261,7 @@ impl Engine {
     /// The pods that are due, those never refused first, because a blocked one holds up nobody; of several the
     /// slowest to stop first, because the drain is over when the last has stopped. Of those that wait for one budget
     /// the one that has not asked for longest asks for all.
-    fn orders(&self, now: Now) -> Vec<Order> {
+    fn orders(&self, now: Now) -> Vec<Eviction> {
         if !self.refusals.is_empty() {
             return Vec::new();
         }
@@ -278,7 +278,7 @@ impl Engine {
             .collect();
         let in_turn = in_turn.into_iter().map(|((.., uid), pod)| (uid, pod));
         let in_turn = in_turn.filter(|(_, pod)| self.gate_of(pod).is_none_or(|key| asked.insert(key)));
-        let order = |(uid, pod): (&String, &Pod)| Order {
+        let order = |(uid, pod): (&String, &Pod)| Eviction {
             uid: uid.clone(),
             namespace: pod.namespace.clone(),
             name: pod.name.clone(),

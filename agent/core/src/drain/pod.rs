@@ -1,7 +1,7 @@
 //! One pod that has to go, and how its eviction stands.
 
 use super::engine::{BudgetKey, OwnerKey};
-use super::{Answer, DrainOptions, is_overdue};
+use super::{DrainOptions, EvictionResponse, is_overdue};
 use crate::api::Blocked;
 use crate::observed::PodSeen;
 use crate::time::{Mono, Now, Unix};
@@ -100,24 +100,24 @@ impl Pod {
     }
 
     /// What the server said to its eviction.
-    pub(super) fn answer(&mut self, now: Now, answer: Answer) {
+    pub(super) fn answer(&mut self, now: Now, answer: EvictionResponse) {
         match answer {
-            Answer::Accepted => self.settle(Standing::Accepted(now.mono)),
-            Answer::Gone => self.settle(Standing::Gone(None)),
-            Answer::Forbidden(message) => self.standing = Standing::Gone(Some(message)),
+            EvictionResponse::Accepted => self.settle(Standing::Accepted(now.mono)),
+            EvictionResponse::Gone => self.settle(Standing::Gone(None)),
+            EvictionResponse::Forbidden(message) => self.standing = Standing::Gone(Some(message)),
             // When it is tried again is the budget's affair.
-            Answer::Blocked { budget: Some(budget), message, .. } => {
+            EvictionResponse::Blocked { budget: Some(budget), message, .. } => {
                 self.standing = Standing::Due(now.mono);
                 self.refused(Block { by_budget: true, budget: Some(budget), message });
             }
-            Answer::Blocked { budget: None, message, retry_after } => {
+            EvictionResponse::Blocked { budget: None, message, retry_after } => {
                 self.refuse(now, retry_after, Block { by_budget: true, budget: None, message });
             }
-            Answer::Busy { retry_after } => {
+            EvictionResponse::Busy { retry_after } => {
                 let message = "the API server has too much to do and asks to try again later".to_owned();
                 self.refuse(now, retry_after, Block { by_budget: false, budget: None, message });
             }
-            Answer::Failed(message) => {
+            EvictionResponse::Failed(message) => {
                 self.refuse(now, None, Block { by_budget: false, budget: None, message });
             }
         }

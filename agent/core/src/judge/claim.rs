@@ -78,7 +78,7 @@ pub fn claim_stands(
                 return ClaimStanding::KeepAndWait(waits(in_use(lease)));
             }
             if let Some(node) =
-                fleet.nodes.iter().find(|node| node.in_hand && node.name != who.node && !node.ignored)
+                fleet.nodes.iter().find(|node| node.mid_upgrade && node.name != who.node && !node.ignored)
             {
                 return ClaimStanding::KeepAndWait(waits(format!(
                     "{} is in the middle of its upgrade",
@@ -116,7 +116,7 @@ fn halted(lease: &FleetLease) -> Explanation {
 
 /// Another node that stopped in the middle of its upgrade and needs a person, with or without its Lease.
 fn is_stuck(who: Candidate<'_>, node: &FleetNode) -> bool {
-    node.in_hand && node.degraded && node.name != who.node && !node.ignored
+    node.mid_upgrade && node.degraded && node.name != who.node && !node.ignored
 }
 
 fn degraded(node: &FleetNode) -> Explanation {
@@ -153,7 +153,7 @@ fn over_budget(me: &str, slot: u32, fleet: &FleetSeen) -> Option<Explanation> {
         .nodes
         .iter()
         .filter(|node| node.name != me && !node.ignored && !holds_slot(node))
-        .filter(|node| !node.ready || node.degraded || node.in_hand)
+        .filter(|node| !node.ready || node.degraded || node.mid_upgrade)
         .map(|node| node.name.as_str())
         .collect();
     let left = SLOTS.saturating_sub(u32::try_from(down.len()).unwrap_or(u32::MAX));

@@ -39,7 +39,7 @@ pub fn uncordon(node: &NodeSeen) -> Option<CordonPatch> {
 
 /// The patch that drops our note and leaves the cordon as it stands: somebody lifted ours, so whatever stands now is
 /// theirs.
-pub fn disown(node: &NodeSeen) -> Option<CordonPatch> {
+pub fn forget_cordon(node: &NodeSeen) -> Option<CordonPatch> {
     node.cordon_note.map(|_| CordonPatch { unschedulable: node.unschedulable, found_cordoned: None })
 }
 
@@ -83,9 +83,9 @@ mod tests {
     fn a_cordon_made_after_ours_was_lifted_stays() {
         for unschedulable in [false, true] {
             let seen = node(unschedulable, Some(false));
-            assert_eq!(apply(&seen, disown(&seen)), node(unschedulable, None));
+            assert_eq!(apply(&seen, forget_cordon(&seen)), node(unschedulable, None));
         }
-        assert_eq!(disown(&node(true, None)), None);
+        assert_eq!(forget_cordon(&node(true, None)), None);
     }
 
     #[test]

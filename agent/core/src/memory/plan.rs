@@ -4,29 +4,29 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use crate::api::{PackageVersion, Verb, Version};
+use crate::api::{KubeadmCommand, PackageVersion, Version};
 
-/// What a hop installs, and with which verb of kubeadm.
+/// What a plan installs, and with which command of kubeadm.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Hop {
+pub struct Plan {
     /// What is installed now: the way back.
     pub from: Packages,
     /// What shall be installed.
     pub to: Packages,
     /// Decided once and journaled: after a crash the cluster would give the wrong answer (design rule 3).
-    pub verb: Verb,
+    pub command: KubeadmCommand,
     /// The target's version.
     pub target: Version,
     /// Whether the present packages were fetched too, so that backing out can put kubeadm back.
-    pub way_back: bool,
+    pub can_restore_packages: bool,
     /// DaemonSets whose pods here were Ready, as `namespace/name`: they must be Ready again.
     pub daemon_sets: BTreeSet<String>,
     /// CSI drivers registered here: they must register again.
     pub csi_drivers: BTreeSet<String>,
 }
 
-/// Exact versions of the packages a hop changes.
+/// Exact versions of the packages a plan changes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Packages {

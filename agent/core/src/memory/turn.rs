@@ -5,39 +5,39 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use crate::api::{Check, Explanation, Holder, LeaseName};
-use crate::memory::Hop;
+use crate::memory::Plan;
 use crate::time::Unix;
 
 /// One upgrade of this node, from the claim of a Lease to its release.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Job {
+pub struct Turn {
     /// Who holds the Lease: this node in this life, for this upgrade.
     pub holder: Holder,
-    /// The Lease this job needs.
+    /// The Lease this turn needs.
     pub lease: LeaseName,
     /// What is installed and how; resolved once, never re-derived.
-    pub hop: Hop,
+    pub plan: Plan,
     /// How far it has come; only ever goes forward or turns back once.
     pub stage: Stage,
     /// How often the tool of the present step has failed.
-    pub tries: u32,
+    pub attempts: u32,
     /// Counts every step entered and every tool that failed; a number in unit names, so that no two runs of a tool
     /// share a name.
-    pub runs: u32,
+    pub unit_serial: u32,
     /// When the present stage or step was entered, on this host's own clock.
     pub entered: Unix,
     /// The tool of the present step is not tried again before this time, on this host's own clock.
     pub not_before: Unix,
-    /// Failed checks that `skip-checks` asked to pass over; reported as long as the job goes on.
+    /// Failed checks that `skip-checks` asked to pass over; reported as long as the turn goes on.
     pub skipped: BTreeSet<Check>,
-    /// The value of `retry` this job has already answered.
+    /// The value of `retry` this turn has already answered.
     pub retry: Option<String>,
     /// When it was taken up.
     pub since: Unix,
 }
 
-/// How far a job has come.
+/// How far a turn has come.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Stage {
     /// Taking the Lease, cordoning, draining: nothing on the host has changed.
@@ -50,7 +50,7 @@ pub enum Stage {
         /// What is being done.
         step: Step,
         /// Forward to the target, or back to where we came from.
-        way: Way,
+        direction: Direction,
     },
     /// Uncordon and give the Lease back.
     Returning(Verdict),
@@ -83,14 +83,14 @@ pub enum Step {
 
 /// Which way a change goes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Way {
+pub enum Direction {
     /// To the target.
     Forward,
     /// Back to the packages we came from, because of this.
     Back(Explanation),
 }
 
-/// How a job that returns its node to service ended.
+/// How a turn that returns its node to service ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Verdict {
     /// In service at the target.
@@ -99,5 +99,5 @@ pub enum Verdict {
     BackedOut(Explanation),
 }
 
-/// After so many failures of one step's tool the job turns back or is degraded.
-pub const MAX_TRIES: u32 = 3;
+/// After so many failures of one step's tool the turn turns back or is degraded.
+pub const MAX_ATTEMPTS: u32 = 3;

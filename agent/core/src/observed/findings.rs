@@ -1,7 +1,7 @@
 //! What preflight found.
 
 use crate::api::{Check, Version};
-use crate::memory::Hop;
+use crate::memory::Plan;
 use crate::time::Mono;
 
 /// What one check came to.
@@ -32,7 +32,7 @@ pub struct Findings {
     /// When it ended.
     pub at: Mono,
     /// The packages, resolved to exact versions; none where they could not be.
-    pub hop: Option<Hop>,
+    pub plan: Option<Plan>,
     /// Every check that was made.
     pub findings: Vec<Finding>,
 }

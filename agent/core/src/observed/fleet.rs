@@ -64,7 +64,7 @@ pub struct FleetNode {
     /// Whether its agent reports it degraded.
     pub degraded: bool,
     /// Whether its agent's cordon stands: it is in the middle of an upgrade, with or without its Lease.
-    pub in_hand: bool,
+    pub mid_upgrade: bool,
     /// Its target, where one is given and can be read.
     pub target: Option<Version>,
     /// The version its agent last verified.

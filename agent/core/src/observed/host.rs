@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::api::{JobId, PackageVersion};
+use crate::api::{PackageVersion, TurnId};
 use crate::time::{Mono, Unix};
 
 /// State of one package in dpkg's database.
@@ -49,10 +49,10 @@ pub struct HostSeen {
     pub kubelet: UnitSeen,
     /// Whether this host carries a static kube-apiserver (or a copy says it did).
     pub control_plane: bool,
-    /// Static pod manifests that stand in the backup of the present job and not in their place.
+    /// Static pod manifests that stand in the backup of the present turn and not in their place.
     pub missing_manifests: BTreeSet<String>,
-    /// The job whose backup of manifests and kubelet configuration is complete.
-    pub backup: Option<JobId>,
+    /// The turn whose backup of manifests and kubelet configuration is complete.
+    pub backup: Option<TurnId>,
     /// Whether kubelet's configuration differs from that backup.
     pub kubelet_config_changed: bool,
     /// Our transient units by name, running or ended and not yet tidied up.

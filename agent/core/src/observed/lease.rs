@@ -1,17 +1,17 @@
-//! The Lease of this node's job.
+//! The Lease of this node's turn.
 
-use crate::api::JobId;
+use crate::api::TurnId;
 use crate::time::Mono;
 
-/// The Lease of the present job, as of a read or the answer to a write.
+/// The Lease of the present turn, as of a read or the answer to a write.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LeaseSeen {
     /// Ours: a compare-and-swap succeeded at this moment.
     Held {
         /// When.
         at: Mono,
-        /// For this job: an answer that arrives late says nothing of another one.
-        job: JobId,
+        /// For this turn: an answer that arrives late says nothing of another one.
+        turn: TurnId,
     },
     /// Free, or absent: nobody holds it.
     Free,

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use crate::api::{Check, LeaseName, PackageVersion, Phase, Reason, Verb, Version};
+use crate::api::{Check, KubeadmCommand, LeaseName, PackageVersion, Phase, Reason, Version};
 
 /// One thing that happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -167,7 +167,7 @@ pub enum What {
         /// [`crate::act::Tool::word`].
         tool: &'static str,
         /// kubeadm's verb and target.
-        kubeadm: Option<(Verb, Version)>,
+        kubeadm: Option<(KubeadmCommand, Version)>,
     },
     /// It ended, or died with its host.
     ToolEnded {

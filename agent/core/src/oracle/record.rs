@@ -350,7 +350,7 @@ impl Node {
             returned: None,
             puts_back: false,
             not_put_back: None,
-            verb: None,
+            command: None,
         });
     }
 

@@ -1,6 +1,6 @@
 //! The own Node: read, and patched with the resourceVersion of the Node a patch was decided from.
 
-use upgrade_core::act::{Act, Ended};
+use upgrade_core::act::{Act, ActResult};
 use upgrade_core::api::Version;
 use upgrade_core::api::annotations::CURRENT;
 use upgrade_core::judge::cordon::{self, CordonPatch, TRIES};
@@ -26,7 +26,7 @@ pub(in crate::world) struct Patch {
 fn decide(act: &Act, node: &NodeSeen) -> Option<CordonPatch> {
     match act {
         Act::Cordon => cordon::cordon(node),
-        Act::Disown => cordon::disown(node),
+        Act::ForgetCordon => cordon::forget_cordon(node),
         _ => cordon::uncordon(node),
     }
 }
@@ -46,7 +46,7 @@ impl World {
         };
         let Some(patch) = decide(act, &seen) else {
             let fact = self.read_node(caller);
-            return self.reply(caller, Ended::well(vec![fact]));
+            return self.reply(caller, ActResult::ok(vec![fact]));
         };
         let (uid, version) = (seen.uid, seen.resource_version);
         let patch = Patch { act: act.clone(), uid, version, change: patch, tries };
@@ -66,7 +66,7 @@ impl World {
             self.patch_cordon(&caller.node, unschedulable, found_cordoned);
             self.own_write(&caller.node, caller.life);
             let node = self.api.stored.nodes.get(&caller.node).map(Node::seen);
-            self.reply(caller, Ended::well(vec![Observation::Node(node)]));
+            self.reply(caller, ActResult::ok(vec![Observation::Node(node)]));
         } else if patch.tries > 1 {
             self.decide_patch(caller, &patch.act, patch.tries - 1);
         } else {
@@ -95,7 +95,7 @@ impl World {
         }
     }
 
-    pub(super) fn announce(&mut self, caller: &Caller, current: Version) -> Ended {
+    pub(super) fn publish_current(&mut self, caller: &Caller, current: Version) -> ActResult {
         let node = caller.node.as_str();
         if !self.api.stored.nodes.contains_key(node) {
             return transient("the Node does not exist");
@@ -106,6 +106,6 @@ impl World {
         }
         self.annotate(node, CURRENT, Some(current_text));
         self.own_write(&caller.node, caller.life);
-        Ended::well(vec![self.read_node(caller)])
+        ActResult::ok(vec![self.read_node(caller)])
     }
 }

@@ -33,7 +33,7 @@ fn without_a_credential_nothing_is_made_of_a_journal_that_is_new() {
 fn people_see_that_a_node_has_an_agent_before_it_is_let_in() {
     let mut seen = without_a_credential();
     annotate(&mut seen, CURRENT, None);
-    assert_eq!(act(next(&known(), &seen)), Act::Announce { current: OLD });
+    assert_eq!(act(next(&known(), &seen)), Act::PublishCurrent { current: OLD });
     annotate(&mut seen, TARGET, None);
     annotate(&mut seen, CURRENT, Some("v1.36.2"));
     assert!(waits(&next(&known(), &seen)), "with a target or without");

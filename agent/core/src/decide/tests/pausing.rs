@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// What is remembered once a job that backed out for this reason is over.
+/// What is remembered once a turn that backed out for this reason is over.
 fn over(before: Option<Backoff>, reason: Reason) -> Memory {
     let backed_out = Verdict::BackedOut(Explanation::new(reason, "web holds a"));
     let memory = Memory { backoff: before, ..worker(Stage::Returning(backed_out)) };
@@ -42,10 +42,16 @@ fn retreats_from_another_target_do_not_count() {
     leaves_alone_for(&over(Some(backoff), Reason::DrainBlocked), 300);
 }
 
-/// A job some way into its step, each count of it different from that of a fresh step.
+/// A turn some way into its step, each count of it different from that of a fresh step.
 fn worn(stage: Stage) -> Memory {
     let entered = Unix(4_000);
-    remembering(Job { tries: 2, runs: 7, entered, not_before: Unix(4_990), ..job(stage, Verb::NodeWorker) })
+    remembering(Turn {
+        attempts: 2,
+        unit_serial: 7,
+        entered,
+        not_before: Unix(4_990),
+        ..turn(stage, KubeadmCommand::NodeWorker)
+    })
 }
 
 #[test]
@@ -59,10 +65,10 @@ fn a_step_that_is_entered_has_no_failures_no_pause_and_unit_names_of_its_own() {
         (draining(), cancelled),
     ] {
         let Next::Remember(memory) = next(&worn(stage.clone()), &seen) else { panic!("{stage:?} goes on") };
-        let job = memory.job.unwrap();
-        assert_ne!(job.stage, stage);
-        assert_eq!((job.tries, job.runs), (0, 8), "{:?}", job.stage);
-        assert_eq!((job.entered, job.not_before), (NOW.unix, Unix(0)), "{:?}", job.stage);
+        let turn = memory.turn.unwrap();
+        assert_ne!(turn.stage, stage);
+        assert_eq!((turn.attempts, turn.unit_serial), (0, 8), "{:?}", turn.stage);
+        assert_eq!((turn.entered, turn.not_before), (NOW.unix, Unix(0)), "{:?}", turn.stage);
     }
 }
 
@@ -76,7 +82,7 @@ fn a_lease_is_claimed_only_on_a_preflight_for_this_target_made_in_this_life() {
         let Next::Remember(anew) = next(&memory, &Observed { preflight, ..free.clone() }) else {
             panic!("claimed unprepared")
         };
-        assert_eq!(anew.job, None);
+        assert_eq!(anew.turn, None);
     }
     let prepared = Observed { preflight: Some(passed), ..free };
     assert!(matches!(act(next(&memory, &prepared)), Act::Claim { .. }));
@@ -113,8 +119,8 @@ fn a_kubelet_that_is_not_ready_is_waited_for_as_long_as_the_policy_says_and_no_l
     let mut seen = cordoned(seen(), false);
     seen.node.as_mut().unwrap().ready = Ready::False;
     let after = |seconds: u64| {
-        let job = job(Stage::Returning(Verdict::Done), Verb::NodeWorker);
-        next(&remembering(Job { entered: Unix(NOW.unix.0 - seconds), ..job }), &seen)
+        let turn = turn(Stage::Returning(Verdict::Done), KubeadmCommand::NodeWorker);
+        next(&remembering(Turn { entered: Unix(NOW.unix.0 - seconds), ..turn }), &seen)
     };
     let timeout = settings().verify_timeout;
     assert!(matches!(after(timeout - 1), Next::Wait { why, .. } if why.reason == Reason::NotReady));

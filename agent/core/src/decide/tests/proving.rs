@@ -6,7 +6,7 @@ use crate::observed::Observation;
 
 fn proved_before(seen: Observed, millis: u64) -> Observed {
     let at = Mono(NOW.mono.0 - millis);
-    Observed { lease: Some(LeaseSeen::Held { at, job: JobId("j1".into()) }), ..seen }
+    Observed { lease: Some(LeaseSeen::Held { at, turn: TurnId("j1".into()) }), ..seen }
 }
 
 fn renews(next: &Next) -> bool {
@@ -19,24 +19,24 @@ fn progress(state: DrainState) -> Progress {
 
 /// Jobs whose present step is done, and which may be one step before the point of no return.
 fn before_the_gate() -> Vec<(Memory, Observed, Step)> {
-    let staged = |verb| {
+    let staged = |command| {
         let mut seen = cordoned(seen(), false);
         seen.host = Some(host("1.36.3-1.1", "1.36.2-1.1"));
-        (remembering(job(changing(Step::Staging), verb)), seen, Step::Applying)
+        (remembering(turn(changing(Step::Staging), command)), seen, Step::Applying)
     };
-    let applied = job(changing(Step::Applying), Verb::NodeWorker);
-    let tool = Tool::Kubeadm { verb: Verb::NodeWorker, target: NEW };
-    let ended = BTreeMap::from([(tool.unit(&applied.holder.job, applied.runs), ToolState::Ended(0))]);
+    let applied = turn(changing(Step::Applying), KubeadmCommand::NodeWorker);
+    let tool = Tool::Kubeadm { command: KubeadmCommand::NodeWorker, target: NEW };
+    let ended = BTreeMap::from([(tool.unit(&applied.holder.turn, applied.unit_serial), ToolState::Ended(0))]);
     let mut seen = cordoned(seen(), false);
     seen.host = Some(HostSeen {
-        backup: Some(applied.holder.job.clone()),
+        backup: Some(applied.holder.turn.clone()),
         tools: ended,
         ..host("1.36.3-1.1", "1.36.2-1.1")
     });
     vec![
-        staged(Verb::NodeWorker),
-        staged(Verb::Apply),
-        staged(Verb::NodeControlPlane),
+        staged(KubeadmCommand::NodeWorker),
+        staged(KubeadmCommand::Apply),
+        staged(KubeadmCommand::NodeControlPlane),
         (remembering(applied), seen, Step::Installing),
     ]
 }
@@ -58,7 +58,7 @@ fn whoever_has_lost_the_lease_turns_back_before_the_point_of_no_return() {
             let decided = next(&memory, &Observed { lease: Some(lost), ..seen.clone() });
             let back = matches!(
                 stage_of(&decided),
-                Stage::Changing { way: Way::Back(why), .. } if why.reason == Reason::LeaseLost
+                Stage::Changing { direction: Direction::Back(why), .. } if why.reason == Reason::LeaseLost
             );
             assert!(back, "before {then:?}: {decided:?}");
         }
@@ -100,7 +100,7 @@ fn agent(memory: Memory, lease: Option<LeaseSeen>) -> Agent {
 
 #[test]
 fn a_lease_that_is_ours_is_renewed_beside_the_acts_until_it_is_given_back() {
-    let ours = || Some(LeaseSeen::Held { at: NOW.mono, job: JobId("j1".into()) });
+    let ours = || Some(LeaseSeen::Held { at: NOW.mono, turn: TurnId("j1".into()) });
     let why = Explanation::new(Reason::NotVerified, "it does not serve");
     let degraded = Stage::Degraded { step: Step::Verifying, why };
     for (stage, mark) in [
@@ -113,8 +113,8 @@ fn a_lease_that_is_ours_is_renewed_beside_the_acts_until_it_is_given_back() {
         else {
             panic!("no heartbeat in {stage:?}")
         };
-        let job = job(stage, Verb::NodeWorker);
-        assert_eq!((lease, holder, degraded.as_deref()), (job.lease, job.holder, mark));
+        let turn = turn(stage, KubeadmCommand::NodeWorker);
+        assert_eq!((lease, holder, degraded.as_deref()), (turn.lease, turn.holder, mark));
     }
     assert_eq!(agent(worker(Stage::Returning(Verdict::Done)), ours()).heartbeat(), None);
     assert_eq!(agent(known(), ours()).heartbeat(), None);

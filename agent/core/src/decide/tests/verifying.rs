@@ -21,7 +21,7 @@ fn serving() -> Observed {
 }
 
 fn verifying() -> Memory {
-    remembering(job(changing(Step::Verifying), Verb::Apply))
+    remembering(turn(changing(Step::Verifying), KubeadmCommand::Apply))
 }
 
 #[test]

@@ -10,7 +10,7 @@ pub const KUBEADM_FLAGS: &str = "/var/lib/kubelet/kubeadm-flags.env";
 pub const EXTRA_FLAGS: &str = "/etc/default/kubelet";
 
 /// Flags that the new kubeadm itself takes out of kubeadm-flags.env (and from nowhere else), by the one minor that
-/// does: its `post-upgrade` phase, kubernetes/kubernetes#133778. A hop over that minor does not take them out.
+/// does: its `post-upgrade` phase, kubernetes/kubernetes#133778. A plan over that minor does not take them out.
 const REMOVED_BY_KUBEADM: [(&str, u32); 1] = [("--pod-infra-container-image", 35)];
 
 /// This node's flags.

@@ -1,5 +1,5 @@
 use super::*;
-use crate::api::JobId;
+use crate::api::TurnId;
 use crate::observed::ControlPlanePod;
 use crate::time::Mono;
 
@@ -7,7 +7,7 @@ const TARGET: Version = Version::new(1, 36, 3);
 const OLD: Version = Version::new(1, 36, 2);
 
 fn holder(node: &str) -> Holder {
-    Holder { node: node.into(), uid: format!("uid-{node}"), job: JobId("j".into()) }
+    Holder { node: node.into(), uid: format!("uid-{node}"), turn: TurnId("j".into()) }
 }
 
 fn node(name: &str, control_plane: bool) -> FleetNode {
@@ -73,7 +73,7 @@ fn a_node_that_is_down_uses_up_the_budget_unless_people_ignore_it() {
 #[test]
 fn a_node_in_the_middle_of_its_upgrade_counts_even_if_somebody_freed_its_lease() {
     let mut fleet = fleet();
-    fleet.nodes[2].in_hand = true;
+    fleet.nodes[2].mid_upgrade = true;
     gives_back(&worker_stands(&fleet), "used by w2");
     fleet.leases = vec![lease(LeaseName::ControlPlane, Some("cp1"))];
     let kept = claim_stands(plane(), &holder("cp1"), &fleet, None);
@@ -83,7 +83,7 @@ fn a_node_in_the_middle_of_its_upgrade_counts_even_if_somebody_freed_its_lease()
 #[test]
 fn nobody_waits_with_a_lease_in_hand_for_a_node_that_needs_a_person() {
     let mut fleet = fleet();
-    fleet.nodes[2] = FleetNode { in_hand: true, degraded: true, ..fleet.nodes[2].clone() };
+    fleet.nodes[2] = FleetNode { mid_upgrade: true, degraded: true, ..fleet.nodes[2].clone() };
     fleet.leases = vec![lease(LeaseName::ControlPlane, Some("cp1"))];
     gives_back(&claim_stands(plane(), &holder("cp1"), &fleet, None), "w2 is degraded");
     let turn = TurnSeen { control_planes: vec![fleet.nodes[2].clone()], ..TurnSeen::default() };

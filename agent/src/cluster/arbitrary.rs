@@ -6,12 +6,12 @@ use proptest::prelude::*;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use upgrade_core::api::annotations;
-use upgrade_core::drain::{DrainOptions, sort};
+use upgrade_core::drain::{DrainOptions, filter};
 use upgrade_core::time::Unix;
 
 use super::convert;
 use super::small_pod::Pod;
-use crate::fuzz::mangled_json;
+use crate::arbitrary::mangled_json;
 
 fn node() -> Value {
     json!({
@@ -91,7 +91,7 @@ proptest! {
         let _ = convert::control_plane_pod(&pod);
         let seen = convert::pod_seen(pod);
         for force in [false, true] {
-            let _ = sort(&seen, &DrainOptions { force, ..DrainOptions::default() }, Unix(now));
+            let _ = filter(&seen, &DrainOptions { force, ..DrainOptions::default() }, Unix(now));
         }
     }
 

@@ -14,7 +14,7 @@ use node_upgrade_agent::cluster::{Cluster, Credential, NAMESPACE, Settings};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
-use upgrade_core::api::{Holder, JobId, annotations};
+use upgrade_core::api::{Holder, TurnId, annotations};
 use upgrade_core::observed::{LeaseSeen, NodeSeen, Observation};
 use upgrade_tests::api::{self, Who};
 
@@ -24,7 +24,7 @@ pub(crate) const OWN: &str = "n1";
 pub(crate) const OTHER: &str = "n2";
 
 /// An API server with the two nodes, and those who talk to it.
-pub(crate) struct Bench {
+pub(crate) struct TestCluster {
     /// May do everything: plays people, controllers and kubelets.
     pub(crate) admin: Client,
     /// The agent of [`OWN`].
@@ -54,7 +54,7 @@ pub(crate) fn settings(node: &str) -> Settings {
     }
 }
 
-impl Bench {
+impl TestCluster {
     /// Against the fake API server.
     pub(crate) async fn fake() -> (Self, api::Api) {
         let server = api::Api::default();
@@ -250,7 +250,7 @@ impl Bench {
         Api::namespaced(self.admin.clone(), "default")
     }
 
-    /// A budget that wants so many pods of [`Bench::make_pod`] Ready.
+    /// A budget that wants so many pods of [`TestCluster::make_pod`] Ready.
     pub(crate) async fn make_budget(&self, name: &str, min_available: usize) {
         let spec = json!({"selector": {"matchLabels": {"app": "web"}}, "minAvailable": min_available});
         let kind = "PodDisruptionBudget";
@@ -354,7 +354,7 @@ where
 
 /// A holder on this node.
 pub(crate) fn holder(node: &str) -> Holder {
-    Holder { node: node.to_owned(), uid: format!("uid-of-{node}"), job: JobId("job".to_owned()) }
+    Holder { node: node.to_owned(), uid: format!("uid-of-{node}"), turn: TurnId("job".to_owned()) }
 }
 
 /// Facts that were told, to wait for.
@@ -422,16 +422,16 @@ impl Told {
 }
 
 /// The Lease an act ended with.
-pub(crate) fn lease_seen(ended: &upgrade_core::act::Ended) -> &LeaseSeen {
-    match (&ended.facts[..], &ended.fault) {
+pub(crate) fn lease_seen(ended: &upgrade_core::act::ActResult) -> &LeaseSeen {
+    match (&ended.observations[..], &ended.fault) {
         ([Observation::Lease(seen)], None) => seen,
         _ => panic!("{ended:?}"),
     }
 }
 
 /// The Node an act ended with.
-pub(crate) fn node_seen(ended: &upgrade_core::act::Ended) -> &NodeSeen {
-    match (&ended.facts[..], &ended.fault) {
+pub(crate) fn node_seen(ended: &upgrade_core::act::ActResult) -> &NodeSeen {
+    match (&ended.observations[..], &ended.fault) {
         ([Observation::Node(Some(seen))], None) => seen,
         _ => panic!("{ended:?}"),
     }

@@ -1,6 +1,6 @@
 //! Inputs that others control, in any form: nothing panics, and what comes of them keeps within its bounds.
 //!
-//! `PROPTEST_CASES=100000 cargo test -p upgrade-core fuzz` tries more of them than `make check` does.
+//! `PROPTEST_CASES=100000 cargo test -p upgrade-core arbitrary` tries more of them than `make check` does.
 
 use std::collections::BTreeMap;
 
@@ -8,8 +8,8 @@ use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 
 use crate::api::{
-    Blocked, Explanation, Holder, JobId, LeaseName, PackageVersion, PassedOver, Phase, Policy, Reason,
-    Report, Request, Verb, Version, annotations, image, text,
+    Blocked, Explanation, Holder, KubeadmCommand, LeaseName, PackageVersion, PassedOver, Phase, Policy,
+    Reason, Report, Request, TurnId, Version, annotations, image, text,
 };
 use crate::decide::Next;
 use crate::decide::derive;
@@ -103,14 +103,14 @@ proptest! {
     }
 
     #[test]
-    fn a_lost_jobs_name_fits_into_units_and_paths(job in hostile(), run: u32) {
-        let Some(holder) = Holder::parse(&format!("n1/uid/{job}")) else { return Ok(()) };
-        let tool = crate::act::Tool::Kubeadm { verb: Verb::Apply, target: Version::new(1, 36, 3) };
-        let unit = tool.unit(&holder.job, run);
+    fn a_lost_jobs_name_fits_into_units_and_paths(turn in hostile(), run: u32) {
+        let Some(holder) = Holder::parse(&format!("n1/uid/{turn}")) else { return Ok(()) };
+        let tool = crate::act::Tool::Kubeadm { command: KubeadmCommand::Apply, target: Version::new(1, 36, 3) };
+        let unit = tool.unit(&holder.turn, run);
         // systemd.unit(5): "valid unit names".
         prop_assert!(unit.len() < 256);
         prop_assert!(unit.bytes().all(|b| b.is_ascii_alphanumeric() || b":-_.\\".contains(&b)), "{unit}");
-        prop_assert!(is_argument(&holder.job.0) && !holder.job.0.starts_with('.'));
+        prop_assert!(is_argument(&holder.turn.0) && !holder.turn.0.starts_with('.'));
     }
 
     #[test]
@@ -119,8 +119,8 @@ proptest! {
         uid in "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}",
         (major, minor, patch, since) in any::<(u32, u32, u32, u64)>(),
     ) {
-        let job = JobId::new(Version::new(major, minor, patch), Unix(since));
-        let holder = Holder { node, uid, job };
+        let turn = TurnId::new(Version::new(major, minor, patch), Unix(since));
+        let holder = Holder { node, uid, turn };
         prop_assert_eq!(Holder::parse(&holder.to_string()), Some(holder));
     }
 
