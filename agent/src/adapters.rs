@@ -124,8 +124,8 @@ pub fn rules(settings: &Settings) -> decide::Settings {
     decide::Settings {
         node: settings.node.clone(),
         drain: settings.drain.clone(),
-        soak: settings.verify.soak.as_secs(),
-        verify_timeout: settings.verify.timeout.as_secs(),
+        soak: settings.verify.soak,
+        verify_timeout: settings.verify.timeout,
     }
 }
 

@@ -92,7 +92,7 @@ fn told(node: &NodeSeen, now: Unix, json: bool) -> String {
         &format!("current   {}", report.current.map_or_else(dash, |version| version.to_string())),
     );
     line(&mut text, &format!("target    {}", report.target.unwrap_or_else(dash)));
-    line(&mut text, &format!("phase     {} for {} s", report.phase, now.since(report.since)));
+    line(&mut text, &format!("phase     {} for {} s", report.phase, now.since(report.since).as_secs()));
     line(&mut text, &format!("lease     {}", report.slot.unwrap_or_else(dash)));
     line(&mut text, &format!("reason    {}", report.reason));
     line(&mut text, &format!("message   {}", report.message));

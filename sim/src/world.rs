@@ -12,6 +12,7 @@
 //! - `settled`: whether anything is left to do.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use upgrade_core::act::{Act, ActResult};
 use upgrade_core::agent::ActId;
@@ -289,8 +290,13 @@ impl World {
 
     /// The rules' settings of one node: short enough to see their ends.
     pub(crate) fn settings(name: &str) -> Settings {
-        let drain = DrainOptions { timeout: 180, ..DrainOptions::default() };
-        Settings { node: name.to_owned(), drain, soak: 10, verify_timeout: 300 }
+        let drain = DrainOptions { timeout: Duration::from_mins(3), ..DrainOptions::default() };
+        Settings {
+            node: name.to_owned(),
+            drain,
+            soak: Duration::from_secs(10),
+            verify_timeout: Duration::from_mins(5),
+        }
     }
 
     /// The same, as this setup has it.

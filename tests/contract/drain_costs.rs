@@ -1,5 +1,7 @@
 //! What a drain costs the API server, and what it never waits for.
 
+use std::time::Duration;
+
 use kube::api::DeleteParams;
 use serde_json::json;
 use tokio::time::Instant;
@@ -43,7 +45,7 @@ async fn a_hundred_pods_cost_an_eviction_each_and_five_requests() {
     let before = server.requests().len();
     let kubelet = async {
         // All of them get their grace: polling each would cost a hundred requests a second.
-        tokio::time::sleep(std::time::Duration::from_secs(30)).await;
+        tokio::time::sleep(Duration::from_secs(30)).await;
         for pod in bench.pods().await {
             bench.delete_pod(&pod).await;
         }
@@ -83,7 +85,7 @@ async fn the_end_of_its_time_cuts_an_eviction_that_is_never_answered() {
     bench.make_pod("web", OWN, "ReplicaSet").await;
     server.fail(Fault::once(&["/eviction"], || Effect::Swallow));
     let begun = Instant::now();
-    let options = DrainOptions { timeout: 3, ..DrainOptions::default() };
+    let options = DrainOptions { timeout: Duration::from_secs(3), ..DrainOptions::default() };
     let (_, state) = requests_of(&bench, &server, options).await;
     assert!(
         matches!(state, DrainState::GivenUp(why) if why.message.contains("default/web (not evicted yet)"))
@@ -97,7 +99,7 @@ async fn a_list_of_many_slow_pages_comes_to_its_end() {
     for number in 0..160 {
         bench.make_pod(&format!("web-{number}"), OWN, "ReplicaSet").await;
     }
-    let slow = || Effect::Delay(std::time::Duration::from_secs(4));
+    let slow = || Effect::Delay(Duration::from_secs(4));
     server.fail(Fault::once(&["GET /api/v1/pods", "limit="], slow).times(usize::MAX));
     let (_, state) = requests_of(&bench, &server, DrainOptions::default()).await;
     assert_eq!(state, DrainState::Drained);
@@ -122,7 +124,11 @@ async fn blocked_pods_cost_an_eviction_every_ten_seconds_however_many_they_are_a
     }
     bench.make_budget("careful", 8).await;
     let told = Told::default();
-    let options = DrainOptions { timeout: 900, no_progress_timeout: 0, ..DrainOptions::default() };
+    let options = DrainOptions {
+        timeout: Duration::from_mins(15),
+        no_progress_timeout: Duration::ZERO,
+        ..DrainOptions::default()
+    };
     let before = server.requests().len();
     let ended = bench.own.drain(options, told.ear()).await;
     assert!(matches!(progress(&ended).state, DrainState::GivenUp(_)));

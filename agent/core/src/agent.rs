@@ -1,9 +1,11 @@
 //! Inputs to outputs: takes facts in, asks [`crate::decide`], stores before it acts, and runs one act at a time.
 
+use core::time::Duration;
 use std::collections::BTreeMap;
 
 use crate::act::{Act, ActResult, FaultClass};
 use crate::api::{Explanation, Reason, Report, TurnId};
+use crate::backoff::Pauses;
 use crate::decide::{Next, Settings, decide, renew};
 use crate::decide::{derive, is_another_turn};
 use crate::memory::{Memory, Stage, Turn, Verdict};
@@ -43,9 +45,8 @@ pub enum Output {
     WakeAt(Mono),
 }
 
-/// Pauses after transient faults, in milliseconds: they double from the first to the last.
-const FIRST_PAUSE: u64 = 1_000;
-const LAST_PAUSE: u64 = 30_000;
+/// Pauses after transient faults.
+const PAUSES: Pauses = Pauses { first: Duration::from_secs(1), factor: 2, cap: Duration::from_secs(30) };
 
 /// The agent: memory, observation, and at most one act.
 #[derive(Debug)]
@@ -183,8 +184,7 @@ impl Agent {
             }
             Some(fault) if fault.class == FaultClass::Transient => {
                 let count = self.faults.get(word).map_or(0, |setback| setback.count) + 1;
-                let pause = (FIRST_PAUSE << (count - 1).min(5)).min(LAST_PAUSE);
-                let again = now.mono.plus(pause);
+                let again = now.mono.plus(PAUSES.after(count));
                 self.faults.insert(word, Setback { count, again, message: fault.message });
             }
             Some(_) => {}

@@ -11,6 +11,8 @@ mod report;
 mod returning;
 mod verifying;
 
+use core::time::Duration;
+
 use crate::act::Act;
 use crate::api::{Explanation, Reason, Request};
 use crate::drain::DrainOptions;
@@ -29,10 +31,10 @@ pub struct Settings {
     pub node: String,
     /// How to drain.
     pub drain: DrainOptions,
-    /// Seconds kubelet must run without another restart before it counts as verified.
-    pub soak: u64,
-    /// Seconds until a node that does not come to serve is degraded.
-    pub verify_timeout: u64,
+    /// How long kubelet must run without another restart before it counts as verified.
+    pub soak: Duration,
+    /// After this long a node that does not come to serve is degraded.
+    pub verify_timeout: Duration,
 }
 
 /// What to do next.
@@ -52,9 +54,12 @@ pub enum Next {
 }
 
 /// How old a proof that the Lease is ours may be where a disturbance begins.
-const PROOF: u64 = 15_000;
+const PROOF: Duration = Duration::from_secs(15);
 /// How old it may grow while a drain goes on; the heartbeat renews every minute.
-const PROOF_WHILE_DRAINING: u64 = 300_000;
+const PROOF_WHILE_DRAINING: Duration = Duration::from_mins(5);
+
+/// The least that a clock moves on: what is fresh for so long is no more so that much later.
+const GRAIN: Duration = Duration::from_millis(1);
 
 /// Decides. Called on every new fact, and cheap.
 pub fn decide(settings: &Settings, memory: &Memory, observed: &Observed, since: &Since, now: Now) -> Next {
@@ -100,20 +105,20 @@ fn wait(reason: Reason, message: impl Into<String>, until: Option<Mono>) -> Next
 }
 
 impl Context<'_> {
-    /// This host as seen at most `age` milliseconds ago, or the act that looks at it.
-    fn host(&self, turn: Option<&Turn>, age: u64) -> Result<&HostSeen, Next> {
+    /// This host as seen at most `age` ago, or the act that looks at it.
+    fn host(&self, turn: Option<&Turn>, age: Duration) -> Result<&HostSeen, Next> {
         match &self.observed.host {
             Some(host) if self.is_fresh(host.at, age) => Ok(host),
             _ => Err(Next::Do(Act::LookAtHost { turn: turn.map(|turn| turn.holder.turn.clone()) })),
         }
     }
 
-    fn is_fresh(&self, at: Mono, age: u64) -> bool {
+    fn is_fresh(&self, at: Mono, age: Duration) -> bool {
         self.now.mono.since(at) <= age
     }
 
     /// A proof not older than `age` that the Lease is ours, the act that gets one, or none if it is lost.
-    fn proof(&self, turn: &Turn, age: u64) -> Proof {
+    fn proof(&self, turn: &Turn, age: Duration) -> Proof {
         match &self.observed.lease {
             Some(LeaseSeen::Held { at, turn: held })
                 if self.is_fresh(*at, age) && *held == turn.holder.turn =>
@@ -159,11 +164,12 @@ impl Context<'_> {
 
     /// The moment on this process's clock at which the host's clock shows `unix`.
     fn moment(&self, unix: Unix) -> Mono {
-        self.now.mono.plus(unix.since(self.now.unix).saturating_mul(1000))
+        self.now.mono.plus(unix.since(self.now.unix))
     }
 
-    fn in_millis(&self, millis: u64) -> Mono {
-        self.now.mono.plus(millis)
+    /// The moment on it that comes so much later.
+    fn later(&self, by: Duration) -> Mono {
+        self.now.mono.plus(by)
     }
 }
 

@@ -8,7 +8,7 @@ mod engine;
 mod gate;
 mod pod;
 
-use serde::{Deserialize, Serialize};
+use core::time::Duration;
 
 use crate::observed::PodSeen;
 use crate::time::Unix;
@@ -16,7 +16,7 @@ use crate::time::Unix;
 pub use engine::{Engine, Eviction, EvictionResponse, MAX_IN_FLIGHT, Next};
 
 /// The rules of a drain, in the words of `kubectl drain`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[allow(clippy::struct_excessive_bools, reason = "each is a switch of its own, most of them kubectl's")]
 pub struct DrainOptions {
     /// Whether to drain at all; off only for single-node clusters and patch upgrades.
@@ -33,12 +33,12 @@ pub struct DrainOptions {
     pub disable_eviction: bool,
     /// Seconds of grace for every pod instead of its own.
     pub grace_period: Option<u32>,
-    /// Seconds after which the drain is given up and the node uncordoned.
-    pub timeout: u64,
-    /// Seconds without any progress after which it is given up as well. 0: never. What still has grace is progress.
-    pub no_progress_timeout: u64,
-    /// A pod that terminates is no more waited for so many seconds after its grace period. 0: always waited for.
-    pub skip_wait_for_delete_timeout: u64,
+    /// After this long the drain is given up and the node uncordoned.
+    pub timeout: Duration,
+    /// After this long without any progress it is given up as well. Zero: never. What still has grace is progress.
+    pub no_progress_timeout: Duration,
+    /// A pod that terminates is no more waited for so long after its grace period. Zero: always waited for.
+    pub skip_wait_for_delete_timeout: Duration,
     /// Evict the system's critical pods only when all others are gone.
     pub critical_last: bool,
 }
@@ -53,9 +53,9 @@ impl Default for DrainOptions {
             pod_selector: String::new(),
             disable_eviction: false,
             grace_period: None,
-            timeout: 3600,
-            no_progress_timeout: 900,
-            skip_wait_for_delete_timeout: 0,
+            timeout: Duration::from_hours(1),
+            no_progress_timeout: Duration::from_mins(15),
+            skip_wait_for_delete_timeout: Duration::ZERO,
             critical_last: false,
         }
     }
@@ -126,7 +126,8 @@ fn daemon_set_pod(pod: &PodSeen, options: &DrainOptions) -> Disposition {
 
 /// Whether a pod whose grace period ended then is not waited for any more.
 fn is_overdue(grace_ended: Unix, options: &DrainOptions, now: Unix) -> bool {
-    options.skip_wait_for_delete_timeout > 0 && now.since(grace_ended) > options.skip_wait_for_delete_timeout
+    let patience = options.skip_wait_for_delete_timeout;
+    !patience.is_zero() && now.since(grace_ended) > patience
 }
 
 /// The API version counts too: other projects have a kind of that name whose pods behave otherwise.

@@ -8,7 +8,7 @@
 //! - [`observed`]: what can be seen again; [`since`]: what this process did; [`act`]: what can be done.
 //! - [`decide`]: the rules that bring them together; [`agent`]: inputs to outputs around them.
 //! - [`judge`]: pure questions about what was observed, asked by decisions, preflight, adapters and the simulator alike.
-//! - [`drain`], [`enrol`]: rules of their own.
+//! - [`drain`], [`enrol`]: rules of their own; [`time`], [`backoff`]: moments and pauses.
 //! - [`oracle`]: the oracle, which judges histories and knows nothing of all this but `api`.
 
 pub mod act;
@@ -16,6 +16,7 @@ pub mod agent;
 pub mod api;
 #[cfg(test)]
 mod arbitrary;
+pub mod backoff;
 pub mod decide;
 pub mod drain;
 pub mod enrol;

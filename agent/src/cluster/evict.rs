@@ -1,5 +1,7 @@
 //! One eviction: how it is asked for, and what the answer means.
 
+use std::time::Duration;
+
 use k8s_openapi::api::policy::v1::Eviction;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{DeleteOptions, ObjectMeta, Preconditions};
 use kube::api::{DeleteParams, PostParams};
@@ -100,8 +102,8 @@ fn refusal(error: &Error) -> EvictionResponse {
     let retry_after = status
         .details
         .as_ref()
-        .map(|details| u64::from(details.retry_after_seconds) * 1000)
-        .filter(|millis| *millis > 0);
+        .map(|details| Duration::from_secs(details.retry_after_seconds.into()))
+        .filter(|pause| !pause.is_zero());
     let by_budget = causes().find(|cause| cause.reason == BUDGET_CAUSE);
     match (status.code, by_budget) {
         (404, _) => EvictionResponse::Gone,
@@ -170,9 +172,16 @@ mod tests {
         let budget = Some("web".to_owned());
         assert_eq!(
             blocked,
-            EvictionResponse::Blocked { budget, message: words.to_owned(), retry_after: Some(10_000) }
+            EvictionResponse::Blocked {
+                budget,
+                message: words.to_owned(),
+                retry_after: Some(Duration::from_secs(10))
+            }
         );
-        assert_eq!(refused(429, "slow down", "", None), EvictionResponse::Busy { retry_after: Some(10_000) });
+        assert_eq!(
+            refused(429, "slow down", "", None),
+            EvictionResponse::Busy { retry_after: Some(Duration::from_secs(10)) }
+        );
         let two = "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.";
         assert!(matches!(refused(500, two, "", None), EvictionResponse::Blocked { budget: None, .. }));
         assert!(matches!(

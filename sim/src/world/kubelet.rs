@@ -1,5 +1,7 @@
 //! Kubelets, the node controller, and hosts that lose their power.
 
+use std::time::Duration;
+
 use upgrade_core::api::Version;
 use upgrade_core::observed::{Ready, ToolState};
 use upgrade_core::oracle::What;
@@ -96,7 +98,8 @@ impl World {
         let Some((machine, seen)) = self.machines.get(node).zip(self.api.stored.nodes.get(node)) else {
             return false;
         };
-        let long_ago = machine.host.clock.shows(self.now).since(seen.heartbeat) * 1_000 >= STATUS_PACE;
+        let silent = machine.host.clock.shows(self.now).since(seen.heartbeat);
+        let long_ago = silent >= Duration::from_millis(STATUS_PACE);
         machine.unreported || long_ago || seen.ready != ready || seen.kubelet != Some(version)
     }
 

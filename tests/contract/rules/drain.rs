@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use serde_json::json;
 use upgrade_core::act::ActResult;
 use upgrade_core::api::Reason;
@@ -81,7 +83,7 @@ pub(crate) async fn a_pod_under_two_budgets_is_told_as_blocked(bench: &TestClust
     bench.make_pod("web", OWN, "ReplicaSet").await;
     bench.make_budget("one", 0).await;
     bench.make_budget("two", 0).await;
-    let options = DrainOptions { timeout: 1, ..DrainOptions::default() };
+    let options = DrainOptions { timeout: Duration::from_secs(1), ..DrainOptions::default() };
     let ended = bench.own.drain(options, |_| {}).await;
     let DrainState::GivenUp(trouble) = &progress(&ended).state else { panic!("{ended:?}") };
     assert_eq!(trouble.reason, Reason::DrainBlocked);
@@ -101,7 +103,7 @@ pub(crate) async fn a_drain_that_must_not_begin_evicts_nothing(bench: &TestClust
 pub(crate) async fn a_drain_has_an_end(bench: &TestCluster) {
     bench.make_pod("web", OWN, "ReplicaSet").await;
     bench.make_budget("careful", 1).await;
-    let options = DrainOptions { timeout: 1, ..DrainOptions::default() };
+    let options = DrainOptions { timeout: Duration::from_secs(1), ..DrainOptions::default() };
     let ended = bench.own.drain(options, |_| {}).await;
     let DrainState::GivenUp(trouble) = &progress(&ended).state else { panic!("{ended:?}") };
     assert_eq!(trouble.reason, Reason::DrainBlocked);

@@ -1,5 +1,7 @@
 //! Each option of a drain, and what preflight says of a drain before it begins.
 
+use std::time::Duration;
+
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::Api;
@@ -102,7 +104,11 @@ pub(crate) async fn a_pod_bound_after_the_drain_began_goes_too(bench: &TestClust
 pub(crate) async fn a_pod_that_terminates_for_ever_is_passed_over_where_that_is_wanted(bench: &TestCluster) {
     let slow = json!({"name": "slow", "ownerReferences": owner("ReplicaSet")});
     bench.make_pod_with_grace(&slow, OWN, &container(), 1).await;
-    drained(bench, DrainOptions { skip_wait_for_delete_timeout: 1, ..DrainOptions::default() }).await;
+    drained(
+        bench,
+        DrainOptions { skip_wait_for_delete_timeout: Duration::from_secs(1), ..DrainOptions::default() },
+    )
+    .await;
     assert_eq!(bench.pods().await, ["slow"], "nobody plays the kubelet that would end it");
     let told = bench.event("PodsPassedOver").await.and_then(|event| event.message).unwrap_or_default();
     assert!(told.contains("default/slow") && told.contains("skip-wait-for-delete-timeout"), "{told}");
@@ -150,7 +156,7 @@ pub(crate) async fn the_configured_grace_is_every_pods(bench: &TestCluster) {
 pub(crate) async fn a_drain_in_which_nothing_goes_is_given_up(bench: &TestCluster) {
     bench.make_pod("web", OWN, "ReplicaSet").await;
     bench.make_budget("careful", 1).await;
-    let options = DrainOptions { no_progress_timeout: 1, ..DrainOptions::default() };
+    let options = DrainOptions { no_progress_timeout: Duration::from_secs(1), ..DrainOptions::default() };
     let ended = bench.own.drain(options, |_| {}).await;
     let DrainState::GivenUp(trouble) = &progress(&ended).state else { panic!("{ended:?}") };
     assert_eq!(trouble.reason, Reason::DrainBlocked);
@@ -165,7 +171,7 @@ pub(crate) async fn an_unready_pod_goes_where_its_budget_lets_unready_pods_go(be
         bench.set_status(name, "Running", false).await;
     }
     bench.make_budget("careful", 1).await;
-    let options = DrainOptions { timeout: 1, ..DrainOptions::default() };
+    let options = DrainOptions { timeout: Duration::from_secs(1), ..DrainOptions::default() };
     assert!(given_up(bench, options).await.contains("careful"), "IfHealthyBudget is the default");
     let budgets: Api<PodDisruptionBudget> = Api::namespaced(bench.admin.clone(), "default");
     let policy = Patch::Merge(json!({"spec": {"unhealthyPodEvictionPolicy": "AlwaysAllow"}}));

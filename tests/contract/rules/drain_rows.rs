@@ -1,5 +1,7 @@
 //! Which pods go and which stay, as docs/drain.md says it row by row.
 
+use std::time::Duration;
+
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams};
@@ -146,7 +148,10 @@ pub(crate) async fn a_pod_held_by_a_finalizer_is_named_with_it(bench: &TestClust
         "name": "held", "ownerReferences": owner("ReplicaSet"), "finalizers": ["example.com/hold"],
     });
     bench.make_pod_of(&metadata, OWN, &container()).await;
-    let ended = bench.own.drain(DrainOptions { timeout: 3, ..DrainOptions::default() }, |_| {}).await;
+    let ended = bench
+        .own
+        .drain(DrainOptions { timeout: Duration::from_secs(3), ..DrainOptions::default() }, |_| {})
+        .await;
     // Let go before anything is judged: the next test finds an empty cluster.
     let pods: Api<Pod> = Api::namespaced(bench.admin.clone(), "default");
     let release: Patch<Value> = Patch::Merge(json!({"metadata": {"finalizers": null}}));

@@ -22,8 +22,12 @@ fn node(retry: Option<&str>) -> Input {
 }
 
 fn agent() -> Agent {
-    let settings =
-        Settings { node: "w1".into(), drain: DrainOptions::default(), soak: 5, verify_timeout: 600 };
+    let settings = Settings {
+        node: "w1".into(),
+        drain: DrainOptions::default(),
+        soak: Duration::from_secs(5),
+        verify_timeout: Duration::from_mins(10),
+    };
     Agent::new(settings, Memory { known: true, ..Memory::default() })
 }
 

@@ -1,19 +1,22 @@
 //! Changing the host, forward to the target or back before the point of no return.
 
+use core::time::Duration;
+
 use crate::act::{Act, Tool};
 use crate::api::{Explanation, PackageVersion, Reason};
+use crate::backoff::Pauses;
 use crate::memory::{Direction, MAX_ATTEMPTS, Packages, Plan, Stage, Step, Turn, Verdict};
 use crate::observed::{HostSeen, ToolState};
-use crate::time::Unix;
 
 use super::{Context, Next, PROOF, Proof, lease_lost, verifying, wait};
 
 /// How old the look at the host may be from which a step is judged done.
-const HOST_AGE: u64 = 30_000;
+const HOST_AGE: Duration = Duration::from_secs(30);
 /// How old it may be where a tool is started.
-const START_AGE: u64 = 2_000;
-/// Seconds before a failed tool's second try; the third waits four times as long.
-const TOOL_PAUSE: u64 = 15;
+const START_AGE: Duration = Duration::from_secs(2);
+/// Before a failed tool's second try, and before the third.
+const TOOL_PAUSES: Pauses =
+    Pauses { first: Duration::from_secs(15), factor: 4, cap: Duration::from_secs(135) };
 
 pub(super) fn forward(context: &Context<'_>, turn: &Turn, step: &Step) -> Next {
     if *step == Step::Verifying {
@@ -204,8 +207,7 @@ fn run(context: &Context<'_>, turn: &Turn, step: &Step, host: &HostSeen, tool: T
     };
     let attempts = turn.attempts + 1;
     if attempts < MAX_ATTEMPTS || is_turning_back(turn) {
-        let pause = TOOL_PAUSE.saturating_mul(u64::from(attempts * attempts));
-        let not_before = Unix(context.now.unix.0.saturating_add(pause));
+        let not_before = context.now.unix.plus(TOOL_PAUSES.after(attempts));
         return context.remember(Turn {
             attempts,
             unit_serial: turn.unit_serial + 1,

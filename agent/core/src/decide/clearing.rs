@@ -1,5 +1,7 @@
 //! Taking the Lease, cordoning, draining. Nothing on the host has changed yet.
 
+use core::time::Duration;
+
 use crate::act::Act;
 use crate::api::{Explanation, KubeadmCommand, Reason, Version};
 use crate::judge::claim::{self, ClaimStanding};
@@ -10,10 +12,10 @@ use crate::time::{Mono, Unix};
 
 use super::changing::is_installed;
 use super::idle::candidate;
-use super::{Context, Next, PROOF, PROOF_WHILE_DRAINING, Proof, lease_lost, renew};
+use super::{Context, GRAIN, Next, PROOF, PROOF_WHILE_DRAINING, Proof, lease_lost, renew};
 
 /// How old the consistent read may be on which a cordon rests.
-const FLEET_AGE: u64 = 10_000;
+const FLEET_AGE: Duration = Duration::from_secs(10);
 
 pub(super) fn decide(context: &Context<'_>, turn: &Turn, disturbed: Option<Unix>) -> Next {
     if let Some(cancelled) = context.cancelled(turn) {
@@ -89,7 +91,7 @@ fn may_cordon(context: &Context<'_>, turn: &Turn, claimed: Mono, disturbed: Opti
             Proof::Ask(renew) => renew,
             Proof::Lost => back_out(context, turn, lease_lost(turn)),
         },
-        ClaimStanding::KeepAndWait(why) => Next::Wait { why, until: Some(fleet.at.plus(FLEET_AGE + 1)) },
+        ClaimStanding::KeepAndWait(why) => Next::Wait { why, until: Some(fleet.at.plus(FLEET_AGE + GRAIN)) },
         ClaimStanding::GiveBack(why) => back_out(context, turn, why),
     }
 }
@@ -134,7 +136,7 @@ fn drain(context: &Context<'_>, turn: &Turn, since: Unix) -> Next {
         Some((DrainState::GivenUp(why), _)) => back_out(context, turn, why.clone()),
         Some((DrainState::Draining | DrainState::Drained, _)) | None => {
             let options = context.settings.drain.clone();
-            let until = Unix(since.0.saturating_add(options.timeout));
+            let until = since.plus(options.timeout);
             Next::Do(Act::Drain { options, until })
         }
     }

@@ -1,6 +1,8 @@
 //! Stopped, cordoned, the Lease held and marked. Three ways out: `retry`, a new target, or being found Ready at
 //! the target, whoever repaired it (rule 9).
 
+use core::time::Duration;
+
 use crate::act::Act;
 use crate::api::{Explanation, Reason};
 use crate::judge::preflight;
@@ -9,10 +11,10 @@ use crate::memory::{Direction, Stage, Step, Turn, Verdict};
 use super::verifying::{Lacks, lacks};
 use super::{Context, Next, Proof};
 
-/// How often a degraded node is looked at, in milliseconds.
-const PACE: u64 = 30_000;
-/// How often its Lease is renewed with the mark, in milliseconds.
-const HEARTBEAT: u64 = 60_000;
+/// How often a degraded node is looked at.
+const PACE: Duration = Duration::from_secs(30);
+/// How often its Lease is renewed with the mark.
+const HEARTBEAT: Duration = Duration::from_mins(1);
 
 pub(super) fn decide(context: &Context<'_>, turn: &Turn, step: &Step, why: &Explanation) -> Next {
     // First of all the mark, which halts other claims.
@@ -33,7 +35,7 @@ pub(super) fn decide(context: &Context<'_>, turn: &Turn, step: &Step, why: &Expl
             Lacks::This(_) => {}
         }
     }
-    Next::Wait { why: why.clone(), until: Some(context.in_millis(PACE)) }
+    Next::Wait { why: why.clone(), until: Some(context.later(PACE)) }
 }
 
 /// Verification that failed is repeated from the packages on, because a person may have changed anything.
@@ -64,7 +66,7 @@ fn replan(context: &Context<'_>, turn: &Turn, target: crate::api::Version, why: 
             let message = format!("{}; the new target {target} is refused: {message}", why.message);
             Next::Wait {
                 why: Explanation::new(Reason::PreflightFailed, message),
-                until: Some(context.in_millis(PACE)),
+                until: Some(context.later(PACE)),
             }
         }
         preflight::Verdict::NotYet(_) if !context.is_fresh(findings.at, PACE) => {
@@ -74,7 +76,7 @@ fn replan(context: &Context<'_>, turn: &Turn, target: crate::api::Version, why: 
             let message = format!("{}; the new target {target} waits: {message}", why.message);
             Next::Wait {
                 why: Explanation::new(Reason::PreflightPending, message),
-                until: Some(context.in_millis(PACE)),
+                until: Some(context.later(PACE)),
             }
         }
     }

@@ -1,5 +1,6 @@
 //! Without a turn: publish what runs, find out what can be known, wait for the Lease.
 
+use core::time::Duration;
 use std::collections::BTreeSet;
 
 use crate::act::Act;
@@ -13,16 +14,16 @@ use crate::memory::{Memory, Packages, Plan, Refusal, Stage, Step, Turn, Verdict}
 use crate::observed::{Access, Findings, FleetSeen, HostSeen, Ready};
 use crate::time::Unix;
 
-use super::{Context, Next, wait};
+use super::{Context, GRAIN, Next, wait};
 
 /// After this long a preflight no longer says anything about the present.
-const FINDINGS_AGE: u64 = 3_600_000;
+const FINDINGS_AGE: Duration = Duration::from_hours(1);
 /// Pause before asking again for what comes right by itself.
-const PENDING_PAUSE: u64 = 30_000;
+const PENDING_PAUSE: Duration = Duration::from_secs(30);
 /// Pause after a Lease was given back.
-const GAVE_BACK_PAUSE: u64 = 15_000;
+const GAVE_BACK_PAUSE: Duration = Duration::from_secs(15);
 /// How old the pods may be from which a control plane's version is announced.
-const PODS_AGE: u64 = 60_000;
+const PODS_AGE: Duration = Duration::from_mins(1);
 
 pub(super) fn decide(context: &Context<'_>) -> Next {
     let missing = match &context.observed.access {
@@ -121,7 +122,7 @@ fn prepare(context: &Context<'_>, target: Version) -> Next {
             refuse(context, Explanation::new(Reason::PreflightFailed, message))
         }
         preflight::Verdict::NotYet(message) if context.is_fresh(findings.at, PENDING_PAUSE) => {
-            wait(Reason::PreflightPending, message, Some(findings.at.plus(PENDING_PAUSE + 1)))
+            wait(Reason::PreflightPending, message, Some(findings.at.plus(PENDING_PAUSE + GRAIN)))
         }
         preflight::Verdict::NotYet(_) => Next::Do(Act::Preflight { target }),
         preflight::Verdict::Go { plan, skipped } => match past_target(&plan) {
@@ -153,7 +154,7 @@ fn usable<'a>(context: &'a Context<'_>, target: Version) -> Option<&'a Findings>
 
 fn take_turn(context: &Context<'_>, plan: Plan, skipped: Vec<Check>) -> Next {
     if let Some(at) = context.since.gave_back.filter(|at| context.is_fresh(*at, GAVE_BACK_PAUSE)) {
-        let until = Some(at.plus(GAVE_BACK_PAUSE + 1));
+        let until = Some(at.plus(GAVE_BACK_PAUSE + GRAIN));
         return wait(Reason::WaitingForTurn, "gave the Lease back; waiting before the next claim", until);
     }
     let lease = if plan.command.is_control_plane() { LeaseName::ControlPlane } else { LeaseName::Slot(0) };
@@ -203,7 +204,7 @@ pub(super) fn candidate<'a>(context: &'a Context<'_>, lease: LeaseName, plan: &P
 /// A journal that is new or was lost: find out whether a Lease or a cordon of ours says that there was a turn.
 fn adopt(context: &Context<'_>) -> Next {
     let Some(fleet) = &context.observed.fleet else { return Next::Do(Act::LookAtFleet) };
-    let host = match context.host(None, u64::MAX) {
+    let host = match context.host(None, Duration::MAX) {
         Ok(host) => host,
         Err(look) => return look,
     };

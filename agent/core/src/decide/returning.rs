@@ -1,21 +1,22 @@
 //! Uncordon first, then give the Lease back, then tidy up: whatever fails, the node serves.
 
+use core::time::Duration;
 use std::collections::BTreeSet;
 
 use crate::act::{Act, Tool};
 use crate::api::{Explanation, PackageVersion, Reason};
+use crate::backoff::Pauses;
 use crate::memory::{Backoff, MAX_RETREATS, Memory, Refusal, Stage, Step, Turn, Verdict};
 use crate::observed::{HostSeen, LeaseSeen, NodeSeen, Ready, ToolState};
-use crate::time::Unix;
 
 use super::{Context, Next, wait};
 
-/// How often what is not pushed to us is looked at, in milliseconds.
-const PACE: u64 = 1_000;
-/// Seconds to leave a node alone after its first retreat; doubled with each further one.
-const FIRST_BACKOFF: u64 = 300;
-/// Seconds to leave a node alone whose Lease somebody took away.
-const LEASE_LOST_BACKOFF: u64 = 60;
+/// How often what is not pushed to us is looked at.
+const PACE: Duration = Duration::from_secs(1);
+/// How long to leave a node alone after each retreat.
+const RETREATS: Pauses = Pauses { first: Duration::from_mins(5), factor: 2, cap: Duration::from_hours(1) };
+/// How long to leave a node alone whose Lease somebody took away.
+const LEASE_LOST_BACKOFF: Duration = Duration::from_mins(1);
 
 pub(super) fn decide(context: &Context<'_>, turn: &Turn, verdict: &Verdict) -> Next {
     if let Some(found) = context.node.cordon_note {
@@ -24,7 +25,7 @@ pub(super) fn decide(context: &Context<'_>, turn: &Turn, verdict: &Verdict) -> N
     if !matches!(context.observed.lease, Some(LeaseSeen::Free | LeaseSeen::Other(_))) {
         return Next::Do(Act::Release { lease: turn.lease, holder: turn.holder.clone() });
     }
-    let host = match context.host(Some(turn), u64::MAX) {
+    let host = match context.host(Some(turn), Duration::MAX) {
         Ok(host) => host,
         Err(look) => return look,
     };
@@ -56,7 +57,7 @@ fn uncordon(context: &Context<'_>, turn: &Turn, found_cordoned: bool) -> Next {
     }
     let message = format!("{lack}, so the node stays cordoned: look at journalctl -u kubelet");
     if context.now.unix.since(turn.entered) < context.settings.verify_timeout {
-        return wait(Reason::NotReady, message, Some(context.in_millis(PACE)));
+        return wait(Reason::NotReady, message, Some(context.later(PACE)));
     }
     context.enter(
         turn,
@@ -111,12 +112,12 @@ fn retreated(context: &Context<'_>, turn: &Turn, why: &Explanation, over: Memory
         let refused = Some(refusal(context, turn, Explanation::new(Reason::DrainGivenUp, message)));
         return Memory { refused, backoff: None, ..over };
     }
-    let seconds = FIRST_BACKOFF << (retreats - 1);
-    Memory { backoff: Some(backoff(context, turn, why, retreats, seconds)), ..over }
+    let pause = RETREATS.after(retreats);
+    Memory { backoff: Some(backoff(context, turn, why, retreats, pause)), ..over }
 }
 
-fn backoff(context: &Context<'_>, turn: &Turn, why: &Explanation, retreats: u32, seconds: u64) -> Backoff {
-    let until = Unix(context.now.unix.0.saturating_add(seconds));
+fn backoff(context: &Context<'_>, turn: &Turn, why: &Explanation, retreats: u32, pause: Duration) -> Backoff {
+    let until = context.now.unix.plus(pause);
     Backoff {
         target: turn.plan.target,
         retreats,

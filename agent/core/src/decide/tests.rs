@@ -21,7 +21,12 @@ const NEW: Version = Version::new(1, 36, 3);
 const NOW: Now = Now { mono: Mono(1_000_000), unix: Unix(5_000) };
 
 fn settings() -> Settings {
-    Settings { node: "w1".into(), drain: DrainOptions::default(), soak: 5, verify_timeout: 600 }
+    Settings {
+        node: "w1".into(),
+        drain: DrainOptions::default(),
+        soak: Duration::from_secs(5),
+        verify_timeout: Duration::from_mins(10),
+    }
 }
 
 fn packages(version: &str) -> Packages {
@@ -215,7 +220,7 @@ fn a_retreat_is_waited_out_unless_a_person_asks_for_another_try() {
     let backoff = Backoff { target: NEW, retreats: 1, until: Unix(5_100), retry: None, why };
     let memory = Memory { backoff: Some(backoff), ..known() };
     assert!(
-        matches!(next(&memory, &seen), Next::Wait { until: Some(at), .. } if at == NOW.mono.plus(100_000))
+        matches!(next(&memory, &seen), Next::Wait { until: Some(at), .. } if at == NOW.mono.plus(Duration::from_secs(100)))
     );
     annotate(&mut seen, RETRY, Some("now"));
     assert_eq!(act(next(&memory, &seen)), Act::Preflight { target: NEW });

@@ -1,5 +1,7 @@
 //! Waiting until the node serves at its target, cheapest questions first.
 
+use core::time::Duration;
+
 use crate::act::Act;
 use crate::api::{Explanation, Reason};
 use crate::judge::service::{Patience, control_plane_lacks, node_lacks, pods_lack, unit_lacks};
@@ -7,21 +9,22 @@ use crate::memory::{Stage, Step, Turn, Verdict};
 
 use super::{Context, Next, wait};
 
-/// How often what is not pushed to us is looked at, in milliseconds.
-const PACE: u64 = 1_000;
+/// How often what is not pushed to us is looked at.
+const PACE: Duration = Duration::from_secs(1);
 
 pub(super) fn decide(context: &Context<'_>, turn: &Turn) -> Next {
     match lacks(context, turn, PACE) {
         Lacks::Nothing => context.enter(turn, Stage::Returning(Verdict::Done)),
         Lacks::Look(next) => next,
         Lacks::This(lack) if context.now.unix.since(turn.entered) < context.settings.verify_timeout => {
-            wait(Reason::Progressing, lack, Some(context.in_millis(PACE)))
+            wait(Reason::Progressing, lack, Some(context.later(PACE)))
         }
         Lacks::This(lack) => {
             let message = format!(
                 "the node did not come to serve at {} in {} s: {lack}. Look at journalctl -u kubelet; then set a new \
                  value of the annotation node-upgrade-agent/retry",
-                turn.plan.target, context.settings.verify_timeout
+                turn.plan.target,
+                context.settings.verify_timeout.as_secs()
             );
             let why = Explanation::new(Reason::NotVerified, message);
             context.enter(turn, Stage::Degraded { step: Step::Verifying, why })
@@ -39,8 +42,8 @@ pub(super) enum Lacks {
     Look(Next),
 }
 
-/// What a node at its target still lacks, from observations at most `age` milliseconds old.
-pub(super) fn lacks(context: &Context<'_>, turn: &Turn, age: u64) -> Lacks {
+/// What a node at its target still lacks, from observations at most `age` old.
+pub(super) fn lacks(context: &Context<'_>, turn: &Turn, age: Duration) -> Lacks {
     let host = match context.host(Some(turn), age) {
         Ok(host) => host,
         Err(look) => return Lacks::Look(look),
@@ -50,8 +53,7 @@ pub(super) fn lacks(context: &Context<'_>, turn: &Turn, age: u64) -> Lacks {
         let told = context.is_fresh(context.observed.node_at, age);
         return if told { Lacks::This(lack) } else { Lacks::Look(Next::Do(Act::LookAtNode)) };
     }
-    let patience =
-        Patience { soak: context.settings.soak, min_ready: context.observed.policy.min_ready_seconds };
+    let patience = Patience { soak: context.settings.soak, min_ready: context.observed.policy.min_ready };
     if let Some(lack) = unit_lacks(host, patience, context.now) {
         return Lacks::This(lack);
     }

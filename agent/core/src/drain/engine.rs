@@ -1,5 +1,6 @@
 //! The pacing of evictions: pods and answers in, orders out. No clock, no I/O; the same inputs give the same orders.
 
+use core::time::Duration;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,11 +14,11 @@ use crate::time::{Mono, Now};
 /// How many evictions may await their answer at one time.
 pub const MAX_IN_FLIGHT: usize = 16;
 /// After so long a fresh LIST is asked for again: the last one failed, or was lost.
-const LIST_AGAIN: u64 = 10_000;
+const LIST_AGAIN: Duration = Duration::from_secs(10);
 /// The least pause between two fresh LISTs, when a watch keeps showing an end that they do not confirm.
-const LIST_PAUSE: u64 = 1_000;
+const LIST_PAUSE: Duration = Duration::from_secs(1);
 /// A fresh LIST at least so often, because a watch can go quiet for hours without breaking.
-const LIST_AT_LEAST: u64 = 60_000;
+const LIST_AT_LEAST: Duration = Duration::from_mins(1);
 /// So many times a controller's pods are evicted again after it put new ones onto the cordoned node.
 const MAX_ROUNDS: u32 = 3;
 /// So many pods are named in a message.
@@ -50,13 +51,13 @@ pub enum EvictionResponse {
         budget: Option<String>,
         /// The server's words.
         message: String,
-        /// Its Retry-After, in milliseconds.
-        retry_after: Option<u64>,
+        /// Its Retry-After.
+        retry_after: Option<Duration>,
     },
     /// 429 without that cause: the server has too much to do.
     Busy {
-        /// Its Retry-After, in milliseconds.
-        retry_after: Option<u64>,
+        /// Its Retry-After.
+        retry_after: Option<Duration>,
     },
     /// Everything else, including no answer: the whole chain of causes.
     Failed(String),
@@ -112,7 +113,7 @@ impl Engine {
     pub fn new(options: DrainOptions, now: Now) -> Self {
         let state = if options.enabled { DrainState::Draining } else { DrainState::Drained };
         Self {
-            deadline: now.mono.plus(options.timeout.saturating_mul(1000)),
+            deadline: now.mono.plus(options.timeout),
             options,
             state,
             pods: BTreeMap::new(),
@@ -345,11 +346,9 @@ impl Engine {
 
     /// The moment from which on the drain counts as stuck: nothing went for long, and no pod is within its grace.
     fn stuck_from(&self, now: Now) -> Option<Mono> {
-        let patience = Some(self.options.no_progress_timeout).filter(|patience| *patience > 0)?;
+        let patience = Some(self.options.no_progress_timeout).filter(|patience| !patience.is_zero())?;
         let grace = self.pods.values().filter_map(|pod| pod.grace_ends(now)).max();
-        Some(
-            grace.map_or(self.progressed, |end| end.max(self.progressed)).plus(patience.saturating_mul(1000)),
-        )
+        Some(grace.map_or(self.progressed, |end| end.max(self.progressed)).plus(patience))
     }
 
     /// Why the drain is given up, if its time is over or nothing goes any more.
@@ -358,10 +357,10 @@ impl Engine {
             return None;
         }
         let (how_long, key) = if now.mono >= self.deadline {
-            (format!("after {} s", self.options.timeout), "timeout")
+            (format!("after {} s", self.options.timeout.as_secs()), "timeout")
         } else if self.stuck_from(now).is_some_and(|stuck| stuck <= now.mono) {
             (
-                format!("after {} s in which none went", self.options.no_progress_timeout),
+                format!("after {} s in which none went", self.options.no_progress_timeout.as_secs()),
                 "no-progress-timeout",
             )
         } else {

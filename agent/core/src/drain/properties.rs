@@ -54,7 +54,8 @@ fn node() -> impl Strategy<Value = Vec<PodSeen>> {
 }
 
 fn answer() -> impl Strategy<Value = EvictionResponse> {
-    let retry_after = || prop_oneof![Just(None), (0..60_000_u64).prop_map(Some)];
+    let retry_after =
+        || prop_oneof![Just(None), (0..60_000_u64).prop_map(|millis| Some(Duration::from_millis(millis)))];
     prop_oneof![
         Just(EvictionResponse::Accepted),
         Just(EvictionResponse::Gone),
@@ -76,9 +77,9 @@ fn options() -> impl Strategy<Value = DrainOptions> {
                 delete_emptydir_data,
                 ignore_daemonsets,
                 critical_last,
-                timeout,
-                no_progress_timeout: stuck,
-                skip_wait_for_delete_timeout: skip,
+                timeout: Duration::from_secs(timeout),
+                no_progress_timeout: Duration::from_secs(stuck),
+                skip_wait_for_delete_timeout: Duration::from_secs(skip),
                 ..DrainOptions::default()
             }
         },
@@ -91,7 +92,7 @@ enum Event {
     List(Vec<PodSeen>),
     Confirmed(Vec<PodSeen>),
     /// To the order that has waited at this place.
-    EvictionResponse(usize, EvictionResponse),
+    Answer(usize, EvictionResponse),
     /// Also to orders that were never given.
     Stray(String, EvictionResponse),
     Later(u64),
@@ -101,7 +102,7 @@ fn event() -> impl Strategy<Value = Event> {
     prop_oneof![
         1 => node().prop_map(Event::List),
         1 => node().prop_map(Event::Confirmed),
-        8 => (any::<usize>(), answer()).prop_map(|(place, answer)| Event::EvictionResponse(place, answer)),
+        8 => (any::<usize>(), answer()).prop_map(|(place, answer)| Event::Answer(place, answer)),
         1 => ("uid-[0-9]{1,2}", answer()).prop_map(|(uid, answer)| Event::Stray(uid, answer)),
         4 => (0..40_000_u64).prop_map(Event::Later),
     ]
@@ -150,7 +151,7 @@ impl Watched {
                 (self.listed, self.fresh) = (pods, true);
                 self.forget();
             }
-            Event::EvictionResponse(place, answer) if !self.waiting.is_empty() => {
+            Event::Answer(place, answer) if !self.waiting.is_empty() => {
                 let uid = self.waiting.remove(place % self.waiting.len());
                 match &answer {
                     EvictionResponse::Blocked { budget: Some(budget), .. } if self.has_to_go(&uid) => {
@@ -163,7 +164,7 @@ impl Watched {
             Event::Stray(uid, answer) if !self.waiting.contains(&uid) => {
                 self.engine.answer(now, &uid, answer);
             }
-            Event::EvictionResponse(..) | Event::Stray(..) => {}
+            Event::Answer(..) | Event::Stray(..) => {}
             Event::Later(millis) => self.now += millis,
         }
     }
@@ -233,7 +234,7 @@ fn what_a_budget_said_of_a_pod_that_was_no_longer_listed_does_not_count_when_an_
     assert_eq!(ordered_after(Event::Confirmed(vec![pod("gone"), pod("stays")])), ["gone", "stays"]);
     assert!(ordered_after(Event::Confirmed(vec![pod("stays")])).is_empty());
     for _ in ["gone", "stays"] {
-        assert!(ordered_after(Event::EvictionResponse(0, by_b())).is_empty());
+        assert!(ordered_after(Event::Answer(0, by_b())).is_empty());
     }
     assert_eq!(ordered_after(Event::Later(1_000)), ["stays"], "it asks for all that the budget refused");
     assert_eq!(
@@ -295,7 +296,7 @@ proptest! {
         for event in events {
             drain.take(event);
         }
-        let end = at(drain.now.max(options.timeout * 1000));
+        let end = at(drain.now.max(options.timeout.as_secs() * 1000));
         prop_assert!(drain.engine.progress(end).state != DrainState::Draining);
     }
 
@@ -316,7 +317,7 @@ proptest! {
                 if answer == EvictionResponse::Accepted {
                     here.retain(|pod| pod.uid != order.uid);
                 }
-                drain.take(Event::EvictionResponse(0, answer));
+                drain.take(Event::Answer(0, answer));
             }
             here.retain(|pod| pod.deletion.is_none() || staying.contains(&pod.uid));
             if next.list {
@@ -341,7 +342,7 @@ proptest! {
                 let blocks = blocked[tried.len() % blocked.len()];
                 let refusal = EvictionResponse::Blocked { budget: None, message: String::new(), retry_after: None };
                 tried.insert(order.uid);
-                drain.take(Event::EvictionResponse(0, if blocks { refusal } else { EvictionResponse::Accepted }));
+                drain.take(Event::Answer(0, if blocks { refusal } else { EvictionResponse::Accepted }));
             }
         }
         let due = pods.iter().filter(|pod| filter(pod, &drain.options, at(drain.now).unix) == Disposition::Evict);

@@ -42,7 +42,7 @@ fn blocked() -> EvictionResponse {
 
 /// A drain that has taken in a fresh list at the start.
 fn begun(pods: &[PodSeen]) -> Engine {
-    begun_with(DrainOptions { no_progress_timeout: 0, ..DrainOptions::default() }, pods)
+    begun_with(DrainOptions { no_progress_timeout: Duration::ZERO, ..DrainOptions::default() }, pods)
 }
 
 fn begun_with(options: DrainOptions, pods: &[PodSeen]) -> Engine {
@@ -411,7 +411,8 @@ fn a_pod_that_terminates_for_ever_names_its_finalizers_or_its_kubelet() {
 #[test]
 fn a_pod_that_terminates_for_too_long_is_passed_over_where_that_is_wanted() {
     let stuck = PodSeen { deletion: Some(Unix(1_700_000_030)), ..pod("a") };
-    let options = DrainOptions { skip_wait_for_delete_timeout: 60, ..DrainOptions::default() };
+    let options =
+        DrainOptions { skip_wait_for_delete_timeout: Duration::from_mins(1), ..DrainOptions::default() };
     let mut engine = begun_with(options, std::slice::from_ref(&stuck));
     let next = engine.next(at(1_000));
     assert_eq!((engine.progress(at(90_000)).left, next.wake), (1, Some(Mono(60_000))));

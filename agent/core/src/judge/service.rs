@@ -1,5 +1,6 @@
 //! Whether a node serves again at its target (design section 4): everything `verifying` wants.
 
+use core::time::Duration;
 use std::collections::BTreeSet;
 
 use crate::api::Version;
@@ -13,10 +14,10 @@ pub const STATIC_PODS: [&str; 3] = ["kube-apiserver", "kube-controller-manager",
 /// How long a node must have served before it counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Patience {
-    /// Seconds kubelet must have run without another restart.
-    pub soak: u64,
+    /// How long kubelet must have run without another restart.
+    pub soak: Duration,
     /// The fleet's `minReadySeconds`.
-    pub min_ready: u64,
+    pub min_ready: Duration,
 }
 
 /// What the Node object still lacks, judged without asking anybody else.
@@ -38,7 +39,7 @@ pub fn unit_lacks(host: &HostSeen, patience: Patience, now: Now) -> Option<Strin
     }
     let runs = now.unix.since(host.kubelet.since);
     let wanted = patience.soak.max(patience.min_ready);
-    (runs < wanted).then(|| format!("kubelet has run for {runs} s of {wanted} s"))
+    (runs < wanted).then(|| format!("kubelet has run for {} s of {} s", runs.as_secs(), wanted.as_secs()))
 }
 
 /// What the pods of this node still lack: static pods at the target, DaemonSet pods and CSI drivers back.
@@ -235,7 +236,10 @@ pub(crate) mod tests {
         let kubelet = UnitSeen { active: false, since: Unix(0), ..UnitSeen::default() };
         let host = HostSeen { kubelet, ..HostSeen::default() };
         let now = Now { unix: Unix(1_000), ..Now::default() };
-        names(unit_lacks(&host, Patience { soak: 0, min_ready: 0 }, now), "not active");
+        names(
+            unit_lacks(&host, Patience { soak: Duration::ZERO, min_ready: Duration::ZERO }, now),
+            "not active",
+        );
     }
 
     #[test]
@@ -245,6 +249,7 @@ pub(crate) mod tests {
         for (soak, min_ready) in [(30, 0), (0, 30), (30, 10), (10, 30)] {
             let lacks = |ran: u64| {
                 let now = Now { unix: Unix(1_000 + ran), ..Now::default() };
+                let [soak, min_ready] = [soak, min_ready].map(Duration::from_secs);
                 unit_lacks(&host, Patience { soak, min_ready }, now)
             };
             names(lacks(29), "29 s of 30 s");

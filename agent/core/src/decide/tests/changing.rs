@@ -61,7 +61,7 @@ fn kubeadm_runs_again_until_it_exits_with_zero_and_each_run_has_a_name_of_its_ow
 
 #[test]
 fn a_tool_is_started_on_a_lease_proved_just_now_where_there_is_a_way_back_and_not_after_it() {
-    let later = Now { mono: NOW.mono.plus(60_000), ..NOW };
+    let later = Now { mono: NOW.mono.plus(Duration::from_mins(1)), ..NOW };
     let mut seen = cordoned(seen(), false);
     let host =
         HostSeen { at: later.mono, backup: Some(TurnId("j1".into())), ..host("1.36.3-1.1", "1.36.2-1.1") };

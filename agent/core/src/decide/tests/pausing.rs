@@ -14,7 +14,7 @@ fn over(before: Option<Backoff>, reason: Reason) -> Memory {
 }
 
 fn leaves_alone_for(memory: &Memory, seconds: u64) {
-    let until = NOW.mono.plus(seconds * 1_000);
+    let until = NOW.mono.plus(Duration::from_secs(seconds));
     let decided = next(memory, &Observed { lease: Some(LeaseSeen::Free), ..seen() });
     let waits = matches!(&decided, Next::Wait { why, until: Some(at) }
         if *at == until && why.reason == Reason::BackingOff);
@@ -122,7 +122,7 @@ fn a_kubelet_that_is_not_ready_is_waited_for_as_long_as_the_policy_says_and_no_l
         let turn = turn(Stage::Returning(Verdict::Done), KubeadmCommand::NodeWorker);
         next(&remembering(Turn { entered: Unix(NOW.unix.0 - seconds), ..turn }), &seen)
     };
-    let timeout = settings().verify_timeout;
+    let timeout = settings().verify_timeout.as_secs();
     assert!(matches!(after(timeout - 1), Next::Wait { why, .. } if why.reason == Reason::NotReady));
     assert!(
         matches!(stage_of(&after(timeout)), Stage::Degraded { why, .. } if why.reason == Reason::NotReady)

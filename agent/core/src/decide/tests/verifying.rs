@@ -63,7 +63,7 @@ fn what_was_seen_too_long_ago_is_looked_at_before_a_node_is_verified() {
 #[test]
 fn the_fleets_min_ready_seconds_are_waited_for_where_they_are_longer_than_the_soak() {
     let mut seen = serving();
-    seen.policy.min_ready_seconds = 1_001;
+    seen.policy.min_ready = Duration::from_secs(1_001);
     let decided = next(&verifying(), &seen);
     assert!(matches!(&decided, Next::Wait { why, .. } if why.message.contains("1000 s of 1001 s")));
 }

@@ -122,6 +122,7 @@ fn what_no_budget_refuses_is_tried_again_ever_more_seldom() {
 #[test]
 fn the_servers_own_pause_counts_where_it_is_longer() {
     for (retry_after, shortest) in [(None, 0), (Some(500), 0), (Some(10_000), 10_000)] {
+        let retry_after = retry_after.map(Duration::from_millis);
         for (answer, pause) in [
             (
                 EvictionResponse::Blocked {
