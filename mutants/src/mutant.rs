@@ -135,9 +135,8 @@ mod tests {
 
     #[test]
     fn a_seed_draws_the_same_whatever_order_they_come_in() {
-        let names: Vec<String> = (0..50)
-            .map(|number| format!("agent/core/src/judge/claim.rs:1:1: delete arm {number} in f"))
-            .collect();
+        let names: Vec<String> =
+            (0..50).map(|number| format!("agent/core/src/slots.rs:1:1: delete arm {number} in f")).collect();
         let mut mutants = list(&names.iter().map(String::as_str).collect::<Vec<_>>());
         let first = drawn(mutants.clone(), 7);
         mutants.reverse();

@@ -1,4 +1,4 @@
-//! Inputs to outputs: takes facts in, asks [`crate::decide`], stores before it acts, and runs one act at a time.
+//! Inputs to outputs: takes observations in, asks [`crate::decide`], stores before it acts, and runs one act at a time.
 
 use core::time::Duration;
 use std::collections::BTreeMap;
@@ -99,7 +99,7 @@ impl Agent {
     }
 
     /// The renewal that runs beside the acts, once a minute, so that people see that the holder lives; its answer is
-    /// fed in as a fact. None while no Lease is known to be ours.
+    /// fed in as an observation. None while no Lease is known to be ours.
     pub fn heartbeat(&self) -> Option<Act> {
         let turn = self.memory.turn.as_ref()?;
         let ours = matches!(self.observed.lease, Some(LeaseSeen::Held { .. }));

@@ -61,7 +61,7 @@ const PROOF_WHILE_DRAINING: Duration = Duration::from_mins(5);
 /// The least that a clock moves on: what is fresh for so long is no more so that much later.
 const GRAIN: Duration = Duration::from_millis(1);
 
-/// Decides. Called on every new fact, and cheap.
+/// Decides. Called on every new observation, and cheap.
 pub fn decide(settings: &Settings, memory: &Memory, observed: &Observed, since: &Since, now: Now) -> Next {
     let Some(node) = &observed.node else {
         return wait(Reason::Retrying, "the own Node has not been seen yet, or it does not exist", None);

@@ -1,4 +1,4 @@
-//! The rules of node-upgrade-agent: observed facts in, the next act out.
+//! The rules of node-upgrade-agent: observations in, the next act out.
 //!
 //! No clock, no I/O, no randomness, no Kubernetes types: the daemon and the simulator feed the same code. In
 //! reading order:

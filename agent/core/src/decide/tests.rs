@@ -146,7 +146,7 @@ fn next(memory: &Memory, seen: &Observed) -> Next {
 
 fn stage_of(next: &Next) -> &Stage {
     match next {
-        Next::Remember(memory) => &memory.turn.as_ref().expect("a job").stage,
+        Next::Remember(memory) => &memory.turn.as_ref().expect("a turn").stage,
         other => panic!("nothing is remembered: {other:?}"),
     }
 }

@@ -48,7 +48,7 @@ pub enum Standing {
 }
 
 impl Standing {
-    /// The fact it makes for `me`, as of the answer to a write at `at`.
+    /// The observation it makes for `me`, as of the answer to a write at `at`.
     pub fn seen(self, me: &Holder, at: Mono) -> LeaseSeen {
         match self {
             Self::Ours => LeaseSeen::Held { at, turn: me.turn.clone() },
