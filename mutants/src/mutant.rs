@@ -79,7 +79,7 @@ impl Mutant {
 mod tests {
     use super::*;
 
-    const FILE: &str = "agent/core/src/judge/claim.rs";
+    const FILE: &str = "agent/core/src/slots.rs";
 
     fn list(names: &[&str]) -> Vec<Mutant> {
         let listed = names.iter().map(|name| serde_json::json!({"name": name, "file": FILE, "diff": ""}));
@@ -92,25 +92,25 @@ mod tests {
 
     #[test]
     fn a_mutant_keeps_its_identity_when_lines_are_added_above() {
-        let before = list(&["agent/core/src/judge/claim.rs:120:60: replace && with || in is_stuck"]);
-        let after = list(&["agent/core/src/judge/claim.rs:131:9: replace && with || in is_stuck"]);
-        assert_eq!(ids(&before), ["agent/core/src/judge/claim.rs: replace && with || in is_stuck"]);
+        let before = list(&["agent/core/src/slots.rs:120:60: replace && with || in is_stuck"]);
+        let after = list(&["agent/core/src/slots.rs:131:9: replace && with || in is_stuck"]);
+        assert_eq!(ids(&before), ["agent/core/src/slots.rs: replace && with || in is_stuck"]);
         assert_eq!(ids(&before), ids(&after));
     }
 
     #[test]
     fn those_that_read_alike_are_counted() {
         let alike = list(&[
-            "agent/core/src/judge/claim.rs:120:60: replace && with || in is_stuck",
-            "agent/core/src/judge/claim.rs:120:35: replace && with || in is_stuck",
-            "agent/core/src/judge/claim.rs:120:48: replace != with == in is_stuck",
+            "agent/core/src/slots.rs:120:60: replace && with || in is_stuck",
+            "agent/core/src/slots.rs:120:35: replace && with || in is_stuck",
+            "agent/core/src/slots.rs:120:48: replace != with == in is_stuck",
         ]);
         assert_eq!(
             ids(&alike),
             [
-                "agent/core/src/judge/claim.rs: replace && with || in is_stuck",
-                "agent/core/src/judge/claim.rs: replace && with || in is_stuck #2",
-                "agent/core/src/judge/claim.rs: replace != with == in is_stuck",
+                "agent/core/src/slots.rs: replace && with || in is_stuck",
+                "agent/core/src/slots.rs: replace && with || in is_stuck #2",
+                "agent/core/src/slots.rs: replace != with == in is_stuck",
             ]
         );
     }
@@ -124,12 +124,11 @@ mod tests {
 
     #[test]
     fn an_identity_is_one_line() {
-        let guard = list(&[
-            "agent/core/src/judge/claim.rs:9:5: replace match guard a\n    && b with true in claim_stands",
-        ]);
+        let guard =
+            list(&["agent/core/src/slots.rs:9:5: replace match guard a\n    && b with true in standing"]);
         assert_eq!(
             ids(&guard),
-            ["agent/core/src/judge/claim.rs: replace match guard a && b with true in claim_stands"]
+            ["agent/core/src/slots.rs: replace match guard a && b with true in standing"]
         );
     }
 
