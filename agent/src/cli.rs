@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
-use upgrade_core::version::Version;
+use upgrade_core::api::Version;
 
 /// Upgrades this node of a kubeadm cluster by itself, one node at a time, when its Node is annotated with a target.
 #[derive(Parser)]

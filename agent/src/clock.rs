@@ -39,6 +39,6 @@ impl Clock {
 
     /// How long to sleep from now until `then`.
     pub fn until(&self, then: Mono) -> Duration {
-        Duration::from_millis(then.since(self.now().mono))
+        then.since(self.now().mono)
     }
 }

@@ -12,6 +12,8 @@
 //! read, and harmless when repeated. A fault always means "not known to be done", never "known not to be done".
 
 mod administrator;
+#[cfg(test)]
+mod arbitrary;
 mod client;
 mod control_plane;
 mod convert;
@@ -22,8 +24,6 @@ mod error;
 mod events;
 mod evict;
 mod fleet;
-#[cfg(test)]
-mod fuzz;
 mod known;
 mod kubeadm_config;
 mod leases;
@@ -38,7 +38,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use kube::Client;
-use upgrade_core::policy::Policy;
+use upgrade_core::api::Policy;
 
 use crate::clock::Clock;
 use client::Identity;
@@ -92,9 +92,9 @@ struct Inner {
     settings: Settings,
     clock: Clock,
     /// The kubelet's credential.
-    own: Identity,
+    kubelet: Identity,
     /// The coordination credential.
-    shared: Identity,
+    coordination: Identity,
     /// The kubelet's credential at this host's own API server.
     local: Identity,
     mark: Mark,
@@ -106,28 +106,34 @@ struct Inner {
 impl Cluster {
     /// Nothing is read and nobody is asked until the first use, so that a daemon starts while the API is away.
     pub fn new(settings: Settings, clock: Clock) -> Self {
-        let own = Identity::from_files(settings.kubeconfig.clone());
-        let shared = match settings.coordination.clone() {
+        let kubelet = Identity::from_files(settings.kubeconfig.clone());
+        let coordination = match settings.coordination.clone() {
             Credential::Kubeconfig(kubeconfig) => Identity::from_files(kubeconfig),
             Credential::Enrolled(pem) => Identity::from_pem(settings.kubeconfig.clone(), pem),
         };
         let local = Identity::from_files_at(settings.kubeconfig.clone(), settings.local_api_server.clone());
-        Self::build(settings, clock, own, shared, local)
+        Self::build(settings, clock, kubelet, coordination, local)
     }
 
-    /// With clients made elsewhere: `own` acts as the kubelet, also towards this host's API server; `shared` as the
+    /// With clients made elsewhere: `kubelet` acts as the kubelet, also towards this host's API server; `coordination` as the
     /// coordination identity.
-    pub fn with_clients(settings: Settings, clock: Clock, own: &Client, shared: &Client) -> Self {
+    pub fn with_clients(settings: Settings, clock: Clock, kubelet: &Client, coordination: &Client) -> Self {
         let given = |client: &Client| Identity::given(client.clone());
-        Self::build(settings, clock, given(own), given(shared), given(own))
+        Self::build(settings, clock, given(kubelet), given(coordination), given(kubelet))
     }
 
-    fn build(settings: Settings, clock: Clock, own: Identity, shared: Identity, local: Identity) -> Self {
+    fn build(
+        settings: Settings,
+        clock: Clock,
+        kubelet: Identity,
+        coordination: Identity,
+        local: Identity,
+    ) -> Self {
         let inner = Inner {
             settings,
             clock,
-            own,
-            shared,
+            kubelet,
+            coordination,
             local,
             mark: Mark::default(),
             condition: Mutex::default(),

@@ -8,17 +8,16 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval, sleep};
-use upgrade_core::act::{Act, Ended, Fault, FaultClass};
+use upgrade_core::act::{Act, ActResult, Fault, FaultClass};
 use upgrade_core::agent::{ActId, Agent, Input, Output};
-use upgrade_core::request::RETRY;
-use upgrade_core::seen::Fact;
+use upgrade_core::observed::Observation;
 use upgrade_core::time::Mono;
 
+use crate::adapters::Adapters;
 use crate::enrol::{self, Enroller};
 use crate::journal::{Journal, JournalError};
 use crate::notify;
 use crate::reporter::Reporter;
-use crate::world::World;
 
 /// How often a holder renews its Lease, for people to see that it lives.
 const HEARTBEAT: Duration = Duration::from_mins(1);
@@ -37,7 +36,7 @@ pub enum DriveError {
 /// The daemon's loop and what it needs.
 pub struct Drive {
     agent: Agent,
-    world: World,
+    adapters: Adapters,
     journal: Journal,
     reporter: Reporter,
     inputs: UnboundedReceiver<Input>,
@@ -49,12 +48,12 @@ pub struct Drive {
 
 impl Drive {
     /// Ready to run; nothing is done yet.
-    pub fn new(agent: Agent, world: World, journal: Journal) -> Self {
+    pub fn new(agent: Agent, adapters: Adapters, journal: Journal) -> Self {
         let (sender, inputs) = unbounded_channel();
-        let reporter = Reporter::start(world.cluster.clone());
+        let reporter = Reporter::start(adapters.cluster.clone());
         Self {
             agent,
-            world,
+            adapters,
             journal,
             reporter,
             inputs,
@@ -84,7 +83,7 @@ impl Drive {
         loop {
             tokio::select! {
                 Some(input) = self.inputs.recv() => self.take(input)?,
-                () = sleep(self.world.clock.until(self.wake)), if self.wake < Mono(u64::MAX) => {
+                () = sleep(self.adapters.clock.until(self.wake)), if self.wake < Mono(u64::MAX) => {
                     self.wake = Mono(u64::MAX);
                     self.take(Input::Tick)?;
                 }
@@ -104,10 +103,10 @@ impl Drive {
     }
 
     fn watch_node(&self, retry: watch::Sender<enrol::Retry>) -> JoinHandle<()> {
-        let (cluster, tell) = (self.world.cluster.clone(), self.tell());
+        let (cluster, tell) = (self.adapters.cluster.clone(), self.tell());
         let tell = move |fact| {
-            if let Fact::Node(Some(node)) = &fact {
-                let now = Some(node.annotations.get(RETRY).cloned());
+            if let Observation::Node(Some(node)) = &fact {
+                let now = Some(node.request.retry.clone());
                 retry.send_if_modified(|known| std::mem::replace(known, now.clone()) != now);
             }
             tell(fact);
@@ -117,23 +116,23 @@ impl Drive {
 
     /// Keeps the coordination credential, beside everything else.
     fn enrol(&self, retry: &watch::Sender<enrol::Retry>) -> Option<JoinHandle<()>> {
-        let state = self.world.enrols.as_deref()?;
-        let World { cluster, clock, .. } = self.world.clone();
+        let state = self.adapters.enrols.as_deref()?;
+        let Adapters { cluster, clock, .. } = self.adapters.clone();
         let enroller = Enroller::new(state, cluster, clock, retry.subscribe(), self.tell());
         Some(tokio::spawn(enroller.run()))
     }
 
-    fn tell(&self) -> impl Fn(Fact) + Send + Sync + use<> {
+    fn tell(&self) -> impl Fn(Observation) + Send + Sync + use<> {
         let sender = self.sender.clone();
         // The receiver lives as long as the loop; after it nobody wants to know.
-        move |fact| drop(sender.send(Input::Saw(fact)))
+        move |fact| drop(sender.send(Input::Observed(fact)))
     }
 
     /// Feeds one input in and carries out what follows.
     fn take(&mut self, input: Input) -> Result<(), DriveError> {
         let mut inputs = VecDeque::from([input]);
         while let Some(input) = inputs.pop_front() {
-            for output in self.agent.on(self.world.clock.now(), input) {
+            for output in self.agent.on(self.adapters.clock.now(), input) {
                 match output {
                     Output::Store(memory) => {
                         self.journal.store(&memory)?;
@@ -151,10 +150,10 @@ impl Drive {
 
     fn start(&mut self, id: ActId, act: Act) {
         tracing::debug!(act = act.word(), id = id.0, "start");
-        let (world, sender, tell) = (self.world.clone(), self.sender.clone(), self.tell());
+        let (adapters, sender, tell) = (self.adapters.clone(), self.sender.clone(), self.tell());
         let task = tokio::spawn(async move {
             let name = act.word();
-            let ended = world.carry_out(act, tell).await;
+            let ended = adapters.carry_out(act, tell).await;
             if let Some(fault) = &ended.fault {
                 tracing::warn!(act = name, "{}", fault.message);
             }
@@ -168,17 +167,17 @@ impl Drive {
         let (_, task) = self.running.take_if(|(running, _)| *running == id)?;
         task.abort();
         let fault = Fault { class: FaultClass::Stopped, message: "stopped".to_owned() };
-        Some(Input::Ended(id, Ended::badly(fault)))
+        Some(Input::Ended(id, ActResult::failed(fault)))
     }
 
     /// Renews the Lease beside whatever goes on; one renewal at a time.
     fn beat(&mut self) {
         let busy = self.heartbeat.as_ref().is_some_and(|task| !task.is_finished());
         let Some(renewal) = self.agent.heartbeat().filter(|_| !busy) else { return };
-        let (world, tell) = (self.world.clone(), self.tell());
+        let (adapters, tell) = (self.adapters.clone(), self.tell());
         self.heartbeat = Some(tokio::spawn(async move {
-            let ended = world.carry_out(renewal, |_| {}).await;
-            ended.facts.into_iter().for_each(tell);
+            let ended = adapters.carry_out(renewal, |_| {}).await;
+            ended.observations.into_iter().for_each(tell);
         }));
     }
 }

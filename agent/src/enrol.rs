@@ -12,9 +12,10 @@ use std::time::Duration;
 use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
+use upgrade_core::api::Reason;
+use upgrade_core::backoff::Pauses;
 use upgrade_core::enrol::{Denial, Next, RequestSeen, Seen, access, decide, request_name};
-use upgrade_core::job::Reason;
-use upgrade_core::seen::{Access, Fact};
+use upgrade_core::observed::{Access, Observation};
 use upgrade_core::time::Unix;
 
 use crate::chain::chain;
@@ -30,8 +31,7 @@ const LONGEST_SLEEP: Duration = Duration::from_hours(6);
 /// So long a watch is trusted; then it is begun anew, and what depends on time is told anew.
 const LONGEST_WATCH: Duration = Duration::from_mins(10);
 /// Between tries of what failed.
-const FIRST_PAUSE: Duration = Duration::from_secs(2);
-const LAST_PAUSE: Duration = Duration::from_mins(2);
+const PAUSES: Pauses = Pauses { first: Duration::from_secs(2), factor: 2, cap: Duration::from_mins(2) };
 
 /// The value of the annotation `retry`; none before the own Node was seen.
 pub type Retry = Option<Option<String>>;
@@ -61,7 +61,7 @@ pub struct Enroller<T> {
     failures: u32,
 }
 
-impl<T: Fn(Fact)> Enroller<T> {
+impl<T: Fn(Observation)> Enroller<T> {
     /// Ready to run, for the node of this cluster; files are kept below `state`, and `tell` is told of every change.
     pub fn new(
         state: &std::path::Path,
@@ -132,7 +132,7 @@ impl<T: Fn(Fact)> Enroller<T> {
         let access = access(&self.node, &self.seen, self.now());
         if self.told.as_ref() != Some(&access) {
             self.told = Some(access.clone());
-            (self.tell)(Fact::Access(access));
+            (self.tell)(Observation::Access(access));
         }
     }
 
@@ -141,9 +141,8 @@ impl<T: Fn(Fact)> Enroller<T> {
         tracing::warn!("enrolment: {words}");
         self.seen.setback = Some(words);
         self.report();
-        let pause = FIRST_PAUSE.saturating_mul(1 << self.failures.min(6)).min(LAST_PAUSE);
-        self.failures += 1;
-        sleep(pause).await;
+        self.failures = self.failures.saturating_add(1);
+        sleep(PAUSES.after(self.failures)).await;
     }
 
     async fn carry_out(&mut self, next: Next) -> Result<(), EnrolError> {
@@ -173,7 +172,7 @@ impl<T: Fn(Fact)> Enroller<T> {
 
     /// Sleeps, until something is to be decided anew.
     async fn rest(&mut self, until: Option<Unix>) -> Result<(), EnrolError> {
-        let left = until.map(|until| Duration::from_secs(until.since(self.now()).max(1)));
+        let left = until.map(|until| until.since(self.now()).max(Duration::from_secs(1)));
         let rejected = self.seen.rejected;
         tokio::select! {
             () = sleep(left.unwrap_or(LONGEST_SLEEP).min(LONGEST_SLEEP)) => {}
@@ -186,7 +185,7 @@ impl<T: Fn(Fact)> Enroller<T> {
     /// Watches the request, until something is to be decided anew.
     async fn follow(&mut self, until: Option<Unix>) -> Result<(), EnrolError> {
         let (Some(name), Some(key)) = (&self.seen.pending, &self.key) else { return Ok(()) };
-        let left = until.map(|until| Duration::from_secs(until.since(self.now()).max(1)));
+        let left = until.map(|until| until.since(self.now()).max(Duration::from_secs(1)));
         let (node, rejected) = (&self.node, self.seen.rejected);
         let see = |request: Option<&CertificateSigningRequest>| Some(see(request, key, node));
         let changed = self.cluster.follow_request(name, &self.seen.request, see);

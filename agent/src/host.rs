@@ -27,9 +27,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use upgrade_core::act::{Ended, Fault};
-use upgrade_core::job::JobId;
-use upgrade_core::seen::{Fact, HostSeen, ToolState, UnitSeen};
+use upgrade_core::act::{ActResult, Fault};
+use upgrade_core::api::TurnId;
+use upgrade_core::observed::{HostSeen, Observation, ToolState, UnitSeen};
 
 use self::fault::{Doing, Failed};
 use self::systemd::Systemd;
@@ -139,19 +139,19 @@ impl Host {
         &self.inner.systemd
     }
 
-    /// Looks at packages, units and copies. With a `job`, only that job's copy counts; without, any finished one.
+    /// Looks at packages, units and copies. With a `turn`, only that turn's copy counts; without, any finished one.
     ///
     /// # Errors
     /// A transient fault if dpkg's database, a directory or the system bus cannot be read.
-    pub async fn look(&self, job: Option<&JobId>) -> Result<HostSeen, Fault> {
-        Ok(self.see(job).await?)
+    pub async fn look(&self, turn: Option<&TurnId>) -> Result<HostSeen, Fault> {
+        Ok(self.see(turn).await?)
     }
 
-    async fn see(&self, job: Option<&JobId>) -> Result<HostSeen, Failed> {
+    async fn see(&self, turn: Option<&TurnId>) -> Result<HostSeen, Failed> {
         let at = self.inner.clock.now().mono;
         let dpkg = self.blocking(dpkg::read).await?;
-        let job = job.cloned();
-        let copies = self.blocking(move |settings| backup::look(settings, job.as_ref())).await?;
+        let turn = turn.cloned();
+        let copies = self.blocking(move |settings| backup::look(settings, turn.as_ref())).await?;
         let kubelet = self.systemd().unit(KUBELET).await.doing(|| format!("read the state of {KUBELET}"))?;
         let tools = self.systemd().tools().await.doing(|| "list the units of running tools")?;
         Ok(HostSeen {
@@ -179,13 +179,13 @@ impl Host {
     }
 
     /// Ends an act: with what is seen now, whether or not the act did what it says.
-    async fn end(&self, job: Option<&JobId>, done: Result<(), Failed>) -> Ended {
-        let (facts, looked) = match self.see(job).await {
-            Ok(seen) => (vec![Fact::Host(seen)], None),
+    async fn end(&self, turn: Option<&TurnId>, done: Result<(), Failed>) -> ActResult {
+        let (observations, looked) = match self.see(turn).await {
+            Ok(seen) => (vec![Observation::Host(seen)], None),
             Err(failed) => (Vec::new(), Some(failed)),
         };
         let fault = done.err().or(looked).map(Fault::from);
-        Ended { facts, fault }
+        ActResult { observations, fault }
     }
 
     /// Runs file work off the event loop.

@@ -12,7 +12,7 @@ use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use upgrade_core::job::Memory;
+use upgrade_core::memory::Memory;
 
 use crate::durable;
 

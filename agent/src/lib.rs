@@ -2,14 +2,17 @@
 //!
 //! - [`config`]: TOML to validated settings; [`journal`]: the memory on disk; `durable`: files that no
 //!   power cut tears.
-//! - [`drive`]: the one loop; [`world`]: each act to its adapter; [`reporter`]: what people are told.
+//! - [`drive`]: the one loop; [`adapters`]: each act to its adapter; [`reporter`]: what people are told.
 //! - [`cluster`]: the Kubernetes API; [`host`]: this machine's tools; [`preflight`]: both asked before anything is
 //!   touched.
 //! - [`enrol`]: the coordination credential, asked for and kept; [`approve`]: an administrator's side of it.
 //! - [`cli`]: the command line; [`show`]: what `plan` and `status` print; [`log`], [`notify`], [`clock`],
 //!   [`unjoined`]: the process around it.
 
+pub mod adapters;
 pub mod approve;
+#[cfg(test)]
+mod arbitrary;
 mod chain;
 pub mod cli;
 pub mod clock;
@@ -18,8 +21,6 @@ pub mod config;
 pub mod drive;
 mod durable;
 pub mod enrol;
-#[cfg(test)]
-mod fuzz;
 pub mod host;
 pub mod journal;
 pub mod log;
@@ -28,4 +29,3 @@ pub mod preflight;
 pub mod reporter;
 pub mod show;
 pub mod unjoined;
-pub mod world;

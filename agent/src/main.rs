@@ -5,18 +5,17 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use clap::Parser;
+use node_upgrade_agent::adapters::{self, Adapters};
 use node_upgrade_agent::approve::{self, Wanted};
 use node_upgrade_agent::cli::{Cli, Command};
 use node_upgrade_agent::cluster::Administrator;
 use node_upgrade_agent::config::Settings;
 use node_upgrade_agent::drive::Drive;
 use node_upgrade_agent::journal::{Journal, Recovered};
-use node_upgrade_agent::world::{self, World};
 use node_upgrade_agent::{log, preflight, show, unjoined};
 use upgrade_core::agent::Agent;
-use upgrade_core::job::Memory;
-use upgrade_core::request::Request;
-use upgrade_core::version::Version;
+use upgrade_core::api::Version;
+use upgrade_core::memory::Memory;
 
 /// What `status --local` exits with while an upgrade is under way.
 const UNDER_WAY: u8 = 3;
@@ -72,17 +71,18 @@ async fn daemon(settings: Settings) -> anyhow::Result<ExitCode> {
         }
     };
     tracing::info!(node = settings.node, version = env!("CARGO_PKG_VERSION"), "starting");
-    let agent = Agent::new(world::rules(&settings), memory);
-    Drive::new(agent, World::new(&settings), journal).run().await?;
+    let agent = Agent::new(adapters::rules(&settings), memory);
+    Drive::new(agent, Adapters::new(&settings), journal).run().await?;
     Ok(ExitCode::SUCCESS)
 }
 
 async fn plan(settings: &Settings, target: Option<Version>) -> anyhow::Result<ExitCode> {
-    let world = World::for_plan(settings);
-    let Some(node) = world.cluster.read_node().await.map_err(|fault| anyhow::anyhow!(fault.message))? else {
+    let adapters = Adapters::for_plan(settings);
+    let Some(node) = adapters.cluster.read_node().await.map_err(|fault| anyhow::anyhow!(fault.message))?
+    else {
         bail!("the Node {} does not exist; set name in [node] of the configuration", settings.node);
     };
-    let request = Request::read(&node.annotations);
+    let request = &node.request;
     let wanted = match (target, &request.target) {
         (Some(target), _) => target,
         (None, Some(Ok(target))) => *target,
@@ -91,26 +91,27 @@ async fn plan(settings: &Settings, target: Option<Version>) -> anyhow::Result<Ex
             bail!("the Node {} has no target; name one: node-upgrade-agent plan v1.36.3", settings.node)
         }
     };
-    let findings = preflight::run(&world, wanted).await.map_err(|fault| anyhow::anyhow!(fault.message))?;
+    let findings = preflight::run(&adapters, wanted).await.map_err(|fault| anyhow::anyhow!(fault.message))?;
     let (text, goes) = show::plan(&node, &findings, &request.skip);
     print(&text);
     Ok(if goes { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 async fn status(settings: &Settings, json: bool) -> anyhow::Result<ExitCode> {
-    let world = World::new(settings);
-    let Some(node) = world.cluster.read_node().await.map_err(|fault| anyhow::anyhow!(fault.message))? else {
+    let adapters = Adapters::new(settings);
+    let Some(node) = adapters.cluster.read_node().await.map_err(|fault| anyhow::anyhow!(fault.message))?
+    else {
         bail!("the Node {} does not exist; set name in [node] of the configuration", settings.node);
     };
-    print(&show::status(&node, world.clock.now().unix, json));
+    print(&show::status(&node, adapters.clock.now().unix, json));
     Ok(ExitCode::SUCCESS)
 }
 
 fn local_status(settings: &Settings) -> anyhow::Result<ExitCode> {
     let memory = Journal::look(&settings.state_directory.join(JOURNAL)).context("read the journal")?;
-    let job = memory.and_then(|memory| memory.job);
-    print(&show::local(job.as_ref()));
-    Ok(if job.is_some() { ExitCode::from(UNDER_WAY) } else { ExitCode::SUCCESS })
+    let turn = memory.and_then(|memory| memory.turn);
+    print(&show::local(turn.as_ref()));
+    Ok(if turn.is_some() { ExitCode::from(UNDER_WAY) } else { ExitCode::SUCCESS })
 }
 
 async fn approve(kubeconfig: Option<&Path>, wanted: &Wanted) -> anyhow::Result<ExitCode> {

@@ -7,8 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::sleep;
-use upgrade_core::job::Reason;
-use upgrade_core::report::{Phase, Report};
+use upgrade_core::api::{Phase, Reason, Report};
 
 use crate::cluster::{Cluster, EventKind};
 use crate::notify;

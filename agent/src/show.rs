@@ -2,23 +2,21 @@
 
 use std::collections::BTreeSet;
 
-use upgrade_core::job::{Job, Stage, Way};
-use upgrade_core::preflight::{Check, Findings, Outcome, Verdict, judge};
-use upgrade_core::report::Report;
-use upgrade_core::request::STATUS;
-use upgrade_core::seen::{NodeSeen, Ready};
-use upgrade_core::text;
+use upgrade_core::api::annotations::STATUS;
+use upgrade_core::api::{Check, Report, reachable, text};
+use upgrade_core::judge::preflight::{Verdict, judge};
+use upgrade_core::memory::{Direction, Stage, Turn};
+use upgrade_core::observed::{Findings, NodeSeen, Outcome, Ready};
 use upgrade_core::time::Unix;
-use upgrade_core::version::reachable;
 
 /// What preflight found, and whether an upgrade would go on.
 pub fn plan(node: &NodeSeen, findings: &Findings, skip: &BTreeSet<Check>) -> (String, bool) {
     let mut text = String::new();
     let runs = node.kubelet.map_or_else(|| "an unknown version".to_owned(), |version| version.to_string());
     line(&mut text, &format!("{}: {runs} → {}", node.name, findings.target));
-    if let Some(hop) = &findings.hop {
-        line(&mut text, &format!("  kubeadm {} → {}", hop.from.kubeadm, hop.to.kubeadm));
-        line(&mut text, &format!("  kubelet {} → {}", hop.from.kubelet, hop.to.kubelet));
+    if let Some(plan) = &findings.plan {
+        line(&mut text, &format!("  kubeadm {} → {}", plan.from.kubeadm, plan.to.kubeadm));
+        line(&mut text, &format!("  kubelet {} → {}", plan.from.kubelet, plan.to.kubelet));
     }
     let unreachable =
         node.kubelet.and_then(|running| reachable(running, findings.target, node.control_plane).err());
@@ -49,17 +47,17 @@ pub fn plan(node: &NodeSeen, findings: &Findings, skip: &BTreeSet<Check>) -> (St
 }
 
 /// Whether an upgrade is under way, from the journal alone.
-pub fn local(job: Option<&Job>) -> String {
-    let Some(job) = job else { return "no upgrade is under way\n".to_owned() };
-    let (state, target, lease) = (stage(&job.stage), job.hop.target, job.lease);
+pub fn local(turn: Option<&Turn>) -> String {
+    let Some(turn) = turn else { return "no upgrade is under way\n".to_owned() };
+    let (state, target, lease) = (stage(&turn.stage), turn.plan.target, turn.lease);
     format!("an upgrade to {target} is under way: {state} (the Lease {lease} is held)\n")
 }
 
 const fn stage(stage: &Stage) -> &'static str {
     match stage {
         Stage::Clearing { .. } => "nothing on this host has changed yet",
-        Stage::Changing { way: Way::Forward, .. } => "this host is being changed",
-        Stage::Changing { way: Way::Back(_), .. } => "going back",
+        Stage::Changing { direction: Direction::Forward, .. } => "this host is being changed",
+        Stage::Changing { direction: Direction::Back(_), .. } => "going back",
         Stage::Returning(_) => "the node returns to service",
         Stage::Degraded { .. } => "degraded, the node waits for a person",
     }
@@ -72,7 +70,7 @@ pub fn status(node: &NodeSeen, now: Unix, json: bool) -> String {
 }
 
 fn told(node: &NodeSeen, now: Unix, json: bool) -> String {
-    let Some(raw) = node.annotations.get(STATUS) else {
+    let Some(raw) = node.status.as_deref() else {
         return format!("{}: no agent has reported on this Node yet\n", node.name);
     };
     if json {
@@ -94,7 +92,7 @@ fn told(node: &NodeSeen, now: Unix, json: bool) -> String {
         &format!("current   {}", report.current.map_or_else(dash, |version| version.to_string())),
     );
     line(&mut text, &format!("target    {}", report.target.unwrap_or_else(dash)));
-    line(&mut text, &format!("phase     {} for {} s", report.phase, now.since(report.since)));
+    line(&mut text, &format!("phase     {} for {} s", report.phase, now.since(report.since).as_secs()));
     line(&mut text, &format!("lease     {}", report.slot.unwrap_or_else(dash)));
     line(&mut text, &format!("reason    {}", report.reason));
     line(&mut text, &format!("message   {}", report.message));
@@ -121,12 +119,11 @@ fn line(text: &mut String, line: &str) {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
 
     use proptest::prelude::*;
 
     use super::*;
-    use crate::fuzz::{hostile, mangled};
+    use crate::arbitrary::{hostile, mangled};
 
     const STATUS_SAMPLE: &str = r#"{"target":"v1.36.3","hop":"1.36.2-1.1 → 1.36.3-1.1","phase":"draining","since":1760000000,
         "attempts":0,"reason":"DrainBlocked","message":"1 pods left","drain":{"podsLeft":1,"blocked":[{"pod":"default/web-1",
@@ -144,8 +141,7 @@ mod tests {
         fn a_status_in_any_form_is_shown_and_steers_no_terminal(
             status in prop_oneof![hostile(), mangled(STATUS_SAMPLE)], name in hostile(), json: bool,
         ) {
-            let annotations = BTreeMap::from([(STATUS.to_owned(), status)]);
-            let node = NodeSeen { name, annotations, ..NodeSeen::default() };
+            let node = NodeSeen { name, status: Some(status), ..NodeSeen::default() };
             let shown = super::status(&node, Unix(0), json);
             prop_assert!(!shown.contains(|c: char| c.is_control() && c != '\n'));
         }

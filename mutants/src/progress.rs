@@ -146,7 +146,7 @@ fn lost(text: &str, source: &str) -> Option<String> {
 mod tests {
     use super::*;
 
-    const ID: &str = "agent/core/src/slots.rs: replace && with || in is_stuck #2";
+    const ID: &str = "agent/core/src/judge/claim.rs: replace && with || in is_stuck #2";
 
     fn folder() -> (tempfile::TempDir, PathBuf) {
         let folder = tempfile::tempdir().unwrap();
@@ -181,7 +181,7 @@ mod tests {
         let (_folder, file) = folder();
         Progress::open(&file, "5eed").unwrap().add(ID, Outcome::Survived).unwrap();
         let text = fs::read_to_string(&file).unwrap();
-        fs::write(&file, format!("{text}killed-by-seeds agent/core/src/sl")).unwrap();
+        fs::write(&file, format!("{text}killed-by-seeds agent/core/src/judge/cl")).unwrap();
         let resumed = Progress::open(&file, "5eed").unwrap();
         assert_eq!(resumed.of(ID), Some(Outcome::Survived));
         assert_eq!(fs::read_to_string(&file).unwrap(), text);

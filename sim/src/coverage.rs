@@ -21,7 +21,7 @@ pub const ACTS: [&str; 27] = [
     "release",
     "cordon",
     "uncordon",
-    "disown",
+    "forget-cordon",
     "drain",
     "install-kubeadm",
     "install-kubelet",
@@ -33,12 +33,12 @@ pub const ACTS: [&str; 27] = [
     "restore-manifests",
     "restore-kubelet-config",
     "restart-kubelet",
-    "tidy",
-    "announce",
+    "clean-up",
+    "publish-current",
 ];
 
 /// What it observes without asking.
-pub const OBSERVATIONS: [&str; 4] = ["saw-node", "saw-turn", "saw-drain", "saw-lease"];
+pub const OBSERVATIONS: [&str; 4] = ["observed-node", "observed-turn", "observed-drain", "observed-lease"];
 
 /// An act or observation, a fault, and where they meet.
 pub type Place = (&'static str, &'static str, Point);

@@ -1,7 +1,6 @@
 //! What goes wrong, and what people do. Durations are milliseconds unless said otherwise.
 
-use upgrade_core::preflight::Check;
-use upgrade_core::version::Version;
+use upgrade_core::api::{Check, Version};
 
 /// A duration that does not end within a run.
 pub const FOR_EVER: u64 = u64::MAX;

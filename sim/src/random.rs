@@ -2,7 +2,7 @@
 
 mod draw;
 
-use upgrade_core::version::Version;
+use upgrade_core::api::Version;
 
 use crate::coverage::{OBSERVATIONS, Place, places};
 use crate::fault::Fault;
@@ -170,13 +170,13 @@ const CONTROL_PLANE_ACTS: [&str; 2] = ["look-at-control-plane", "restore-manifes
 /// What an upgrade without faults does once, or never.
 const SELDOM: [&str; 9] = [
     "look-at-node",
-    "disown",
+    "forget-cordon",
     "repair-dpkg",
     "await",
     "restore-manifests",
     "restore-kubelet-config",
     "hold",
-    "tidy",
+    "clean-up",
     "back-up",
 ];
 
@@ -186,7 +186,7 @@ fn leads_to(rng: &mut Rng, node: &str, act: &str) -> Option<Planned> {
     let begun = |act, fault| Some(Planned::act(node, act, Point::Done, fault));
     match act {
         "look-at-node" => begun("install-kubelet", Fault::WatchSilent { node: node_name(), lasts: 120_000 }),
-        "disown" => begun("install-kubelet", Fault::PersonUncordons { node: node_name() }),
+        "forget-cordon" => begun("install-kubelet", Fault::PersonUncordons { node: node_name() }),
         "repair-dpkg" => begun("install-kubelet", Fault::PowerCut { node: node_name(), boot: 20_000 }),
         "await" => begun("install-kubelet", Fault::Kill { node: node_name(), restart: 1_000 }),
         "restore-kubelet-config" => {
@@ -198,7 +198,7 @@ fn leads_to(rng: &mut Rng, node: &str, act: &str) -> Option<Planned> {
             begun("kubeadm-upgrade", cut).map(|planned| planned.after(1_010 + rng.below(30)))
         }
         // A drain that lasts is renewed beside.
-        "saw-lease" | "renew" => {
+        "observed-lease" | "renew" => {
             Some(Planned::act(node, "drain", Point::Before, Fault::BudgetBlocks { lasts: 150_000 }))
         }
         _ => None,

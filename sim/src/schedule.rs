@@ -70,7 +70,7 @@ pub enum When {
     Seen {
         /// The node.
         node: String,
-        /// [`upgrade_core::seen::Fact::word`].
+        /// [`upgrade_core::observed::Observation::word`].
         fact: &'static str,
         /// Counted from zero.
         nth: usize,

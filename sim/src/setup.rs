@@ -1,6 +1,6 @@
 //! The cluster a run begins with.
 
-use upgrade_core::version::Version;
+use upgrade_core::api::Version;
 
 /// A cluster: `cp1`, `cp2`, … and `w1`, `w2`, …, all at one version, each with an agent.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::time::Duration;
 
 use upgrade_core::oracle::{End, Examined, Expectations, Rule, Violation, ends, examine};
 
@@ -48,13 +49,14 @@ impl fmt::Display for Verdict {
 /// What the oracle must know of the simulator's own settings.
 fn expectations(setup: &Setup) -> Expectations {
     let settings = World::settings("");
+    let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     Expectations {
         slots: setup.slots,
         drain: !setup.undrained,
         // Two tests of the simulation say it of today's core.
         two_turns: false,
-        soak: settings.soak * 1_000,
-        verify: settings.verify_timeout * 1_000,
+        soak: millis(settings.soak),
+        verify: millis(settings.verify_timeout),
         ..Expectations::default()
     }
 }

@@ -12,17 +12,17 @@
 //! - `settled`: whether anything is left to do.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
-use upgrade_core::act::{Act, Ended};
+use upgrade_core::act::{Act, ActResult};
 use upgrade_core::agent::ActId;
+use upgrade_core::api::annotations::STATUS;
+use upgrade_core::api::{PackageVersion, Report, Version};
 use upgrade_core::decide::Settings;
 use upgrade_core::drain::DrainOptions;
-use upgrade_core::job::Memory;
+use upgrade_core::memory::Memory;
+use upgrade_core::observed::Observation;
 use upgrade_core::oracle::{Event, FLEET, What, Who};
-use upgrade_core::report::Report;
-use upgrade_core::request::STATUS;
-use upgrade_core::seen::Fact;
-use upgrade_core::version::{PackageVersion, Version};
 
 mod api;
 mod backup;
@@ -74,7 +74,7 @@ const MINUTE: u64 = 60_000;
 #[derive(Debug)]
 enum Happening {
     /// The agent sees something. Like everything of a process, it ends with that process's life.
-    Saw { node: String, life: u64, fact: Box<Fact> },
+    Saw { node: String, life: u64, fact: Box<Observation> },
     /// A watch of the agent that was cut tries to begin anew.
     ListsAnew { node: String, life: u64 },
     /// A moment the agent asked for.
@@ -90,9 +90,9 @@ enum Happening {
     /// A write comes to the API server.
     Written { caller: Caller, write: Box<Write> },
     /// What took its time has ended, and is told.
-    Replies { caller: Caller, ended: Box<Ended> },
+    Replies { caller: Caller, ended: Box<ActResult> },
     /// The answer to an act.
-    Answer { node: String, life: u64, id: ActId, ended: Box<Ended> },
+    Answer { node: String, life: u64, id: ActId, ended: Box<ActResult> },
     /// The once-a-minute renewal.
     Heartbeat { node: String, life: u64 },
     /// A report comes to the API server.
@@ -290,8 +290,13 @@ impl World {
 
     /// The rules' settings of one node: short enough to see their ends.
     pub(crate) fn settings(name: &str) -> Settings {
-        let drain = DrainOptions { timeout: 180, ..DrainOptions::default() };
-        Settings { node: name.to_owned(), drain, soak: 10, verify_timeout: 300 }
+        let drain = DrainOptions { timeout: Duration::from_mins(3), ..DrainOptions::default() };
+        Settings {
+            node: name.to_owned(),
+            drain,
+            soak: Duration::from_secs(10),
+            verify_timeout: Duration::from_mins(5),
+        }
     }
 
     /// The same, as this setup has it.

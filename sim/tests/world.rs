@@ -1,7 +1,7 @@
 //! The world does what the real one was measured to do: without this a history that comes out right says nothing.
 
+use upgrade_core::api::Version;
 use upgrade_core::oracle::What;
-use upgrade_core::version::Version;
 use upgrade_sim::fault::{ByHand, Failure, Fault, Identity};
 use upgrade_sim::schedule::{Planned, Point, Schedule};
 use upgrade_sim::setup::Setup;

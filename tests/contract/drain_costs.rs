@@ -1,19 +1,21 @@
 //! What a drain costs the API server, and what it never waits for.
 
+use std::time::Duration;
+
 use kube::api::DeleteParams;
 use serde_json::json;
 use tokio::time::Instant;
-use upgrade_core::drain::{DrainOptions, DrainState};
-use upgrade_core::seen::Fact;
+use upgrade_core::drain::DrainOptions;
+use upgrade_core::observed::{DrainState, Observation};
 use upgrade_tests::api::Api;
 use upgrade_tests::api::faults::{Effect, Fault};
 
-use super::bench::{Bench, OWN, Told};
 use super::faults::made_anew_first;
 use super::rules::{blocks, progress};
+use super::test_cluster::{OWN, TestCluster, Told};
 
 /// The requests of a drain, and how it ended.
-async fn requests_of(bench: &Bench, server: &Api, options: DrainOptions) -> (Vec<String>, DrainState) {
+async fn requests_of(bench: &TestCluster, server: &Api, options: DrainOptions) -> (Vec<String>, DrainState) {
     let before = server.requests().len();
     let ended = bench.own.drain(options, |_| {}).await;
     (server.requests().split_off(before), progress(&ended).state.clone())
@@ -25,7 +27,7 @@ fn count(requests: &[String], part: &str) -> usize {
 
 #[tokio::test(start_paused = true)]
 async fn a_node_with_nothing_to_evict_costs_one_list() {
-    let (bench, server) = Bench::fake().await;
+    let (bench, server) = TestCluster::fake().await;
     bench.make_pod("proxy", OWN, "DaemonSet").await;
     let (requests, state) = requests_of(&bench, &server, DrainOptions::default()).await;
     assert_eq!(state, DrainState::Drained);
@@ -35,7 +37,7 @@ async fn a_node_with_nothing_to_evict_costs_one_list() {
 
 #[tokio::test(start_paused = true)]
 async fn a_hundred_pods_cost_an_eviction_each_and_five_requests() {
-    let (bench, server) = Bench::fake().await;
+    let (bench, server) = TestCluster::fake().await;
     for number in 0..100 {
         let metadata = json!({"name": format!("web-{number}"), "ownerReferences": owner()});
         bench.make_pod_with_grace(&metadata, OWN, &container(), 30).await;
@@ -43,7 +45,7 @@ async fn a_hundred_pods_cost_an_eviction_each_and_five_requests() {
     let before = server.requests().len();
     let kubelet = async {
         // All of them get their grace: polling each would cost a hundred requests a second.
-        tokio::time::sleep(std::time::Duration::from_secs(30)).await;
+        tokio::time::sleep(Duration::from_secs(30)).await;
         for pod in bench.pods().await {
             bench.delete_pod(&pod).await;
         }
@@ -59,15 +61,17 @@ async fn a_hundred_pods_cost_an_eviction_each_and_five_requests() {
 
 #[tokio::test(start_paused = true)]
 async fn a_pod_that_terminates_already_costs_no_eviction() {
-    let (bench, server) = Bench::fake().await;
+    let (bench, server) = TestCluster::fake().await;
     let metadata = json!({"name": "slow", "ownerReferences": owner()});
     bench.make_pod_with_grace(&metadata, OWN, &container(), 30).await;
     let pods = kube::Api::<k8s_openapi::api::core::v1::Pod>::namespaced(bench.admin.clone(), "default");
     pods.delete("slow", &DeleteParams::default()).await.unwrap();
     let told = Told::default();
     let kubelet = async {
-        told.until(|facts| facts.iter().any(|fact| matches!(fact, Fact::Drain(told) if told.left == 1)))
-            .await;
+        told.until(|facts| {
+            facts.iter().any(|fact| matches!(fact, Observation::Drain(told) if told.left == 1))
+        })
+        .await;
         bench.delete_pod("slow").await;
     };
     let (ended, ()) = tokio::join!(bench.own.drain(DrainOptions::default(), told.ear()), kubelet);
@@ -77,11 +81,11 @@ async fn a_pod_that_terminates_already_costs_no_eviction() {
 
 #[tokio::test(start_paused = true)]
 async fn the_end_of_its_time_cuts_an_eviction_that_is_never_answered() {
-    let (bench, server) = Bench::fake().await;
+    let (bench, server) = TestCluster::fake().await;
     bench.make_pod("web", OWN, "ReplicaSet").await;
     server.fail(Fault::once(&["/eviction"], || Effect::Swallow));
     let begun = Instant::now();
-    let options = DrainOptions { timeout: 3, ..DrainOptions::default() };
+    let options = DrainOptions { timeout: Duration::from_secs(3), ..DrainOptions::default() };
     let (_, state) = requests_of(&bench, &server, options).await;
     assert!(
         matches!(state, DrainState::GivenUp(why) if why.message.contains("default/web (not evicted yet)"))
@@ -91,11 +95,11 @@ async fn the_end_of_its_time_cuts_an_eviction_that_is_never_answered() {
 
 #[tokio::test(start_paused = true)]
 async fn a_list_of_many_slow_pages_comes_to_its_end() {
-    let (bench, server) = Bench::fake().await;
+    let (bench, server) = TestCluster::fake().await;
     for number in 0..160 {
         bench.make_pod(&format!("web-{number}"), OWN, "ReplicaSet").await;
     }
-    let slow = || Effect::Delay(std::time::Duration::from_secs(4));
+    let slow = || Effect::Delay(Duration::from_secs(4));
     server.fail(Fault::once(&["GET /api/v1/pods", "limit="], slow).times(usize::MAX));
     let (_, state) = requests_of(&bench, &server, DrainOptions::default()).await;
     assert_eq!(state, DrainState::Drained);
@@ -103,7 +107,7 @@ async fn a_list_of_many_slow_pages_comes_to_its_end() {
 
 #[tokio::test(start_paused = true)]
 async fn a_deletion_has_the_uid_as_its_precondition_too() {
-    let (bench, server) = Bench::fake().await;
+    let (bench, server) = TestCluster::fake().await;
     bench.make_pod("web", OWN, "ReplicaSet").await;
     server.fail(Fault::once(&["DELETE", "/pods/web"], made_anew_first));
     let options = DrainOptions { disable_eviction: true, ..DrainOptions::default() };
@@ -114,13 +118,17 @@ async fn a_deletion_has_the_uid_as_its_precondition_too() {
 
 #[tokio::test(start_paused = true)]
 async fn blocked_pods_cost_an_eviction_every_ten_seconds_however_many_they_are_and_no_reads() {
-    let (bench, server) = Bench::fake().await;
+    let (bench, server) = TestCluster::fake().await;
     for number in 0..8 {
         bench.make_pod(&format!("web-{number}"), OWN, "ReplicaSet").await;
     }
     bench.make_budget("careful", 8).await;
     let told = Told::default();
-    let options = DrainOptions { timeout: 900, no_progress_timeout: 0, ..DrainOptions::default() };
+    let options = DrainOptions {
+        timeout: Duration::from_mins(15),
+        no_progress_timeout: Duration::ZERO,
+        ..DrainOptions::default()
+    };
     let before = server.requests().len();
     let ended = bench.own.drain(options, told.ear()).await;
     assert!(matches!(progress(&ended).state, DrainState::GivenUp(_)));

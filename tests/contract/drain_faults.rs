@@ -16,13 +16,13 @@ use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::{Value, json};
 use tokio::time::Instant;
-use upgrade_core::drain::{DrainOptions, DrainState, Progress};
-use upgrade_core::seen::Fact;
+use upgrade_core::drain::DrainOptions;
+use upgrade_core::observed::{DrainState, Observation, Progress};
 use upgrade_sim::rng::Rng;
 use upgrade_tests::api::faults::Fault;
 use upgrade_tests::api::{self, Who};
 
-use super::bench::{Bench, OTHER, OWN, make};
+use super::test_cluster::{OTHER, OWN, TestCluster, make};
 use whims::Whims;
 
 /// From then on nothing fails any more, and people act no more.
@@ -32,7 +32,7 @@ const SEEDS: u64 = 200;
 
 /// One cluster, what its people do, and what becomes of its drain.
 struct Scene {
-    bench: Bench,
+    bench: TestCluster,
     server: api::Api,
     rng: Rng,
     begun: Instant,
@@ -58,7 +58,7 @@ enum Fate {
 
 impl Scene {
     async fn new(seed: u64) -> Self {
-        let (bench, server) = Bench::fake().await;
+        let (bench, server) = TestCluster::fake().await;
         let mut rng = Rng::new(seed);
         let options = DrainOptions {
             disable_eviction: rng.once_in(6),
@@ -163,8 +163,8 @@ impl Scene {
             ended = own.drain(options, |_| {}) => ended,
             () = self.live() => unreachable!("people live on"),
         };
-        match &ended.facts[..] {
-            [Fact::Drain(progress)] => progress.clone(),
+        match &ended.observations[..] {
+            [Observation::Drain(progress)] => progress.clone(),
             _ => panic!("{ended:?}"),
         }
     }

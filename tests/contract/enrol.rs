@@ -17,13 +17,13 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use upgrade_core::api::{LeaseName, Reason};
 use upgrade_core::enrol::{SIGNER, USAGES, request_name};
-use upgrade_core::job::{LeaseName, Reason};
-use upgrade_core::seen::{Access, Fact};
+use upgrade_core::observed::{Access, Observation};
 use upgrade_tests::api::faults::{Effect, Fault};
 
-use super::bench::{Bench, OTHER, OWN, Told, ask, holder, is_held, lease_seen, settings};
 use super::real::{Real, client};
+use super::test_cluster::{OTHER, OWN, TestCluster, Told, ask, holder, is_held, lease_seen, settings};
 
 const SLOT: LeaseName = LeaseName::Slot(0);
 const DAY: Duration = Duration::from_hours(24);
@@ -62,8 +62,8 @@ impl Life {
 
     /// Until the newest that was told is as wanted.
     async fn until(&self, wanted: impl Fn(&Access) -> bool) -> Access {
-        let newest = |facts: &[Fact]| match facts.last() {
-            Some(Fact::Access(access)) if wanted(access) => Some(access.clone()),
+        let newest = |facts: &[Observation]| match facts.last() {
+            Some(Observation::Access(access)) if wanted(access) => Some(access.clone()),
             _ => None,
         };
         self.told.until(|facts| newest(facts).is_some()).await;
@@ -283,7 +283,7 @@ async fn a_credential_the_api_server_no_longer_accepts_is_noticed_and_replaced()
     other.apply_rbac().unwrap();
     let nodes: Api<k8s_openapi::api::core::v1::Node> = Api::all(client(&other.kubeconfig()).await);
     let node = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": OWN}});
-    super::bench::make(&nodes, &node).await;
+    super::test_cluster::make(&nodes, &node).await;
     let settings = Settings { kubeconfig: other.kubelet_kubeconfig(OWN).unwrap(), ..real.settings() };
     let life = Life::begin(settings, &state);
     life.until_usable().await;
@@ -370,7 +370,7 @@ fn at_the_fake(server: &upgrade_tests::api::Api, state: &TempDir) -> Life {
 
 #[tokio::test(start_paused = true)]
 async fn a_request_whose_answer_was_lost_is_found_and_not_made_twice() {
-    let (bench, server) = Bench::fake().await;
+    let (bench, server) = TestCluster::fake().await;
     let state = tempfile::tempdir().unwrap();
     server.fail(Fault::once(&["POST", "/certificatesigningrequests"], || Effect::LoseAnswer));
     server.fail(Fault::once(&["GET", "/certificatesigningrequests"], || Effect::Unreachable).times(3));
@@ -382,7 +382,7 @@ async fn a_request_whose_answer_was_lost_is_found_and_not_made_twice() {
 
 #[tokio::test(start_paused = true)]
 async fn a_request_under_our_name_that_is_not_ours_is_not_followed() {
-    let (bench, server) = Bench::fake().await;
+    let (bench, server) = TestCluster::fake().await;
     let state = tempfile::tempdir().unwrap();
     let life = at_the_fake(&server, &state);
     life.until_waiting().await;
@@ -399,7 +399,7 @@ async fn a_request_under_our_name_that_is_not_ours_is_not_followed() {
 
 #[tokio::test(start_paused = true)]
 async fn waiting_for_approval_costs_little() {
-    let (_bench, server) = Bench::fake().await;
+    let (_bench, server) = TestCluster::fake().await;
     let state = tempfile::tempdir().unwrap();
     let life = at_the_fake(&server, &state);
     life.until_waiting().await;

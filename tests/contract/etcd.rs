@@ -8,8 +8,8 @@ use kube::config::{Config, KubeConfigOptions, Kubeconfig};
 use node_upgrade_agent::clock::Clock;
 use node_upgrade_agent::cluster::{Cluster, Settings};
 use serde_json::{Value, json};
-use upgrade_core::act::Ended;
-use upgrade_core::seen::{EtcdSeen, Fact};
+use upgrade_core::act::ActResult;
+use upgrade_core::observed::{EtcdSeen, Observation};
 
 use super::real::Real;
 
@@ -20,7 +20,7 @@ fn pki(real: &Real) -> PathBuf {
     real.control_plane.pki().join("etcd")
 }
 
-async fn look(real: &Real, change: impl FnOnce(&mut Settings)) -> Ended {
+async fn look(real: &Real, change: impl FnOnce(&mut Settings)) -> ActResult {
     let mut settings = Settings { etcd_pki: pki(real), ..real.settings() };
     change(&mut settings);
     Cluster::new(settings, Clock::new()).look_at_control_plane().await
@@ -30,8 +30,8 @@ async fn seen(real: &Real) -> EtcdSeen {
     etcd(&look(real, |_| {}).await)
 }
 
-fn etcd(ended: &Ended) -> EtcdSeen {
-    let [Fact::Local(local)] = &ended.facts[..] else { panic!("{ended:?}") };
+fn etcd(ended: &ActResult) -> EtcdSeen {
+    let [Observation::Local(local)] = &ended.observations[..] else { panic!("{ended:?}") };
     assert!(local.api_server_ready);
     local.etcd.clone().unwrap()
 }

@@ -6,16 +6,13 @@ use kube::Client;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use serde_json::json;
 use upgrade_core::act::FaultClass;
-use upgrade_core::cordon::found_cordoned;
-use upgrade_core::drain::{DrainOptions, DrainState};
-use upgrade_core::job::LeaseName;
-use upgrade_core::request;
-use upgrade_core::seen::{Fact, LeaseSeen, NodeSeen};
-use upgrade_core::version::Version;
+use upgrade_core::api::{LeaseName, Version, annotations};
+use upgrade_core::drain::DrainOptions;
+use upgrade_core::observed::{DrainState, LeaseSeen, NodeSeen, Observation};
 use upgrade_tests::api::Api;
 use upgrade_tests::api::faults::{Effect, Fault};
 
-use super::bench::{Bench, OTHER, OWN, Told, holder, is_held, lease_seen, node_seen};
+use super::test_cluster::{OTHER, OWN, TestCluster, Told, holder, is_held, lease_seen, node_seen};
 
 const SLOT: LeaseName = LeaseName::Slot(0);
 const CURRENT: Version = Version::new(1, 36, 3);
@@ -58,22 +55,18 @@ pub(super) fn made_anew_first() -> Effect {
 
 #[tokio::test(start_paused = true)]
 async fn a_cordon_decided_from_an_old_read_is_decided_anew() {
-    let (bench, server) = Bench::fake().await;
+    let (bench, server) = TestCluster::fake().await;
     let theirs = json!({"spec": {"unschedulable": true}});
     server.fail(Fault::once(&["PATCH", "/nodes/n1?"], somebody_patches_first(theirs)).after(1));
     // The admin's own patch is the first request that fits; the agent's is the second.
     bench.patch_node(OWN, &json!({"metadata": {"annotations": {"x": "1"}}})).await;
     let ended = bench.own.cordon().await;
-    assert_eq!(
-        found_cordoned(node_seen(&ended)),
-        Some(true),
-        "their cordon came between our read and our write"
-    );
+    assert_eq!(node_seen(&ended).cordon_note, Some(true), "their cordon came between our read and our write");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_node_that_never_holds_still_is_given_up_with_a_fault() {
-    let (bench, server) = Bench::fake().await;
+    let (bench, server) = TestCluster::fake().await;
     let conflict = || Effect::Refuse(409, "the object has been modified".to_owned());
     server.fail(Fault::once(&["PATCH", "/nodes/n1"], conflict).times(100));
     let fault = bench.own.cordon().await.fault.unwrap();
@@ -83,19 +76,19 @@ async fn a_node_that_never_holds_still_is_given_up_with_a_fault() {
 
 #[tokio::test(start_paused = true)]
 async fn a_cordon_whose_answer_was_lost_is_still_ours() {
-    let (bench, server) = Bench::fake().await;
+    let (bench, server) = TestCluster::fake().await;
     server.fail(Fault::once(&["PATCH", "/nodes/n1"], || Effect::LoseAnswer));
     let fault = bench.own.cordon().await.fault.unwrap();
     assert!(fault.message.contains("cordoning Node n1: no answer within 10 s"), "{}", fault.message);
     let again = bench.own.cordon().await;
-    assert_eq!(found_cordoned(node_seen(&again)), Some(false));
+    assert_eq!(node_seen(&again).cordon_note, Some(false));
     assert!(!node_seen(&bench.own.uncordon().await).unschedulable);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_claim_whose_answer_was_lost_is_found_held() {
     for method in ["POST", "PUT"] {
-        let (bench, server) = Bench::fake().await;
+        let (bench, server) = TestCluster::fake().await;
         if method == "PUT" {
             bench.make_lease(&json!({"name": "slot-0"}), &json!({})).await;
         }
@@ -110,7 +103,7 @@ async fn a_claim_whose_answer_was_lost_is_found_held() {
 #[tokio::test(start_paused = true)]
 async fn whoever_claims_between_our_read_and_our_write_has_the_lease() {
     for absent in [true, false] {
-        let (bench, server) = Bench::fake().await;
+        let (bench, server) = TestCluster::fake().await;
         if !absent {
             bench.make_lease(&json!({"name": "slot-0"}), &json!({})).await;
         }
@@ -129,7 +122,7 @@ async fn whoever_claims_between_our_read_and_our_write_has_the_lease() {
 
 #[tokio::test(start_paused = true)]
 async fn no_call_waits_for_ever_and_a_fault_tells_the_whole_chain() {
-    let (bench, server) = Bench::fake().await;
+    let (bench, server) = TestCluster::fake().await;
     server.fail(Fault::once(&["GET", "/nodes/n1"], || Effect::Swallow));
     let begun = tokio::time::Instant::now();
     assert!(bench.own.read_node().await.is_err());
@@ -142,7 +135,7 @@ async fn no_call_waits_for_ever_and_a_fault_tells_the_whole_chain() {
 
 #[tokio::test(start_paused = true)]
 async fn the_watch_outlives_cuts_and_forgotten_history() {
-    let (bench, server) = Bench::fake().await;
+    let (bench, server) = TestCluster::fake().await;
     let told = Told::default();
     let script = async {
         told.until_node(|node| node.is_some()).await;
@@ -151,11 +144,8 @@ async fn the_watch_outlives_cuts_and_forgotten_history() {
         {
             fault(&server);
             let value = number.to_string();
-            bench.patch_node(OWN, &json!({"metadata": {"annotations": {request::RETRY: value}}})).await;
-            told.until_node(|node| {
-                node.and_then(|node| node.annotations.get(request::RETRY)) == Some(&value)
-            })
-            .await;
+            bench.patch_node(OWN, &json!({"metadata": {"annotations": {annotations::RETRY: value}}})).await;
+            told.until_node(|node| node.and_then(|node| node.request.retry.as_ref()) == Some(&value)).await;
         }
     };
     tokio::select! {
@@ -166,7 +156,7 @@ async fn the_watch_outlives_cuts_and_forgotten_history() {
 
 #[tokio::test(start_paused = true)]
 async fn the_watch_begins_when_the_api_server_comes_back() {
-    let (bench, server) = Bench::fake().await;
+    let (bench, server) = TestCluster::fake().await;
     server.fail(Fault::once(&["GET", "/nodes"], || Effect::Unreachable).times(3));
     server.fail(Fault::once(&["GET", "/nodes"], || Effect::Swallow));
     let told = Told::default();
@@ -178,23 +168,23 @@ async fn the_watch_begins_when_the_api_server_comes_back() {
 
 #[tokio::test(start_paused = true)]
 async fn a_lagging_watch_does_not_take_our_own_write_back() {
-    let (bench, server) = Bench::fake().await;
+    let (bench, server) = TestCluster::fake().await;
     let told = Told::default();
     let script = async {
         told.until_node(|node| node.is_some()).await;
         server.freeze_watches();
         // This change is older than our cordon and will be shown after its answer.
-        bench.patch_node(OWN, &json!({"metadata": {"annotations": {request::RETRY: "old"}}})).await;
+        bench.patch_node(OWN, &json!({"metadata": {"annotations": {annotations::RETRY: "old"}}})).await;
         assert!(node_seen(&bench.own.cordon().await).unschedulable);
         let before = told.all().len();
         server.thaw();
-        bench.patch_node(OWN, &json!({"metadata": {"annotations": {request::RETRY: "new"}}})).await;
+        bench.patch_node(OWN, &json!({"metadata": {"annotations": {annotations::RETRY: "new"}}})).await;
         told.until_node(|node| {
-            node.and_then(|node| node.annotations.get(request::RETRY)).is_some_and(|value| value == "new")
+            node.and_then(|node| node.request.retry.as_ref()).is_some_and(|value| value == "new")
         })
         .await;
         for fact in &told.all()[before..] {
-            assert!(matches!(fact, Fact::Node(Some(node)) if node.unschedulable), "{fact:?}");
+            assert!(matches!(fact, Observation::Node(Some(node)) if node.unschedulable), "{fact:?}");
         }
     };
     tokio::select! {
@@ -205,27 +195,26 @@ async fn a_lagging_watch_does_not_take_our_own_write_back() {
 
 /// Restores the API server under a quiet watch, and returns after how many seconds the watch told what came then.
 async fn told_after_a_restore(reads: bool) -> u64 {
-    let (bench, server) = Bench::fake().await;
+    let (bench, server) = TestCluster::fake().await;
     for number in 0..50 {
         bench.patch_node(OTHER, &json!({"metadata": {"annotations": {"x": number.to_string()}}})).await;
     }
     let told = Told::default();
     let script = async {
-        bench.own.announce(CURRENT).await;
-        told.until_node(|node| node.is_some_and(|node| node.annotations.contains_key(request::CURRENT)))
-            .await;
+        bench.own.publish_current(CURRENT).await;
+        told.until_node(|node| node.is_some_and(|node| node.current.is_some())).await;
         server.restore_from_backup();
-        bench.patch_node(OWN, &json!({"metadata": {"annotations": {request::RETRY: "after"}}})).await;
+        bench.patch_node(OWN, &json!({"metadata": {"annotations": {annotations::RETRY: "after"}}})).await;
         if reads {
             bench.own.read_node().await.unwrap();
         }
         let wanted = |node: Option<&NodeSeen>| {
-            node.and_then(|node| node.annotations.get(request::RETRY)).is_some_and(|value| value == "after")
+            node.and_then(|node| node.request.retry.as_ref()).is_some_and(|value| value == "after")
         };
         told.until_node_within(3600, wanted).await;
-        bench.patch_node(OWN, &json!({"metadata": {"annotations": {request::RETRY: "later"}}})).await;
+        bench.patch_node(OWN, &json!({"metadata": {"annotations": {annotations::RETRY: "later"}}})).await;
         told.until_node(|node| {
-            node.and_then(|node| node.annotations.get(request::RETRY)).is_some_and(|value| value == "later")
+            node.and_then(|node| node.request.retry.as_ref()).is_some_and(|value| value == "later")
         })
         .await;
     };
@@ -251,7 +240,7 @@ async fn a_direct_read_of_a_restored_api_server_begins_the_watch_anew() {
 
 #[tokio::test(start_paused = true)]
 async fn an_idle_hour_costs_at_most_fifteen_requests() {
-    let (bench, server) = Bench::fake().await;
+    let (bench, server) = TestCluster::fake().await;
     let before = server.requests().len();
     let hour = std::time::Duration::from_hours(1);
     assert!(tokio::time::timeout(hour, bench.own.watch_node(|_| {})).await.is_err());
@@ -261,11 +250,11 @@ async fn an_idle_hour_costs_at_most_fifteen_requests() {
 
 #[tokio::test(start_paused = true)]
 async fn a_report_costs_one_write_and_tells_its_condition_where_that_changes() {
-    let (bench, server) = Bench::fake().await;
+    let (bench, server) = TestCluster::fake().await;
     let text = json!({
         "phase": "draining", "since": 0, "attempts": 0, "reason": "Progressing", "message": "3 pods left",
     });
-    let mut report: upgrade_core::report::Report = serde_json::from_value(text).unwrap();
+    let mut report: upgrade_core::api::Report = serde_json::from_value(text).unwrap();
     let before = writes(&server, "/nodes/n1");
     bench.own.report(&report).await.unwrap();
     let told = bench.condition().await;
@@ -287,18 +276,19 @@ async fn a_report_costs_one_write_and_tells_its_condition_where_that_changes() {
 
 #[tokio::test(start_paused = true)]
 async fn a_pod_of_the_same_name_and_another_uid_is_not_evicted() {
-    let (bench, server) = Bench::fake().await;
+    let (bench, server) = TestCluster::fake().await;
     bench.make_pod("web", OWN, "ReplicaSet").await;
     server.fail(Fault::once(&["POST", "/pods/web/eviction"], made_anew_first));
     let told = Told::default();
     let ended = bench.own.drain(DrainOptions::default(), told.ear()).await;
     assert!(
-        matches!(&ended.facts[..], [Fact::Drain(drained)] if drained.state == DrainState::Drained),
+        matches!(&ended.observations[..], [Observation::Drain(drained)] if drained.state == DrainState::Drained),
         "{ended:?}"
     );
     assert_eq!(bench.pods().await, ["web"]);
     assert_eq!(writes(&server, "/eviction"), 1);
-    let is_blocked = |fact: &Fact| matches!(fact, Fact::Drain(progress) if !progress.blocked.is_empty());
+    let is_blocked =
+        |fact: &Observation| matches!(fact, Observation::Drain(progress) if !progress.blocked.is_empty());
     assert!(
         !told.all().iter().any(is_blocked),
         "another pod of its name holds no drain up: {:?}",
@@ -308,7 +298,7 @@ async fn a_pod_of_the_same_name_and_another_uid_is_not_evicted() {
 
 #[tokio::test(start_paused = true)]
 async fn a_drain_outlives_an_api_server_that_restarts() {
-    let (bench, server) = Bench::fake().await;
+    let (bench, server) = TestCluster::fake().await;
     for number in 0..5 {
         bench.make_pod(&format!("web-{number}"), OWN, "ReplicaSet").await;
     }
@@ -319,7 +309,7 @@ async fn a_drain_outlives_an_api_server_that_restarts() {
     server.cut_watches();
     let ended = bench.own.drain(DrainOptions::default(), |_| {}).await;
     assert!(
-        matches!(&ended.facts[..], [Fact::Drain(drained)] if drained.state == DrainState::Drained),
+        matches!(&ended.observations[..], [Observation::Drain(drained)] if drained.state == DrainState::Drained),
         "{ended:?}"
     );
     assert!(bench.pods().await.is_empty());
@@ -327,13 +317,15 @@ async fn a_drain_outlives_an_api_server_that_restarts() {
 
 #[tokio::test(start_paused = true)]
 async fn a_watch_that_shows_nothing_more_does_not_end_a_drain_and_does_not_hold_it_up() {
-    let (bench, server) = Bench::fake().await;
+    let (bench, server) = TestCluster::fake().await;
     bench.make_pod("web", OWN, "ReplicaSet").await;
     bench.make_budget("careful", 1).await;
     let told = Told::default();
     let script = async {
         told.until(|facts| {
-            facts.iter().any(|fact| matches!(fact, Fact::Drain(progress) if !progress.blocked.is_empty()))
+            facts
+                .iter()
+                .any(|fact| matches!(fact, Observation::Drain(progress) if !progress.blocked.is_empty()))
         })
         .await;
         server.freeze_watches();
@@ -341,7 +333,7 @@ async fn a_watch_that_shows_nothing_more_does_not_end_a_drain_and_does_not_hold_
     };
     let (ended, ()) = tokio::join!(bench.own.drain(DrainOptions::default(), told.ear()), script);
     assert!(
-        matches!(&ended.facts[..], [Fact::Drain(drained)] if drained.state == DrainState::Drained),
+        matches!(&ended.observations[..], [Observation::Drain(drained)] if drained.state == DrainState::Drained),
         "{ended:?}"
     );
 }

@@ -1,6 +1,6 @@
 //! The cluster adapters' contract suite: what the agent's calls come to at an API server.
 //!
-//! Each rule of `rules` is given a [`bench::Bench`] and touches the cluster only through it, so the
+//! Each rule of `rules` is given a [`bench::TestCluster`] and touches the cluster only through it, so the
 //! same rules hold the fake API server to the real one: etcd, an API server and controllers as plain processes, with the
 //! credentials of a kubelet and of an agent. Where those programs are missing that half is left out with one line.
 //!
@@ -13,7 +13,6 @@
     reason = "clippy knows only functions marked #[test] as tests; here every function is part of one"
 )]
 
-mod bench;
 mod drain_costs;
 mod drain_faults;
 mod enrol;
@@ -24,3 +23,4 @@ mod real;
 mod rogue;
 mod rotation;
 mod rules;
+mod test_cluster;

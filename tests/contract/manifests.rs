@@ -5,7 +5,7 @@ use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use node_upgrade_agent::cluster::NAMESPACE;
 use serde_json::json;
-use upgrade_core::policy::Policy;
+use upgrade_core::api::Policy;
 
 use super::real::Real;
 

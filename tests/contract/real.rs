@@ -19,7 +19,7 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 use tokio::sync::{Mutex, MutexGuard};
 
-use super::bench::{Bench, OTHER, OWN, ask, settings};
+use super::test_cluster::{OTHER, OWN, TestCluster, ask, settings};
 
 /// Ends with this process, because its guards notice.
 static SHARED: OnceLock<Option<Shared>> = OnceLock::new();
@@ -40,7 +40,7 @@ struct Credentials {
 
 /// The real API server with nothing in it but the two nodes, for one test.
 pub(crate) struct Real {
-    pub(crate) bench: Bench,
+    pub(crate) bench: TestCluster,
     pub(crate) control_plane: &'static HostControlPlane,
     shared: &'static Shared,
     _turn: MutexGuard<'static, ()>,
@@ -54,7 +54,7 @@ impl Real {
         let admin = client(&shared.admin).await;
         Box::pin(clear(&admin)).await;
         confined(&client(&shared.credentials_of(OWN).coordination).await).await;
-        let bench = Bench {
+        let bench = TestCluster {
             admin,
             own: Cluster::new(shared.settings(OWN, OWN), Clock::new()),
             other: Cluster::new(shared.settings(OTHER, OTHER), Clock::new()),

@@ -12,11 +12,11 @@ use serde_json::{Value, json};
 use upgrade_tests::api::merge;
 use upgrade_tests::permissions::{Attempt, DENIED, Guard, Identity, granted};
 
-use super::bench::{Bench, OTHER, OWN, Wire, ask};
 use super::real::Real;
+use super::test_cluster::{OTHER, OWN, TestCluster, Wire, ask};
 
 /// What [`DENIED`] is about.
-async fn furnish(bench: &Bench) {
+async fn furnish(bench: &TestCluster) {
     furnish_leases(bench).await;
     bench.make_pod("theirs", OTHER, "ReplicaSet").await;
     let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "password"}});
@@ -32,7 +32,7 @@ async fn furnish(bench: &Bench) {
 }
 
 /// One Lease of another node, one of nobody, one of our own.
-async fn furnish_leases(bench: &Bench) {
+async fn furnish_leases(bench: &TestCluster) {
     let held = |held: bool| json!({"node-upgrade-agent/held": held.to_string(), "theirs": "true"});
     let notes = json!({"node-upgrade-agent/protocol": "1"});
     for (name, holder) in [("slot-0", OTHER), ("slot-1", ""), ("control-plane", OWN)] {
@@ -57,7 +57,7 @@ async fn must(client: &Client, line: &str, body: &Value, or: u16) -> Wire {
 }
 
 /// Makes an attempt, and says how it was answered.
-async fn attempt(bench: &Bench, attempt: &Attempt) -> Wire {
+async fn attempt(bench: &TestCluster, attempt: &Attempt) -> Wire {
     let client = match attempt.who {
         Identity::Kubelet => &bench.kubelet,
         Identity::Coordination => &bench.agent,

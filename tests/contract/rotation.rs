@@ -13,15 +13,13 @@ use tempfile::TempDir;
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
-use upgrade_core::drain::{DrainOptions, DrainState};
-use upgrade_core::job::LeaseName;
-use upgrade_core::request;
-use upgrade_core::seen::Fact;
-use upgrade_core::version::Version;
+use upgrade_core::api::{LeaseName, Version, annotations};
+use upgrade_core::drain::DrainOptions;
+use upgrade_core::observed::{DrainState, Observation};
 
-use super::bench::{OTHER, OWN, Told, holder, is_held, lease_seen};
 use super::enrol::issue;
 use super::real::Real;
+use super::test_cluster::{OTHER, OWN, Told, holder, is_held, lease_seen};
 
 const CURRENT: Version = Version::new(1, 36, 3);
 
@@ -134,10 +132,10 @@ async fn the_next_call_uses_a_new_certificate() {
     let mut files = Files::new(real.control_plane.api_server_port(), &credential(OTHER));
     let cluster = files.cluster(&real);
     for _ in 0..2 {
-        let fault = cluster.announce(CURRENT).await.fault.unwrap();
+        let fault = cluster.publish_current(CURRENT).await.fault.unwrap();
         assert!(fault.message.contains("403"), "{fault:?}");
         files.rotate(&credential(OWN));
-        assert_eq!(cluster.announce(CURRENT).await.fault, None);
+        assert_eq!(cluster.publish_current(CURRENT).await.fault, None);
         files.overwrite(&credential(OTHER));
     }
 }
@@ -147,11 +145,11 @@ async fn an_expired_certificate_is_named_and_its_successor_used_at_once() {
     let Some(real) = Real::begin().await else { return };
     let mut files = Files::new(real.control_plane.api_server_port(), &brief(&real));
     let cluster = files.cluster(&real);
-    assert_eq!(cluster.announce(CURRENT).await.fault, None);
+    assert_eq!(cluster.publish_current(CURRENT).await.fault, None);
     let words = until_expired(&cluster).await;
     assert!(words.contains("401") && words.contains("has its certificate expired"), "{words}");
     files.rotate(&real.control_plane.kubelet_kubeconfig(OWN).unwrap());
-    assert_eq!(cluster.announce(CURRENT).await.fault, None);
+    assert_eq!(cluster.publish_current(CURRENT).await.fault, None);
 }
 
 #[tokio::test]
@@ -165,11 +163,11 @@ async fn a_watch_goes_on_with_the_new_certificate() {
         told.until_node(|node| node.is_some()).await;
         until_expired(&other).await;
         relay.cut();
-        let patch = json!({"metadata": {"annotations": {request::RETRY: "now"}}});
+        let patch = json!({"metadata": {"annotations": {annotations::RETRY: "now"}}});
         real.bench.patch_node(OWN, &patch).await;
-        assert!(!told.last_node().unwrap().annotations.contains_key(request::RETRY));
+        assert!(told.last_node().unwrap().request.retry.is_none());
         files.rotate(&real.control_plane.kubelet_kubeconfig(OWN).unwrap());
-        told.until_node(|node| node.is_some_and(|node| node.annotations.contains_key(request::RETRY))).await;
+        told.until_node(|node| node.is_some_and(|node| node.request.retry.is_some())).await;
     };
     tokio::select! {
         () = cluster.watch_node(told.ear()) => {}
@@ -233,7 +231,8 @@ async fn nothing_is_missed_when_both_credentials_are_replaced_in_the_middle_of_a
     assert!(is_held(lease_seen(&cluster.claim(LeaseName::Slot(0), &holder(OWN)).await)));
     let told = Told::default();
     let script = async {
-        let blocked = |fact: &Fact| matches!(fact, Fact::Drain(progress) if !progress.blocked.is_empty());
+        let blocked =
+            |fact: &Observation| matches!(fact, Observation::Drain(progress) if !progress.blocked.is_empty());
         told.until(|facts| facts.iter().any(blocked)).await;
         until_expired(&other).await;
         relay.cut();
@@ -248,7 +247,7 @@ async fn nothing_is_missed_when_both_credentials_are_replaced_in_the_middle_of_a
     };
     let (ended, ()) = tokio::join!(cluster.drain(DrainOptions::default(), told.ear()), script);
     assert!(
-        matches!(&ended.facts[..], [Fact::Drain(drained)] if drained.state == DrainState::Drained),
+        matches!(&ended.observations[..], [Observation::Drain(drained)] if drained.state == DrainState::Drained),
         "{ended:?}"
     );
     assert!(real.bench.pods().await.is_empty(), "the one that came meanwhile, too");

@@ -15,7 +15,7 @@ macro_rules! at_every_server {
             $(
                 #[tokio::test(start_paused = true)]
                 async fn $rule() {
-                    let (bench, _server) = $crate::bench::Bench::fake().await;
+                    let (bench, _server) = $crate::test_cluster::TestCluster::fake().await;
                     super::$rule(&bench).await;
                 }
             )+

@@ -4,10 +4,7 @@
 
 use std::path::Path;
 
-use upgrade_core::policy::Policy;
-use upgrade_core::preflight::Check;
-use upgrade_core::report::Phase;
-use upgrade_core::request;
+use upgrade_core::api::{Check, Phase, Policy, annotations};
 use upgrade_sim::histories::{Standing, all};
 use upgrade_tests::permissions::{Identity, rows_of_denials, rows_of_needs};
 
@@ -33,14 +30,14 @@ fn sorted(words: impl IntoIterator<Item = impl Into<String>>) -> Vec<String> {
 #[test]
 fn every_annotation_is_explained() {
     let keys = [
-        request::TARGET,
-        request::RETRY,
-        request::SKIP_CHECKS,
-        request::IGNORE,
-        request::CURRENT,
-        request::PHASE,
-        request::STATUS,
-        request::FOUND_CORDONED,
+        annotations::TARGET,
+        annotations::RETRY,
+        annotations::SKIP_CHECKS,
+        annotations::IGNORE,
+        annotations::CURRENT,
+        annotations::PHASE,
+        annotations::STATUS,
+        annotations::FOUND_CORDONED,
     ];
     assert_eq!(sorted(rows(&document("docs/usage.md"), "## Asking for an upgrade")), sorted(keys));
 }
@@ -58,7 +55,7 @@ fn every_check_is_explained_and_says_whether_it_can_be_skipped() {
 
 #[test]
 fn every_reason_is_explained() {
-    use upgrade_core::job::Reason;
+    use upgrade_core::api::Reason;
     let documented = rows(&document("docs/usage.md"), "## Reasons");
     let known = Reason::ALL.map(|reason| reason.to_string());
     assert_eq!(sorted(documented), sorted(known));
@@ -126,9 +123,9 @@ fn the_policy_that_is_applied_sets_no_key_and_says_which_there_are_and_their_def
 fn the_admission_policy_knows_the_protocol_and_the_bounds_that_agents_keep() {
     let manifest = document("packaging/kubernetes/admission.yaml");
     let protocol =
-        format!("'node-upgrade-agent/protocol'].orValue('') in ['{}']", upgrade_core::policy::PROTOCOL);
+        format!("'node-upgrade-agent/protocol'].orValue('') in ['{}']", upgrade_core::api::policy::PROTOCOL);
     assert!(manifest.contains(&protocol), "{protocol}");
-    let mark = format!("'node-upgrade-agent/degraded'].size() <= {})", upgrade_core::text::NOTE);
+    let mark = format!("'node-upgrade-agent/degraded'].size() <= {})", upgrade_core::api::text::NOTE);
     assert!(manifest.contains(&mark), "{mark}");
 }
 

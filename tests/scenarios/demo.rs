@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use lab::{Options, wait_until};
-use upgrade_core::job::{LeaseName, Verb};
+use upgrade_core::api::annotations::CURRENT;
+use upgrade_core::api::{KubeadmCommand, LeaseName};
 use upgrade_core::oracle::{End, Event, What};
-use upgrade_core::request::CURRENT;
 use upgrade_tests::permissions::granted;
 
 use crate::fleet::{Fleet, count, new};
@@ -56,10 +56,13 @@ fn in_turn(events: &[Event]) -> Result<()> {
     ensure!(turns.chunks(2).all(whole), "turns overlap: {turns:?}");
     ensure!(turns.len() == 6, "three nodes have one turn each: {turns:?}");
     ensure!(turns.first() == Some(&("cp1", LeaseName::ControlPlane, true)), "cp1 is not first: {turns:?}");
-    for (node, verb) in [("cp1", Verb::Apply), ("worker1", Verb::NodeWorker), ("worker2", Verb::NodeWorker)] {
-        let ran =
-            |what: &What| matches!(what, What::ToolStarted { kubeadm: Some((ran, _)), .. } if *ran == verb);
-        ensure!(count(events, node, ran) == 1, "{node} should have run kubeadm once, as {verb:?}");
+    for (node, command) in [
+        ("cp1", KubeadmCommand::Apply),
+        ("worker1", KubeadmCommand::NodeWorker),
+        ("worker2", KubeadmCommand::NodeWorker),
+    ] {
+        let ran = |what: &What| matches!(what, What::ToolStarted { kubeadm: Some((ran, _)), .. } if *ran == command);
+        ensure!(count(events, node, ran) == 1, "{node} should have run kubeadm once, as {command:?}");
         ensure!(
             count(events, node, |what| *what == What::KubeletRestarted) > 0,
             "kubelet of {node} still runs"
@@ -90,11 +93,14 @@ pub(crate) fn several_control_planes(_: &Fleet) -> Result<()> {
         fleet.wait_done(node, &new())?;
     }
     let events = fleet.events()?;
-    let verbs = |verb: Verb| {
-        let ran = |event: &&Event| matches!(event.what, What::ToolStarted { kubeadm: Some((ran, _)), .. } if ran == verb);
+    let verbs = |command: KubeadmCommand| {
+        let ran = |event: &&Event| matches!(event.what, What::ToolStarted { kubeadm: Some((ran, _)), .. } if ran == command);
         events.iter().filter(ran).count()
     };
-    ensure!((verbs(Verb::Apply), verbs(Verb::NodeControlPlane)) == (1, 2), "not one `apply` and two `node`");
+    ensure!(
+        (verbs(KubeadmCommand::Apply), verbs(KubeadmCommand::NodeControlPlane)) == (1, 2),
+        "not one `apply` and two `node`"
+    );
     for node in ["cp1", "cp2", "cp3"] {
         let claims = count(&events, node, |what| matches!(what, What::LeaseTaken { .. }));
         let ends =

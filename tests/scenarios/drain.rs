@@ -5,8 +5,8 @@ use std::fs;
 use anyhow::{Context, Result, ensure};
 use lab::{wait_for, wait_until};
 use serde_json::Value;
+use upgrade_core::api::{Phase, Report};
 use upgrade_core::oracle::{End, What, Who};
-use upgrade_core::report::{Phase, Report};
 
 use crate::fleet::{Fleet, SOON, count, new, old};
 

@@ -7,9 +7,9 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context, Result, bail, ensure};
 use lab::{Cluster, DEFAULT_AGENT_CONFIG, Node, Options, versions, wait_for, wait_until};
 use serde_json::Value;
+use upgrade_core::api::annotations::{CURRENT, PHASE, RETRY, SKIP_CHECKS, STATUS, TARGET};
+use upgrade_core::api::{Phase, Report};
 use upgrade_core::oracle::{End, Event, What, check, ends};
-use upgrade_core::report::{Phase, Report};
-use upgrade_core::request::{CURRENT, PHASE, RETRY, SKIP_CHECKS, STATUS, TARGET};
 
 use crate::{hold, readme};
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use lab::{Node, Options, wait_until};
 use upgrade_core::act::UNIT_PREFIX;
+use upgrade_core::api::Phase;
 use upgrade_core::oracle::{End, What};
-use upgrade_core::report::Phase;
 
 use crate::drain::{guard, names_guard, relax};
 use crate::fleet::{AGENT, Fleet, count, new};

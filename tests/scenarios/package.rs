@@ -7,8 +7,8 @@ use std::slice::from_ref;
 
 use anyhow::{Context, Result, ensure};
 use lab::{DEFAULT_AGENT_CONFIG, Node, wait_until};
+use upgrade_core::api::Phase;
 use upgrade_core::oracle::{End, What};
-use upgrade_core::report::Phase;
 
 use crate::drain::{guard, names_guard};
 use crate::fleet::{AGENT, Fleet, SOON, count, new, old, package};

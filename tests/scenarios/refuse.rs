@@ -2,8 +2,8 @@
 
 use anyhow::{Result, ensure};
 use lab::versions;
+use upgrade_core::api::Phase;
 use upgrade_core::oracle::{End, What};
-use upgrade_core::report::Phase;
 
 use crate::fleet::{Fleet, count, new, old};
 

@@ -57,7 +57,7 @@ impl fmt::Display for Need {
     }
 }
 
-const fn shared(
+const fn coordination(
     verb: &'static str,
     resource: &'static str,
     namespace: &'static str,
@@ -66,7 +66,7 @@ const fn shared(
     Need { who: Identity::Coordination, verb, resource, namespace, name: "", why }
 }
 
-const fn own(
+const fn kubelet(
     verb: &'static str,
     resource: &'static str,
     namespace: &'static str,
@@ -82,11 +82,11 @@ const HERE: &str = "node-upgrade-agent";
 
 /// Everything the agent asks an API server for.
 pub const NEEDED: &[Need] = &[
-    shared("get", LEASES, HERE, "read before a compare-and-swap"),
-    shared("list", LEASES, HERE, "who is at it"),
-    shared("watch", LEASES, HERE, "waiting for one's turn"),
-    shared("create", LEASES, HERE, "an absent Lease is a free one"),
-    shared("update", LEASES, HERE, "claim, renew, mark, give back"),
+    coordination("get", LEASES, HERE, "read before a compare-and-swap"),
+    coordination("list", LEASES, HERE, "who is at it"),
+    coordination("watch", LEASES, HERE, "waiting for one's turn"),
+    coordination("create", LEASES, HERE, "an absent Lease is a free one"),
+    coordination("update", LEASES, HERE, "claim, renew, mark, give back"),
     Need {
         who: Identity::Coordination,
         verb: "get",
@@ -95,26 +95,26 @@ pub const NEEDED: &[Need] = &[
         name: "policy",
         why: "the fleet's policy",
     },
-    shared("list", "nodes", "", "the budget: who is out of service"),
-    shared("watch", "nodes", "", "the control plane goes first"),
-    shared("list", "poddisruptionbudgets.policy", "", "which budgets cover the own pods"),
-    shared("list", "pods", "kube-system", "what every API server runs"),
-    own("get", "nodes", "", "", "the own Node, before a fenced patch"),
-    own("list", "nodes", "", "", "the own Node"),
-    own("watch", "nodes", "", "", "the own Node"),
-    own("patch", "nodes", "", "", "the cordon, the annotation `current`"),
-    own("patch", "nodes/status", "", "", "reports: annotations and the condition `Upgraded`"),
-    own("list", "pods", "", "", "the pods of the own node"),
-    own("watch", "pods", "", "", "the pods of the own node, in a drain"),
-    own("create", "pods/eviction", "", "", "the drain"),
-    own("delete", "pods", "", "", "the drain, where eviction is disabled"),
-    own("get", "csinodes.storage.k8s.io", "", "", "CSI drivers must be registered again"),
-    own("get", "configmaps", "kube-system", "kubeadm-config", "the verb of `kubeadm upgrade`"),
-    own("create", CERTIFICATES, "", "", "enrolment, and renewal"),
-    own("get", CERTIFICATES, "", "", "what became of the own request"),
-    own("list", CERTIFICATES, "", "", "waiting for the approval of the own request"),
-    own("watch", CERTIFICATES, "", "", "waiting for the approval of the own request"),
-    own("create", "events", "default", "", "what people see in `kubectl describe node`"),
+    coordination("list", "nodes", "", "the budget: who is out of service"),
+    coordination("watch", "nodes", "", "the control plane goes first"),
+    coordination("list", "poddisruptionbudgets.policy", "", "which budgets cover the own pods"),
+    coordination("list", "pods", "kube-system", "what every API server runs"),
+    kubelet("get", "nodes", "", "", "the own Node, before a fenced patch"),
+    kubelet("list", "nodes", "", "", "the own Node"),
+    kubelet("watch", "nodes", "", "", "the own Node"),
+    kubelet("patch", "nodes", "", "", "the cordon, the annotation `current`"),
+    kubelet("patch", "nodes/status", "", "", "reports: annotations and the condition `Upgraded`"),
+    kubelet("list", "pods", "", "", "the pods of the own node"),
+    kubelet("watch", "pods", "", "", "the pods of the own node, in a drain"),
+    kubelet("create", "pods/eviction", "", "", "the drain"),
+    kubelet("delete", "pods", "", "", "the drain, where eviction is disabled"),
+    kubelet("get", "csinodes.storage.k8s.io", "", "", "CSI drivers must be registered again"),
+    kubelet("get", "configmaps", "kube-system", "kubeadm-config", "the verb of `kubeadm upgrade`"),
+    kubelet("create", CERTIFICATES, "", "", "enrolment, and renewal"),
+    kubelet("get", CERTIFICATES, "", "", "what became of the own request"),
+    kubelet("list", CERTIFICATES, "", "", "waiting for the approval of the own request"),
+    kubelet("watch", CERTIFICATES, "", "", "waiting for the approval of the own request"),
+    kubelet("create", "events", "default", "", "what people see in `kubectl describe node`"),
 ];
 
 /// What stops a request.

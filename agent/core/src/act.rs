@@ -3,36 +3,36 @@
 
 use std::collections::BTreeSet;
 
+use crate::api::{Holder, KubeadmCommand, LeaseName, TurnId, Version};
 use crate::drain::DrainOptions;
-use crate::job::{Holder, JobId, LeaseName, Packages, Verb};
-use crate::seen::Fact;
+use crate::memory::Packages;
+use crate::observed::Observation;
 use crate::time::Unix;
-use crate::version::Version;
 
 /// One thing to do. Equal acts are the same act: while one runs, deciding for it again changes nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Act {
-    /// Look at this host: packages, units, backups. Ends with [`Fact::Host`].
+    /// Look at this host: packages, units, backups. Ends with [`Observation::Host`].
     LookAtHost {
-        /// The job whose backup matters, if any.
-        job: Option<JobId>,
+        /// The turn whose backup matters, if any.
+        turn: Option<TurnId>,
     },
-    /// Read the own Node directly. Ends with [`Fact::Node`].
+    /// Read the own Node directly. Ends with [`Observation::Node`].
     LookAtNode,
-    /// List the pods and CSI drivers of this node. Ends with [`Fact::Pods`].
+    /// List the pods and CSI drivers of this node. Ends with [`Observation::Pods`].
     LookAtPods,
-    /// Ask this host's API server and etcd directly. Ends with [`Fact::Local`].
+    /// Ask this host's API server and etcd directly. Ends with [`Observation::Local`].
     LookAtControlPlane,
-    /// Read the whole fleet consistently. Ends with [`Fact::Fleet`].
+    /// Read the whole fleet consistently. Ends with [`Observation::Fleet`].
     LookAtFleet,
-    /// Everything of design section 5. Ends with [`Fact::Preflight`], or a transient fault if it could not be made.
+    /// Everything of design section 5. Ends with [`Observation::Preflight`], or a transient fault if it could not be made.
     Preflight {
         /// For this version.
         target: Version,
     },
-    /// Watch Leases and control-plane Nodes, telling [`Fact::Turn`] on each change, until stopped.
+    /// Watch Leases and control-plane Nodes, telling [`Observation::Turn`] on each change, until stopped.
     AwaitTurn,
-    /// Create or take the Lease by compare-and-swap; a Lease already ours is renewed. Ends with [`Fact::Lease`].
+    /// Create or take the Lease by compare-and-swap; a Lease already ours is renewed. Ends with [`Observation::Lease`].
     Claim {
         /// Which.
         lease: LeaseName,
@@ -40,7 +40,7 @@ pub enum Act {
         holder: Holder,
     },
     /// Prove by compare-and-swap that the Lease is ours, and write the degraded mark; a Lease that is absent, free or
-    /// another's is only told of. Ends with [`Fact::Lease`].
+    /// another's is only told of. Ends with [`Observation::Lease`].
     Renew {
         /// Which.
         lease: LeaseName,
@@ -49,59 +49,59 @@ pub enum Act {
         /// The mark that halts other claims; none clears it.
         degraded: Option<String>,
     },
-    /// Clear the holder if it is us; absent and foreign Leases are left alone. Ends with [`Fact::Lease`].
+    /// Clear the holder if it is us; absent and foreign Leases are left alone. Ends with [`Observation::Lease`].
     Release {
         /// Which.
         lease: LeaseName,
         /// As whom.
         holder: Holder,
     },
-    /// Cordon and note in the same fenced patch whether it was cordoned: [`crate::cordon::cordon`]. Ends with [`Fact::Node`].
+    /// Cordon and note in the same fenced patch whether it was cordoned: [`crate::judge::cordon::cordon`]. Ends with [`Observation::Node`].
     Cordon,
-    /// Take our cordon back: [`crate::cordon::uncordon`]. Ends with [`Fact::Node`].
+    /// Take our cordon back: [`crate::judge::cordon::uncordon`]. Ends with [`Observation::Node`].
     Uncordon,
-    /// Drop our note of the cordon and leave the rest: [`crate::cordon::disown`]. Ends with [`Fact::Node`].
-    Disown,
-    /// Evict what the rules say until nothing is left, telling [`Fact::Drain`]; ends when drained or given up.
+    /// Drop our note of the cordon and leave the rest: [`crate::judge::cordon::forget_cordon`]. Ends with [`Observation::Node`].
+    ForgetCordon,
+    /// Evict what the rules say until nothing is left, telling [`Observation::Drain`]; ends when drained or given up.
     Drain {
         /// The rules of this drain.
         options: DrainOptions,
         /// When its time is over, on this host's own clock.
         until: Unix,
     },
-    /// Start this tool in its transient unit, or adopt it if it runs, and await its end. Ends with [`Fact::Host`].
+    /// Start this tool in its transient unit, or adopt it if it runs, and await its end. Ends with [`Observation::Host`].
     Run {
         /// The unit's name: a second start of the same name fails.
         unit: String,
         /// What to run.
         tool: Tool,
     },
-    /// Await the end of a unit of ours that runs. Ends with [`Fact::Host`].
+    /// Await the end of a unit of ours that runs. Ends with [`Observation::Host`].
     Await {
         /// The unit's name.
         unit: String,
     },
-    /// Copy static pod manifests and kubelet's configuration aside. Ends with [`Fact::Host`].
+    /// Copy static pod manifests and kubelet's configuration aside. Ends with [`Observation::Host`].
     BackUp {
         /// Names the copy.
-        job: JobId,
+        turn: TurnId,
     },
-    /// Put static pod manifests that are missing back from the copy. Ends with [`Fact::Host`].
+    /// Put static pod manifests that are missing back from the copy. Ends with [`Observation::Host`].
     RestoreManifests {
         /// Names the copy.
-        job: JobId,
+        turn: TurnId,
     },
-    /// Put kubelet's configuration back from the copy. Ends with [`Fact::Host`].
+    /// Put kubelet's configuration back from the copy. Ends with [`Observation::Host`].
     RestoreKubeletConfig {
         /// Names the copy.
-        job: JobId,
+        turn: TurnId,
     },
-    /// daemon-reload, then restart kubelet. Ends with [`Fact::Host`].
+    /// daemon-reload, then restart kubelet. Ends with [`Observation::Host`].
     RestartKubelet,
-    /// Stop our ended units and drop the copy of this job. Ends with [`Fact::Host`].
-    Tidy,
-    /// Write the annotation `current`. Ends with [`Fact::Node`].
-    Announce {
+    /// Stop our ended units and drop the copy of this turn. Ends with [`Observation::Host`].
+    CleanUp,
+    /// Write the annotation `current`. Ends with [`Observation::Node`].
+    PublishCurrent {
         /// The verified version.
         current: Version,
     },
@@ -128,7 +128,7 @@ impl Act {
             Self::Release { .. } => "release",
             Self::Cordon => "cordon",
             Self::Uncordon => "uncordon",
-            Self::Disown => "disown",
+            Self::ForgetCordon => "forget-cordon",
             Self::Drain { .. } => "drain",
             Self::Run { .. } => "run",
             Self::Await { .. } => "await",
@@ -136,8 +136,8 @@ impl Act {
             Self::RestoreManifests { .. } => "restore-manifests",
             Self::RestoreKubeletConfig { .. } => "restore-kubelet-config",
             Self::RestartKubelet => "restart-kubelet",
-            Self::Tidy => "tidy",
-            Self::Announce { .. } => "announce",
+            Self::CleanUp => "clean-up",
+            Self::PublishCurrent { .. } => "publish-current",
         }
     }
 }
@@ -160,7 +160,7 @@ pub enum Tool {
     /// `kubeadm upgrade`.
     Kubeadm {
         /// How.
-        verb: Verb,
+        command: KubeadmCommand,
         /// To which version.
         target: Version,
     },
@@ -185,9 +185,9 @@ impl Tool {
         }
     }
 
-    /// The name of the transient unit for one run of this tool in one job.
-    pub fn unit(&self, job: &JobId, run: u32) -> String {
-        format!("{UNIT_PREFIX}{}-{run}-{}.service", job.0, self.word())
+    /// The name of the transient unit for one run of this tool in one turn.
+    pub fn unit(&self, turn: &TurnId, serial: u32) -> String {
+        format!("{UNIT_PREFIX}{}-{serial}-{}.service", turn.0, self.word())
     }
 }
 
@@ -196,22 +196,22 @@ pub const UNIT_PREFIX: &str = "node-upgrade-agent-tool-";
 
 /// How an act ended: what was seen on the way, and whether it did what it says.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Ended {
+pub struct ActResult {
     /// Taken in before anything is decided.
-    pub facts: Vec<Fact>,
+    pub observations: Vec<Observation>,
     /// Why it did not come to its end.
     pub fault: Option<Fault>,
 }
 
-impl Ended {
+impl ActResult {
     /// It did what it says.
-    pub fn well(facts: Vec<Fact>) -> Self {
-        Self { facts, fault: None }
+    pub fn ok(observations: Vec<Observation>) -> Self {
+        Self { observations, fault: None }
     }
 
     /// It did not.
-    pub fn badly(fault: Fault) -> Self {
-        Self { facts: Vec::new(), fault: Some(fault) }
+    pub fn failed(fault: Fault) -> Self {
+        Self { observations: Vec::new(), fault: Some(fault) }
     }
 }
 

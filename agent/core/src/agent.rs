@@ -1,12 +1,16 @@
-//! Inputs to outputs: takes facts in, asks [`crate::decide`], stores before it acts, and runs one act at a time.
+//! Inputs to outputs: takes observations in, asks [`crate::decide`], stores before it acts, and runs one act at a time.
 
+use core::time::Duration;
 use std::collections::BTreeMap;
 
-use crate::act::{Act, Ended, FaultClass};
+use crate::act::{Act, ActResult, FaultClass};
+use crate::api::{Explanation, Reason, Report, TurnId};
+use crate::backoff::Pauses;
 use crate::decide::{Next, Settings, decide, renew};
-use crate::job::{Job, JobId, Memory, Reason, Stage, Trouble, Verdict};
-use crate::report::{Report, derive, is_another_turn};
-use crate::seen::{Fact, LeaseSeen, Seen};
+use crate::decide::{derive, is_another_turn};
+use crate::memory::{Memory, Stage, Turn, Verdict};
+use crate::observed::{LeaseSeen, Observation, Observed};
+use crate::since::Since;
 use crate::time::{Mono, Now, Unix};
 
 /// Names one start of one act.
@@ -17,11 +21,11 @@ pub struct ActId(pub u64);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Input {
     /// Something was observed.
-    Saw(Fact),
+    Observed(Observation),
     /// The memory last handed out is durable.
     Stored,
     /// An act ended, by itself or because it was stopped.
-    Ended(ActId, Ended),
+    Ended(ActId, ActResult),
     /// A moment asked for by [`Output::WakeAt`] has come, or the agent has just started.
     Tick,
 }
@@ -41,16 +45,16 @@ pub enum Output {
     WakeAt(Mono),
 }
 
-/// Pauses after transient faults, in milliseconds: they double from the first to the last.
-const FIRST_PAUSE: u64 = 1_000;
-const LAST_PAUSE: u64 = 30_000;
+/// Pauses after transient faults.
+const PAUSES: Pauses = Pauses { first: Duration::from_secs(1), factor: 2, cap: Duration::from_secs(30) };
 
 /// The agent: memory, observation, and at most one act.
 #[derive(Debug)]
 pub struct Agent {
     settings: Settings,
     memory: Memory,
-    seen: Seen,
+    observed: Observed,
+    since: Since,
     storing: Option<Box<Memory>>,
     running: Option<Running>,
     started: u64,
@@ -79,7 +83,8 @@ impl Agent {
         Self {
             settings,
             memory,
-            seen: Seen::default(),
+            observed: Observed::default(),
+            since: Since::default(),
             storing: None,
             running: None,
             started: 0,
@@ -94,19 +99,19 @@ impl Agent {
     }
 
     /// The renewal that runs beside the acts, once a minute, so that people see that the holder lives; its answer is
-    /// fed in as a fact. None while no Lease is known to be ours.
+    /// fed in as an observation. None while no Lease is known to be ours.
     pub fn heartbeat(&self) -> Option<Act> {
-        let job = self.memory.job.as_ref()?;
-        let ours = matches!(self.seen.lease, Some(LeaseSeen::Held { .. }));
-        (ours && !matches!(job.stage, Stage::Returning(_))).then(|| renew(job))
+        let turn = self.memory.turn.as_ref()?;
+        let ours = matches!(self.observed.lease, Some(LeaseSeen::Held { .. }));
+        (ours && !matches!(turn.stage, Stage::Returning(_))).then(|| renew(turn))
     }
 
     /// Takes one input in and says what follows.
     pub fn on(&mut self, now: Now, input: Input) -> Vec<Output> {
         match input {
-            Input::Saw(fact) => {
-                self.recovered(&fact);
-                self.seen.take(fact, now.mono);
+            Input::Observed(observation) => {
+                self.recovered(&observation);
+                self.take(observation, now.mono);
             }
             Input::Stored => self.stored(),
             Input::Ended(id, ended) => self.ended(now, id, ended),
@@ -118,11 +123,18 @@ impl Agent {
         outputs
     }
 
+    fn take(&mut self, observation: Observation, at: Mono) {
+        if let Observation::Node(node) = &observation {
+            self.since.look(node.as_ref());
+        }
+        self.observed.take(observation, at);
+    }
+
     /// An act that lasts and tells something has got over what stopped it before.
-    fn recovered(&mut self, fact: &Fact) {
-        match fact {
-            Fact::Turn(_) => self.faults.remove(Act::AwaitTurn.word()),
-            Fact::Drain(_) => {
+    fn recovered(&mut self, observation: &Observation) {
+        match observation {
+            Observation::Turn(_) => self.faults.remove(Act::AwaitTurn.word()),
+            Observation::Drain(_) => {
                 self.running.as_ref().and_then(|running| self.faults.remove(running.act.word()))
             }
             _ => None,
@@ -131,57 +143,48 @@ impl Agent {
 
     fn stored(&mut self) {
         let Some(memory) = self.storing.take() else { return };
-        let key = |memory: &Memory| -> Option<(JobId, bool)> {
-            let job = memory.job.as_ref()?;
-            Some((job.holder.job.clone(), matches!(job.stage, Stage::Degraded { .. })))
+        let key = |memory: &Memory| -> Option<(TurnId, bool)> {
+            let turn = memory.turn.as_ref()?;
+            Some((turn.holder.turn.clone(), matches!(turn.stage, Stage::Degraded { .. })))
         };
-        // Another job has another Lease to prove, and a job that enters or leaves `degraded` another mark to write.
+        // Another turn has another Lease to prove, and a turn that enters or leaves `degraded` another mark to write.
         if key(&memory) != key(&self.memory) {
-            self.seen.lease = None;
-            self.seen.drain = None;
+            self.observed.lease = None;
+            self.observed.drain = None;
         }
-        // What was found before a job says nothing of the host after it, unless the job touched nothing.
-        let touched = |job: &Job| match &job.stage {
+        // What was found before a turn says nothing of the host after it, unless the turn touched nothing.
+        let touched = |turn: &Turn| match &turn.stage {
             Stage::Clearing { disturbed } => disturbed.is_some(),
             Stage::Returning(Verdict::BackedOut(why)) => !is_another_turn(why.reason),
             Stage::Changing { .. } | Stage::Returning(Verdict::Done) | Stage::Degraded { .. } => true,
         };
-        let over = self.memory.job.as_ref().is_some_and(touched) && memory.job.is_none();
+        let over = self.memory.turn.as_ref().is_some_and(touched) && memory.turn.is_none();
         // A refusal is answered by a person who changed something: whoever asks again is told how it is then.
         let refused = memory.refused.is_some() && memory.refused != self.memory.refused;
         if over || refused {
-            self.seen.preflight = None;
+            self.observed.preflight = None;
         }
         // Somebody else was quicker: what said that it is our turn is out of date.
-        if self.memory.job.is_some() && memory.job.is_none() {
-            self.seen.turn = None;
+        if self.memory.turn.is_some() && memory.turn.is_none() {
+            self.observed.turn = None;
         }
         self.memory = *memory;
     }
 
-    fn ended(&mut self, now: Now, id: ActId, ended: Ended) {
+    fn ended(&mut self, now: Now, id: ActId, ended: ActResult) {
         let Some(running) = self.running.take_if(|running| running.id == id) else { return };
         let word = running.act.word();
-        for fact in ended.facts {
-            self.seen.take(fact, now.mono);
+        for observation in ended.observations {
+            self.take(observation, now.mono);
         }
         match ended.fault {
             None => {
                 self.faults.remove(word);
-                match running.act {
-                    Act::Release { .. } => self.seen.gave_back = Some(now.mono),
-                    Act::Cordon => {
-                        self.seen.cordon_lifted = false;
-                        self.seen.cordon_version =
-                            self.seen.node.as_ref().map(|node| node.resource_version.clone());
-                    }
-                    _ => {}
-                }
+                self.since.did(&running.act, &self.observed, now.mono);
             }
             Some(fault) if fault.class == FaultClass::Transient => {
                 let count = self.faults.get(word).map_or(0, |setback| setback.count) + 1;
-                let pause = (FIRST_PAUSE << (count - 1).min(5)).min(LAST_PAUSE);
-                let again = now.mono.plus(pause);
+                let again = now.mono.plus(PAUSES.after(count));
                 self.faults.insert(word, Setback { count, again, message: fault.message });
             }
             Some(_) => {}
@@ -191,10 +194,10 @@ impl Agent {
     /// Decides, and turns the decision into outputs.
     fn step(&mut self, now: Now, outputs: &mut Vec<Output>) -> Next {
         if self.storing.is_some() {
-            let why = Trouble::new(Reason::Progressing, "writing the journal");
+            let why = Explanation::new(Reason::Progressing, "writing the journal");
             return Next::Wait { why, until: None };
         }
-        let next = decide(&self.settings, &self.memory, &self.seen, now);
+        let next = decide(&self.settings, &self.memory, &self.observed, &self.since, now);
         match &next {
             Next::Remember(memory) if self.is_idle_or_stopped(outputs) => {
                 self.storing = Some(memory.clone());
@@ -225,12 +228,12 @@ impl Agent {
     fn start(&mut self, now: Now, act: Act, outputs: &mut Vec<Output>) -> Next {
         if let Some(setback) = self.faults.get(act.word()).filter(|setback| setback.again > now.mono) {
             outputs.push(Output::WakeAt(setback.again));
-            let why = Trouble::new(Reason::Retrying, setback.message.clone());
+            let why = Explanation::new(Reason::Retrying, setback.message.clone());
             return Next::Wait { why, until: Some(setback.again) };
         }
         match &act {
-            Act::Claim { .. } => self.seen.turn = None,
-            Act::Cordon | Act::Drain { .. } => self.seen.drain = None,
+            Act::Claim { .. } => self.observed.turn = None,
+            Act::Cordon | Act::Drain { .. } => self.observed.drain = None,
             _ => {}
         }
         self.started += 1;
@@ -243,11 +246,11 @@ impl Agent {
     fn report(&mut self, now: Now, next: &Next, outputs: &mut Vec<Output>) {
         let setback = self.running.as_ref().and_then(|running| self.faults.get(running.act.word()));
         let Some(mut report) =
-            derive(&self.memory, &self.seen, next, setback.map(|setback| setback.message.as_str()))
+            derive(&self.memory, &self.observed, next, setback.map(|setback| setback.message.as_str()))
         else {
             return;
         };
-        report.since = self.since(now.unix, &report);
+        report.since = self.entered(now.unix, &report);
         if self.told.as_deref() != Some(&report) {
             self.told = Some(Box::new(report.clone()));
             outputs.push(Output::Report(Box::new(report)));
@@ -255,7 +258,7 @@ impl Agent {
     }
 
     /// When the phase was entered: a phase that was told before goes on since then.
-    fn since(&self, now: Unix, report: &Report) -> Unix {
+    fn entered(&self, now: Unix, report: &Report) -> Unix {
         self.told.as_ref().filter(|told| told.phase == report.phase).map_or(now, |told| told.since)
     }
 }

@@ -7,15 +7,22 @@ mod changing;
 mod clearing;
 mod degraded;
 mod idle;
+mod report;
 mod returning;
 mod verifying;
 
+use core::time::Duration;
+
 use crate::act::Act;
+use crate::api::{Explanation, Reason, Request};
 use crate::drain::DrainOptions;
-use crate::job::{Job, Memory, Reason, Stage, Step, Trouble, Way};
-use crate::request::Request;
-use crate::seen::{HostSeen, LeaseSeen, NodeSeen, Seen, ToolState};
+use crate::memory::{Direction, Memory, Stage, Step, Turn};
+use crate::observed::{HostSeen, LeaseSeen, NodeSeen, Observed, ToolState};
+use crate::since::Since;
 use crate::time::{Mono, Now, Unix};
+
+pub use report::derive;
+pub(crate) use report::is_another_turn;
 
 /// What this host's configuration adds to the rules.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,10 +31,10 @@ pub struct Settings {
     pub node: String,
     /// How to drain.
     pub drain: DrainOptions,
-    /// Seconds kubelet must run without another restart before it counts as verified.
-    pub soak: u64,
-    /// Seconds until a node that does not come to serve is degraded.
-    pub verify_timeout: u64,
+    /// How long kubelet must run without another restart before it counts as verified.
+    pub soak: Duration,
+    /// After this long a node that does not come to serve is degraded.
+    pub verify_timeout: Duration,
 }
 
 /// What to do next.
@@ -40,113 +47,129 @@ pub enum Next {
     /// Nothing, until something is seen or this moment comes.
     Wait {
         /// What is waited for.
-        why: Trouble,
+        why: Explanation,
         /// When to look again.
         until: Option<Mono>,
     },
 }
 
 /// How old a proof that the Lease is ours may be where a disturbance begins.
-const PROOF: u64 = 15_000;
+const PROOF: Duration = Duration::from_secs(15);
 /// How old it may grow while a drain goes on; the heartbeat renews every minute.
-const PROOF_WHILE_DRAINING: u64 = 300_000;
+const PROOF_WHILE_DRAINING: Duration = Duration::from_mins(5);
 
-/// Decides. Called on every new fact, and cheap.
-pub fn decide(settings: &Settings, memory: &Memory, seen: &Seen, now: Now) -> Next {
-    let Some(node) = &seen.node else {
+/// The least that a clock moves on: what is fresh for so long is no more so that much later.
+const GRAIN: Duration = Duration::from_millis(1);
+
+/// Decides. Called on every new observation, and cheap.
+pub fn decide(settings: &Settings, memory: &Memory, observed: &Observed, since: &Since, now: Now) -> Next {
+    let Some(node) = &observed.node else {
         return wait(Reason::Retrying, "the own Node has not been seen yet, or it does not exist", None);
     };
-    let scene = Scene { settings, memory, seen, node, request: Request::read(&node.annotations), now };
-    let Some(job) = &memory.job else {
-        return idle::decide(&scene);
+    let context = Context { settings, memory, observed, since, node, request: &node.request, now };
+    let Some(turn) = &memory.turn else {
+        return idle::decide(&context);
     };
-    if scene.seen.cordon_lifted && !matches!(job.stage, Stage::Clearing { .. }) && !runs_a_tool(seen) {
-        return Next::Do(Act::Disown);
+    if since.cordon_lifted && !matches!(turn.stage, Stage::Clearing { .. }) && !runs_a_tool(observed) {
+        return Next::Do(Act::ForgetCordon);
     }
-    match &job.stage {
-        Stage::Clearing { disturbed } => clearing::decide(&scene, job, *disturbed),
-        Stage::Changing { step, way: Way::Forward } => changing::forward(&scene, job, step),
-        Stage::Changing { step, way: Way::Back(why) } => changing::back(&scene, job, step, why),
-        Stage::Returning(verdict) => returning::decide(&scene, job, verdict),
-        Stage::Degraded { step, why } => degraded::decide(&scene, job, step, why),
+    match &turn.stage {
+        Stage::Clearing { disturbed } => clearing::decide(&context, turn, *disturbed),
+        Stage::Changing { step, direction: Direction::Forward } => changing::forward(&context, turn, step),
+        Stage::Changing { step, direction: Direction::Back(why) } => {
+            changing::back(&context, turn, step, why)
+        }
+        Stage::Returning(verdict) => returning::decide(&context, turn, verdict),
+        Stage::Degraded { step, why } => degraded::decide(&context, turn, step, why),
     }
 }
 
 /// A tool is awaited before anything else is done.
-fn runs_a_tool(seen: &Seen) -> bool {
-    seen.host.as_ref().is_some_and(|host| host.tools.values().any(|state| *state == ToolState::Running))
+fn runs_a_tool(observed: &Observed) -> bool {
+    observed.host.as_ref().is_some_and(|host| host.tools.values().any(|state| *state == ToolState::Running))
 }
 
 /// What one decision is taken from.
-struct Scene<'a> {
+struct Context<'a> {
     settings: &'a Settings,
     memory: &'a Memory,
-    seen: &'a Seen,
+    observed: &'a Observed,
+    since: &'a Since,
     node: &'a NodeSeen,
-    request: Request,
+    request: &'a Request,
     now: Now,
 }
 
 fn wait(reason: Reason, message: impl Into<String>, until: Option<Mono>) -> Next {
-    Next::Wait { why: Trouble::new(reason, message), until }
+    Next::Wait { why: Explanation::new(reason, message), until }
 }
 
-impl Scene<'_> {
-    /// This host as seen at most `age` milliseconds ago, or the act that looks at it.
-    fn host(&self, job: Option<&Job>, age: u64) -> Result<&HostSeen, Next> {
-        match &self.seen.host {
+impl Context<'_> {
+    /// This host as seen at most `age` ago, or the act that looks at it.
+    fn host(&self, turn: Option<&Turn>, age: Duration) -> Result<&HostSeen, Next> {
+        match &self.observed.host {
             Some(host) if self.is_fresh(host.at, age) => Ok(host),
-            _ => Err(Next::Do(Act::LookAtHost { job: job.map(|job| job.holder.job.clone()) })),
+            _ => Err(Next::Do(Act::LookAtHost { turn: turn.map(|turn| turn.holder.turn.clone()) })),
         }
     }
 
-    fn is_fresh(&self, at: Mono, age: u64) -> bool {
+    fn is_fresh(&self, at: Mono, age: Duration) -> bool {
         self.now.mono.since(at) <= age
     }
 
     /// A proof not older than `age` that the Lease is ours, the act that gets one, or none if it is lost.
-    fn proof(&self, job: &Job, age: u64) -> Proof {
-        match &self.seen.lease {
-            Some(LeaseSeen::Held { at, job: held }) if self.is_fresh(*at, age) && *held == job.holder.job => {
+    fn proof(&self, turn: &Turn, age: Duration) -> Proof {
+        match &self.observed.lease {
+            Some(LeaseSeen::Held { at, turn: held })
+                if self.is_fresh(*at, age) && *held == turn.holder.turn =>
+            {
                 Proof::Ours
             }
             Some(LeaseSeen::Free | LeaseSeen::Other(_)) => Proof::Lost,
-            Some(LeaseSeen::Held { .. }) | None => Proof::Ask(Next::Do(renew(job))),
+            Some(LeaseSeen::Held { .. }) | None => Proof::Ask(Next::Do(renew(turn))),
         }
     }
 
-    /// Whether the request the job serves is still there.
-    fn cancelled(&self, job: &Job) -> Option<Trouble> {
+    /// Whether the request the turn serves is still there.
+    fn cancelled(&self, turn: &Turn) -> Option<Explanation> {
         let wanted = self.request.wanted();
-        if wanted == Some(job.hop.target) {
+        if wanted == Some(turn.plan.target) {
             return None;
         }
         let now_asks = wanted.map_or_else(|| "removed".to_owned(), |target| format!("changed to {target}"));
-        Some(Trouble::new(Reason::Cancelled, format!("the target {} was {now_asks}", job.hop.target)))
+        Some(Explanation::new(Reason::Cancelled, format!("the target {} was {now_asks}", turn.plan.target)))
     }
 
-    fn remember(&self, job: Job) -> Next {
-        Next::Remember(Box::new(Memory { job: Some(job), ..self.memory.clone() }))
+    fn remember(&self, turn: Turn) -> Next {
+        Next::Remember(Box::new(Memory { turn: Some(turn), ..self.memory.clone() }))
     }
 
-    /// The job at another stage, entered now.
-    fn enter(&self, job: &Job, stage: Stage) -> Next {
-        let runs = job.runs + 1;
+    /// The turn at another stage, entered now.
+    fn enter(&self, turn: &Turn, stage: Stage) -> Next {
+        let unit_serial = turn.unit_serial + 1;
         let entered = self.now.unix;
-        self.remember(Job { stage, tries: 0, runs, entered, not_before: Unix::default(), ..job.clone() })
+        self.remember(Turn {
+            stage,
+            attempts: 0,
+            unit_serial,
+            entered,
+            not_before: Unix::default(),
+            ..turn.clone()
+        })
     }
 
-    fn step(&self, job: &Job, step: Step) -> Next {
-        self.enter(job, Stage::Changing { step, way: Way::Forward })
+    fn step(&self, turn: &Turn, step: Step) -> Next {
+        self.enter(turn, Stage::Changing { step, direction: Direction::Forward })
     }
 
     /// The moment on this process's clock at which the host's clock shows `unix`.
     fn moment(&self, unix: Unix) -> Mono {
-        self.now.mono.plus(unix.since(self.now.unix).saturating_mul(1000))
+        self.now.mono.plus(unix.since(self.now.unix))
     }
 
-    fn in_millis(&self, millis: u64) -> Mono {
-        self.now.mono.plus(millis)
+    /// The moment on it that comes so much later.
+    fn later(&self, by: Duration) -> Mono {
+        self.now.mono.plus(by)
     }
 }
 
@@ -157,19 +180,19 @@ enum Proof {
     Ask(Next),
 }
 
-/// Proves the Lease, with the mark that belongs to the job's stage.
-pub fn renew(job: &Job) -> Act {
-    let degraded = match &job.stage {
+/// Proves the Lease, with the mark that belongs to the turn's stage.
+pub fn renew(turn: &Turn) -> Act {
+    let degraded = match &turn.stage {
         Stage::Degraded { why, .. } => Some(why.message.clone()),
         Stage::Clearing { .. } | Stage::Changing { .. } | Stage::Returning(_) => None,
     };
-    Act::Renew { lease: job.lease, holder: job.holder.clone(), degraded }
+    Act::Renew { lease: turn.lease, holder: turn.holder.clone(), degraded }
 }
 
-fn lease_lost(job: &Job) -> Trouble {
+fn lease_lost(turn: &Turn) -> Explanation {
     let message =
-        format!("the Lease {} no longer names this node's job; somebody released or took it", job.lease);
-    Trouble::new(Reason::LeaseLost, message)
+        format!("the Lease {} no longer names this node's job; somebody released or took it", turn.lease);
+    Explanation::new(Reason::LeaseLost, message)
 }
 
 #[cfg(test)]

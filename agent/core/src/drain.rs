@@ -1,6 +1,6 @@
 //! Draining: which pods go, in kubectl's words, and how evictions are paced.
 //!
-//! [`sort`] is what `kubectl drain` calls its filters; [`Engine`] takes lists of pods and answers to evictions
+//! [`filter`] is what `kubectl drain` calls its filters; [`Engine`] takes lists of pods and answers to evictions
 //! in, and gives the next evictions out; [`budget`] says beforehand what disruption budgets will say.
 
 pub mod budget;
@@ -8,16 +8,15 @@ mod engine;
 mod gate;
 mod pod;
 
-use serde::{Deserialize, Serialize};
+use core::time::Duration;
 
-use crate::job::Trouble;
-use crate::seen::PodSeen;
-use crate::time::{Mono, Unix};
+use crate::observed::PodSeen;
+use crate::time::Unix;
 
-pub use engine::{Answer, Engine, MAX_IN_FLIGHT, Next, Order};
+pub use engine::{Engine, Eviction, EvictionResponse, MAX_IN_FLIGHT, Next};
 
 /// The rules of a drain, in the words of `kubectl drain`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[allow(clippy::struct_excessive_bools, reason = "each is a switch of its own, most of them kubectl's")]
 pub struct DrainOptions {
     /// Whether to drain at all; off only for single-node clusters and patch upgrades.
@@ -34,12 +33,12 @@ pub struct DrainOptions {
     pub disable_eviction: bool,
     /// Seconds of grace for every pod instead of its own.
     pub grace_period: Option<u32>,
-    /// Seconds after which the drain is given up and the node uncordoned.
-    pub timeout: u64,
-    /// Seconds without any progress after which it is given up as well. 0: never. What still has grace is progress.
-    pub no_progress_timeout: u64,
-    /// A pod that terminates is no more waited for so many seconds after its grace period. 0: always waited for.
-    pub skip_wait_for_delete_timeout: u64,
+    /// After this long the drain is given up and the node uncordoned.
+    pub timeout: Duration,
+    /// After this long without any progress it is given up as well. Zero: never. What still has grace is progress.
+    pub no_progress_timeout: Duration,
+    /// A pod that terminates is no more waited for so long after its grace period. Zero: always waited for.
+    pub skip_wait_for_delete_timeout: Duration,
     /// Evict the system's critical pods only when all others are gone.
     pub critical_last: bool,
 }
@@ -54,9 +53,9 @@ impl Default for DrainOptions {
             pod_selector: String::new(),
             disable_eviction: false,
             grace_period: None,
-            timeout: 3600,
-            no_progress_timeout: 900,
-            skip_wait_for_delete_timeout: 0,
+            timeout: Duration::from_hours(1),
+            no_progress_timeout: Duration::from_mins(15),
+            skip_wait_for_delete_timeout: Duration::ZERO,
             critical_last: false,
         }
     }
@@ -64,107 +63,61 @@ impl Default for DrainOptions {
 
 /// What a drain makes of one pod.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Sort {
+pub enum Disposition {
     /// It is evicted.
     Evict,
     /// Its deletion was asked for already: it is waited for, without another eviction.
-    Going,
+    Terminating,
     /// It stays, for this reason.
-    Stays(&'static str),
+    Skip(&'static str),
     /// It should have ended long ago, and is not waited for any more, for this reason.
     Overdue(&'static str),
     /// The drain must not begin: what stands in the way and how to allow it.
-    Refuses(String),
+    Error(String),
 }
 
-/// A pod whose eviction a disruption budget (or the server) refuses for now.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Blocked {
-    /// `namespace/name` of the pod.
-    pub pod: String,
-    /// The budget, where the server names it.
-    pub budget: Option<String>,
-    /// The server's words.
-    pub message: String,
-}
-
-/// A pod that should go and is left here all the same: it does not end, or it comes back whenever it is evicted.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PassedOver {
-    /// `namespace/name` of the pod.
-    pub pod: String,
-    /// Why, for people.
-    pub why: String,
-}
-
-/// How a drain stands.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Progress {
-    /// When this was seen.
-    pub at: Mono,
-    /// Pods that still have to go.
-    pub left: usize,
-    /// Those whose eviction is refused for now.
-    pub blocked: Vec<Blocked>,
-    /// Pods that should go and are left here all the same.
-    pub passed_over: Vec<PassedOver>,
-    /// Where it stands.
-    pub state: DrainState,
-}
-
-/// Where a drain stands.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum DrainState {
-    /// Under way.
-    Draining,
-    /// A fresh list of this node's pods held nothing more to evict.
-    Drained,
-    /// It cannot go on, or its time is over.
-    GivenUp(Trouble),
-}
-
-/// Sorts one pod with the filters of `kubectl drain` (`pkg/drain/filters.go`), in their order.
+/// Judges one pod with the filters of `kubectl drain` (`pkg/drain/filters.go`), in their order.
 ///
 /// Two things differ, both because nobody sits at a terminal: a pod that is terminating already is nobody's to
 /// refuse any more, and a pod of a `DaemonSet` stays even when it has failed: its controller replaces it.
-pub fn sort(pod: &PodSeen, options: &DrainOptions, now: Unix) -> Sort {
+pub fn filter(pod: &PodSeen, options: &DrainOptions, now: Unix) -> Disposition {
     if pod.deletion.is_some_and(|end| is_overdue(end, options, now)) {
-        return Sort::Overdue("it has been terminating for longer than skip-wait-for-delete-timeout");
+        return Disposition::Overdue("it has been terminating for longer than skip-wait-for-delete-timeout");
     }
     if is_daemon_set_pod(pod) {
         return daemon_set_pod(pod, options);
     }
     if pod.mirror {
-        return Sort::Stays("it mirrors a static pod, which the API server cannot stop");
+        return Disposition::Skip("it mirrors a static pod, which the API server cannot stop");
     }
     if pod.deletion.is_some() {
-        return Sort::Going;
+        return Disposition::Terminating;
     }
     if pod.finished {
-        return Sort::Evict;
+        return Disposition::Evict;
     }
     if pod.empty_dir && !options.delete_emptydir_data {
-        return Sort::Refuses(format!(
+        return Disposition::Error(format!(
             "pod {}/{} keeps data in an emptyDir volume, which is lost with it: move the data and delete the pod, \
              or set delete-emptydir-data = true in [drain] of this node's config.toml",
             pod.namespace, pod.name
         ));
     }
     if pod.controller.is_none() && !options.force {
-        return Sort::Refuses(format!(
+        return Disposition::Error(format!(
             "pod {}/{} has no controller that would create it again: delete it yourself, \
              or set force = true in [drain] of this node's config.toml",
             pod.namespace, pod.name
         ));
     }
-    Sort::Evict
+    Disposition::Evict
 }
 
-fn daemon_set_pod(pod: &PodSeen, options: &DrainOptions) -> Sort {
+fn daemon_set_pod(pod: &PodSeen, options: &DrainOptions) -> Disposition {
     if options.ignore_daemonsets || pod.deletion.is_some() || pod.finished {
-        return Sort::Stays("a DaemonSet would put it back at once");
+        return Disposition::Skip("a DaemonSet would put it back at once");
     }
-    Sort::Refuses(format!(
+    Disposition::Error(format!(
         "pod {}/{} belongs to a DaemonSet, which would put it back at once: set ignore-daemonsets = true in [drain] of \
          this node's config.toml",
         pod.namespace, pod.name
@@ -173,7 +126,8 @@ fn daemon_set_pod(pod: &PodSeen, options: &DrainOptions) -> Sort {
 
 /// Whether a pod whose grace period ended then is not waited for any more.
 fn is_overdue(grace_ended: Unix, options: &DrainOptions, now: Unix) -> bool {
-    options.skip_wait_for_delete_timeout > 0 && now.since(grace_ended) > options.skip_wait_for_delete_timeout
+    let patience = options.skip_wait_for_delete_timeout;
+    !patience.is_zero() && now.since(grace_ended) > patience
 }
 
 /// The API version counts too: other projects have a kind of that name whose pods behave otherwise.
@@ -183,5 +137,6 @@ fn is_daemon_set_pod(pod: &PodSeen) -> bool {
 
 #[cfg(test)]
 mod properties;
+
 #[cfg(test)]
 mod tests;

@@ -4,10 +4,12 @@
 //! approves. The same happens again, with another key, long before the certificate expires; until the new one is
 //! stored the old one stays in use.
 
+use core::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
-use crate::job::{Reason, Trouble};
-use crate::seen::Access;
+use crate::api::{Explanation, Reason};
+use crate::observed::Access;
 use crate::time::Unix;
 
 /// The group of every agent's coordination identity, the subject's organization.
@@ -22,9 +24,9 @@ pub const SIGNER: &str = "kubernetes.io/kube-apiserver-client";
 pub const USAGES: [&str; 2] = ["client auth", "digital signature"];
 
 /// Between two requests for the same key: one that somebody removes again and again is not put back in a hurry.
-const PAUSE: u64 = 300;
+const PAUSE: Duration = Duration::from_mins(5);
 /// After so long an approved request should have its certificate.
-const SIGNING_PATIENCE: u64 = 120;
+const SIGNING_PATIENCE: Duration = Duration::from_mins(2);
 /// Longest CSR name the API server takes, less what is put around the node's name.
 const LONGEST_NODE: usize = 200;
 const DAY: u64 = 86_400;
@@ -159,13 +161,13 @@ fn follow(seen: &Seen, now: Unix) -> Next {
     let expiry = seen.usable(now).map(|validity| validity.until);
     let Some(request) = &seen.request else { return Next::Look };
     match request {
-        RequestSeen::Absent => match seen.created.map(|created| Unix(created.0.saturating_add(PAUSE))) {
+        RequestSeen::Absent => match seen.created.map(|created| created.plus(PAUSE)) {
             Some(again) if now < again => Next::Rest(Some(again)),
             _ => Next::Ask,
         },
         RequestSeen::Pending => Next::Follow(expiry),
         RequestSeen::Approved(at) => {
-            let late = Unix(at.0.saturating_add(SIGNING_PATIENCE));
+            let late = at.plus(SIGNING_PATIENCE);
             Next::Follow(if now < late { Some(late) } else { expiry })
         }
         RequestSeen::Denied(why) => Next::Remember(Denial {
@@ -184,8 +186,8 @@ pub fn renewal(node: &str, validity: Validity) -> Unix {
     let life = validity.until.since(validity.from);
     // Parts of a thousand; in 128 bits, because a certificate may claim to hold for ever.
     let share = 700 + u128::from(hash(node) % 201);
-    let after = u128::from(life) * share / 1000;
-    Unix(validity.from.0.saturating_add(u64::try_from(after).unwrap_or(u64::MAX)))
+    let after = u128::from(life.as_secs()) * share / 1000;
+    validity.from.plus(Duration::from_secs(u64::try_from(after).unwrap_or(u64::MAX)))
 }
 
 /// FNV-1a: spreads names, and stays the same in every version.
@@ -208,7 +210,7 @@ pub fn access(node: &str, seen: &Seen, now: Unix) -> Access {
     }
 }
 
-fn missing(node: &str, seen: &Seen, now: Unix) -> Trouble {
+fn missing(node: &str, seen: &Seen, now: Unix) -> Explanation {
     let why = standing(node, seen, now);
     let before = match (&seen.credential, seen.rejected) {
         (None, _) => return why,
@@ -217,21 +219,24 @@ fn missing(node: &str, seen: &Seen, now: Unix) -> Trouble {
         }
         (Some(_), false) => "this node's coordination certificate has expired; a new one is needed",
     };
-    Trouble::new(why.reason, format!("{before}: {}", why.message))
+    Explanation::new(why.reason, format!("{before}: {}", why.message))
 }
 
 /// Where the request stands, and what to do.
-fn standing(node: &str, seen: &Seen, now: Unix) -> Trouble {
+fn standing(node: &str, seen: &Seen, now: Unix) -> Explanation {
     if let Some(denial) = seen.standing_denial() {
         let message = format!(
             "the CertificateSigningRequest {} was denied ({}): set a new value of the annotation \
              node-upgrade-agent/retry to ask again",
             denial.request, denial.why
         );
-        return Trouble::new(Reason::EnrolmentDenied, message);
+        return Explanation::new(Reason::EnrolmentDenied, message);
     }
     if let Some(setback) = &seen.setback {
-        return Trouble::new(Reason::Retrying, format!("asking for a coordination certificate: {setback}"));
+        return Explanation::new(
+            Reason::Retrying,
+            format!("asking for a coordination certificate: {setback}"),
+        );
     }
     let message = match (&seen.pending, &seen.request) {
         (Some(name), Some(RequestSeen::Pending)) => format!(
@@ -251,11 +256,12 @@ fn standing(node: &str, seen: &Seen, now: Unix) -> Trouble {
         ),
         _ => "asking for a coordination certificate".to_owned(),
     };
-    Trouble::new(Reason::WaitingForApproval, message)
+    Explanation::new(Reason::WaitingForApproval, message)
 }
 
 /// A time as people say it; it changes seldom, so that what is told changes seldom.
-fn span(seconds: u64) -> String {
+fn span(time: Duration) -> String {
+    let seconds = time.as_secs();
     match seconds {
         0..HOUR => "less than an hour".to_owned(),
         HOUR..172_800 => format!("{} h", seconds / HOUR),

@@ -8,8 +8,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::policy::Policy;
-use crate::version::PackageVersion;
+use crate::api::{PackageVersion, Policy};
 
 mod begin;
 mod bounds;

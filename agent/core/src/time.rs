@@ -1,5 +1,7 @@
 //! The two clocks the rules are given; they read neither.
 
+use core::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 /// Milliseconds on this process's own monotonic clock. Never stored, never compared across a restart.
@@ -7,15 +9,21 @@ use serde::{Deserialize, Serialize};
 pub struct Mono(pub u64);
 
 impl Mono {
-    /// This moment and `millis` more.
+    /// This moment and so much more.
     #[must_use]
-    pub const fn plus(self, millis: u64) -> Self {
-        Self(self.0.saturating_add(millis))
+    pub fn plus(self, more: Duration) -> Self {
+        Self(self.0.saturating_add(u64::try_from(more.as_millis()).unwrap_or(u64::MAX)))
     }
 
-    /// Milliseconds since `earlier`; zero if it is not earlier.
-    pub const fn since(self, earlier: Self) -> u64 {
-        self.0.saturating_sub(earlier.0)
+    /// This moment and so much less; the first of all at the earliest.
+    #[must_use]
+    pub fn minus(self, less: Duration) -> Self {
+        Self(self.0.saturating_sub(u64::try_from(less.as_millis()).unwrap_or(u64::MAX)))
+    }
+
+    /// The time since `earlier`; zero if it is not earlier.
+    pub const fn since(self, earlier: Self) -> Duration {
+        Duration::from_millis(self.0.saturating_sub(earlier.0))
     }
 }
 
@@ -25,9 +33,15 @@ impl Mono {
 pub struct Unix(pub u64);
 
 impl Unix {
-    /// Seconds since `earlier`; zero if it is not earlier.
-    pub const fn since(self, earlier: Self) -> u64 {
-        self.0.saturating_sub(earlier.0)
+    /// This moment and so many whole seconds more.
+    #[must_use]
+    pub const fn plus(self, more: Duration) -> Self {
+        Self(self.0.saturating_add(more.as_secs()))
+    }
+
+    /// The time since `earlier`; zero if it is not earlier.
+    pub const fn since(self, earlier: Self) -> Duration {
+        Duration::from_secs(self.0.saturating_sub(earlier.0))
     }
 }
 

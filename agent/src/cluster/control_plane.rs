@@ -13,8 +13,8 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::time::timeout;
-use upgrade_core::act::Ended;
-use upgrade_core::seen::{EtcdSeen, Fact, LocalControlPlane};
+use upgrade_core::act::ActResult;
+use upgrade_core::observed::{EtcdSeen, LocalControlPlane, Observation};
 
 use super::Cluster;
 use super::client::connect;
@@ -64,8 +64,8 @@ impl Cluster {
     /// Asks this host's API server whether it is ready, and etcd how its members are.
     ///
     /// What does not answer is not ready; only an etcd whose certificates cannot be used is a fault.
-    pub async fn look_at_control_plane(&self) -> Ended {
-        ended(self.local_control_plane().await.map(|local| vec![Fact::Local(local)]))
+    pub async fn look_at_control_plane(&self) -> ActResult {
+        ended(self.local_control_plane().await.map(|local| vec![Observation::Local(local)]))
     }
 
     pub(super) async fn local_control_plane(&self) -> Result<LocalControlPlane, Error> {
@@ -201,7 +201,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::fuzz::mangled_json;
+    use crate::arbitrary::mangled_json;
 
     fn status() -> Value {
         json!({"header": {"member_id": "1"}, "leader": "1", "errors": [], "dbSize": "20480"})

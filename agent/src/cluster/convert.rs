@@ -1,18 +1,13 @@
 //! Kubernetes objects to what the rules know.
 
-use std::collections::BTreeMap;
-
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Node;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use upgrade_core::job::LeaseName;
-use upgrade_core::report::Phase;
-use upgrade_core::request;
-use upgrade_core::seen::{
+use upgrade_core::api::{LeaseName, Phase, Version, annotations};
+use upgrade_core::observed::{
     ContainerSeen, ControlPlanePod, FleetLease, FleetNode, NodeSeen, Owner, PodSeen, Ready,
 };
 use upgrade_core::time::Unix;
-use upgrade_core::version::Version;
 
 use super::small_pod::Pod;
 
@@ -25,35 +20,24 @@ const MIRROR: &str = "kubernetes.io/config.mirror";
 const SYSTEM_CRITICAL: i32 = 2_000_000_000;
 /// Annotation on a Lease: why its holder is degraded.
 pub(super) const DEGRADED: &str = "node-upgrade-agent/degraded";
-/// What annotations of other tools begin with that preflight looks at.
-const OTHER_TOOLS: [&str; 2] = ["weave.works/", "cluster-autoscaler.kubernetes.io/"];
 
 /// The own Node.
 pub(super) fn node_seen(node: Node) -> NodeSeen {
     let (ready, heartbeat) = ready(&node);
     let control_plane = is_control_plane(&node);
     let kubelet = kubelet(&node);
-    let wanted = |key: &str| {
-        key.starts_with(request::PREFIX) || OTHER_TOOLS.iter().any(|prefix| key.starts_with(prefix))
-    };
-    NodeSeen {
+    let seen = NodeSeen {
         name: node.metadata.name.unwrap_or_default(),
         uid: node.metadata.uid.unwrap_or_default(),
         resource_version: node.metadata.resource_version.unwrap_or_default(),
-        annotations: annotations(node.metadata.annotations, wanted),
         unschedulable: node.spec.and_then(|spec| spec.unschedulable).unwrap_or_default(),
         ready,
         heartbeat,
         kubelet,
         control_plane,
-    }
-}
-
-fn annotations(
-    all: Option<BTreeMap<String, String>>,
-    wanted: impl Fn(&str) -> bool,
-) -> BTreeMap<String, String> {
-    all.unwrap_or_default().into_iter().filter(|(key, _)| wanted(key)).collect()
+        ..NodeSeen::default()
+    };
+    seen.with_annotations(&node.metadata.annotations.unwrap_or_default())
 }
 
 fn ready(node: &Node) -> (Ready, Unix) {
@@ -92,11 +76,11 @@ pub(super) fn fleet_node(node: Node) -> FleetNode {
         ready: ready == Ready::True,
         unschedulable: node.spec.and_then(|spec| spec.unschedulable).unwrap_or_default(),
         control_plane,
-        ignored: request::is_on(&notes, request::IGNORE),
-        in_hand: notes.contains_key(request::FOUND_CORDONED),
-        degraded: notes.get(request::PHASE).is_some_and(|phase| phase == Phase::Degraded.word()),
-        target: version(request::TARGET),
-        current: version(request::CURRENT),
+        ignored: annotations::is_on(&notes, annotations::IGNORE),
+        mid_upgrade: notes.contains_key(annotations::FOUND_CORDONED),
+        degraded: notes.get(annotations::PHASE).is_some_and(|phase| phase == Phase::Degraded.word()),
+        target: version(annotations::TARGET),
+        current: version(annotations::CURRENT),
         kubelet,
         name: node.metadata.name.unwrap_or_default(),
         uid: node.metadata.uid.unwrap_or_default(),
@@ -175,6 +159,6 @@ pub(super) fn control_plane_pod(pod: &Pod) -> Option<ControlPlanePod> {
     let version = statuses
         .iter()
         .find(|status| status.name == component)
-        .and_then(|status| upgrade_core::image::version(&status.image));
+        .and_then(|status| upgrade_core::api::image::version(&status.image));
     Some(ControlPlanePod { node: pod.spec.node_name.clone()?, version, ready: pod_ready(pod), component })
 }

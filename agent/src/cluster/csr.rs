@@ -36,7 +36,7 @@ impl Cluster {
         let doing = format!("creating CertificateSigningRequest {name}");
         let created =
             self.inner
-                .own
+                .kubelet
                 .call(&doing, |client| async move {
                     requests(client).create(&PostParams::default(), &request).await
                 })
@@ -56,7 +56,7 @@ impl Cluster {
     /// When the API server does not answer.
     pub async fn read_request(&self, name: &str) -> Result<Option<CertificateSigningRequest>, Error> {
         let (doing, name) = (format!("reading CertificateSigningRequest {name}"), name.to_owned());
-        self.inner.own.call(&doing, |client| async move { requests(client).get_opt(&name).await }).await
+        self.inner.kubelet.call(&doing, |client| async move { requests(client).get_opt(&name).await }).await
     }
 
     /// Watches the request of this name until it is no longer as `known` says, and returns it as it is then; none if
@@ -71,12 +71,12 @@ impl Cluster {
         see: impl Fn(Option<&CertificateSigningRequest>) -> T,
     ) -> Result<T, Error> {
         let doing = format!("watching CertificateSigningRequest {name}");
-        let own = &self.inner.own;
+        let kubelet = &self.inner.kubelet;
         let only = watcher::Config::default().fields(&format!("metadata.name={name}"));
-        let mut events = watch(requests(own.client().await?), only);
+        let mut events = watch(requests(kubelet.client().await?), only);
         let (mut listed, mut found) = (false, false);
         loop {
-            let seen = match own.next(&doing, listed, &mut events).await? {
+            let seen = match kubelet.next(&doing, listed, &mut events).await? {
                 Event::Init => {
                     (listed, found) = (false, false);
                     continue;
@@ -110,11 +110,11 @@ impl Cluster {
         let asked = |client| async move {
             Api::<SelfSubjectReview>::all(client).create(&PostParams::default(), &review).await
         };
-        self.inner.shared.call("asking who the coordination credential makes us", asked).await.map(drop)
+        self.inner.coordination.call("asking who the coordination credential makes us", asked).await.map(drop)
     }
 
     /// Until the API server says that it does not accept the coordination credential.
     pub async fn coordination_rejected(&self) {
-        self.inner.shared.rejected().await;
+        self.inner.coordination.rejected().await;
     }
 }

@@ -12,11 +12,10 @@ use kube::{Api, ResourceExt};
 use tokio::sync::Notify;
 use tokio::sync::watch::{Receiver, Sender, channel};
 use tokio::time::timeout;
-use upgrade_core::act::Ended;
-use upgrade_core::drain::{DrainOptions, DrainState, Engine, Progress};
-use upgrade_core::job::Reason;
-use upgrade_core::seen::{Fact, PodSeen};
-use upgrade_core::text;
+use upgrade_core::act::ActResult;
+use upgrade_core::api::{Reason, text};
+use upgrade_core::drain::{DrainOptions, Engine};
+use upgrade_core::observed::{DrainState, Observation, PodSeen, Progress};
 
 use super::Cluster;
 use super::client::{Listed, Pause, WATCH_SECONDS};
@@ -34,8 +33,8 @@ const NAMED: usize = 10;
 
 impl Cluster {
     /// Evicts what the rules say until a fresh list holds nothing more, or the drain is given up; tells
-    /// [`Fact::Drain`] at each change. Dropping the future stops it: evictions on their way may still happen.
-    pub async fn drain(&self, options: DrainOptions, tell: impl Fn(Fact)) -> Ended {
+    /// [`Observation::Drain`] at each change. Dropping the future stops it: evictions on their way may still happen.
+    pub async fn drain(&self, options: DrainOptions, tell: impl Fn(Observation)) -> ActResult {
         let (manner, labels) = (Manner::of(&options), options.pod_selector.clone());
         let mut engine = Engine::new(options, self.inner.clock.now());
         let (show, mut shown) = channel(Vec::new());
@@ -56,10 +55,10 @@ impl Cluster {
             let progress = engine.progress(now);
             if progress.state != DrainState::Draining {
                 self.tell_passed_over(&progress).await;
-                return Ended::well(vec![Fact::Drain(progress)]);
+                return ActResult::ok(vec![Observation::Drain(progress)]);
             }
             if told.as_ref().is_none_or(|told| differs(told, &progress)) {
-                tell(Fact::Drain(progress.clone()));
+                tell(Observation::Drain(progress.clone()));
                 told = Some(progress);
             }
             let wake = next.wake.map(|wake| tokio::time::sleep(self.inner.clock.until(wake)));
@@ -110,7 +109,7 @@ impl Cluster {
         while lists.changed().await.is_ok() {
             let Some(listed) = lists.borrow_and_update().clone() else { continue };
             let error = self.follow_pods(labels, listed, show, &mut pause).await;
-            self.inner.own.heed(&error).await;
+            self.inner.kubelet.heed(&error).await;
             tracing::warn!("{}; the watch is begun again", error.chain());
             pause.wait().await;
             lists.mark_unchanged();
@@ -134,7 +133,7 @@ impl Cluster {
         let mut known = by_uid(listed.kept);
         let mut version = listed.version;
         loop {
-            let opened = self.inner.own.call(&doing, |client| {
+            let opened = self.inner.kubelet.call(&doing, |client| {
                 let (params, version) = (&params, &version);
                 async move { Api::<Pod>::all(client).watch(params, version).await }
             });

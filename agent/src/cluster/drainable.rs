@@ -9,11 +9,10 @@ use kube::api::ListParams;
 use kube::core::{Selector, SelectorExt};
 use kube::{Api, ResourceExt};
 use upgrade_core::drain::budget::{Budget, forecast};
-use upgrade_core::drain::{DrainOptions, MAX_IN_FLIGHT, Order};
+use upgrade_core::drain::{DrainOptions, Eviction, MAX_IN_FLIGHT};
 use upgrade_core::judge::checks;
 use upgrade_core::judge::checks::pods::{Tried, not_drained, refused, to_try};
-use upgrade_core::preflight::Outcome;
-use upgrade_core::seen::PodSeen;
+use upgrade_core::observed::{Outcome, PodSeen};
 
 use super::Cluster;
 use super::error::Error;
@@ -61,12 +60,12 @@ impl Cluster {
     async fn budgets(&self) -> Result<Vec<(Budget, Selector)>, Error> {
         let all = ListParams::default();
         let doing = "listing PodDisruptionBudgets";
-        self.inner.shared.list(doing, Api::<PodDisruptionBudget>::all, &all, small).await
+        self.inner.coordination.list(doing, Api::<PodDisruptionBudget>::all, &all, small).await
     }
 }
 
-fn order(pod: &PodSeen) -> Order {
-    Order { uid: pod.uid.clone(), namespace: pod.namespace.clone(), name: pod.name.clone() }
+fn order(pod: &PodSeen) -> Eviction {
+    Eviction { uid: pod.uid.clone(), namespace: pod.namespace.clone(), name: pod.name.clone() }
 }
 
 fn key(budget: &Budget) -> (String, String) {
@@ -89,11 +88,11 @@ fn small(budget: PodDisruptionBudget) -> Option<(Budget, Selector)> {
     let small = Budget {
         namespace,
         name,
-        allowed: status.disruptions_allowed,
-        needs: status.desired_healthy,
-        has: status.current_healthy,
-        expected: if counted { status.expected_pods } else { 0 },
-        lets_unready_go: spec.unhealthy_pod_eviction_policy.as_deref() == Some("AlwaysAllow"),
+        disruptions_allowed: status.disruptions_allowed,
+        desired_healthy: status.desired_healthy,
+        current_healthy: status.current_healthy,
+        expected_pods: if counted { status.expected_pods } else { 0 },
+        always_allow_unhealthy: spec.unhealthy_pod_eviction_policy.as_deref() == Some("AlwaysAllow"),
         failing,
     };
     Some((small, spec.selector?.try_into().ok()?))

@@ -2,10 +2,11 @@
 
 use std::path::PathBuf;
 
-use crate::chain::chain;
 use kube::config::KubeconfigError;
 use kube::core::Status;
-use upgrade_core::act::{Ended, Fault, FaultClass};
+use upgrade_core::act::{ActResult, Fault, FaultClass};
+
+use crate::chain::chain;
 
 use super::client::DEADLINE;
 
@@ -150,9 +151,9 @@ impl From<Error> for Fault {
 }
 
 /// The end of an act that yields facts or a fault.
-pub(super) fn ended(result: Result<Vec<upgrade_core::seen::Fact>, Error>) -> Ended {
+pub(super) fn ended(result: Result<Vec<upgrade_core::observed::Observation>, Error>) -> ActResult {
     match result {
-        Ok(facts) => Ended::well(facts),
-        Err(error) => Ended::badly(error.into()),
+        Ok(observations) => ActResult::ok(observations),
+        Err(error) => ActResult::failed(error.into()),
     }
 }

@@ -5,7 +5,7 @@ use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use kube::Api;
 use kube::api::PostParams;
-use upgrade_core::text;
+use upgrade_core::api::text;
 
 use super::Cluster;
 
@@ -39,7 +39,7 @@ impl Cluster {
         let doing = format!("writing Event {reason} on Node {}", self.node_name());
         let written = self
             .inner
-            .own
+            .kubelet
             .call(&doing, |client| async move {
                 Api::<Event>::namespaced(client, NAMESPACE).create(&PostParams::default(), &event).await
             })

@@ -1,11 +1,13 @@
 //! One eviction: how it is asked for, and what the answer means.
 
+use std::time::Duration;
+
 use k8s_openapi::api::policy::v1::Eviction;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{DeleteOptions, ObjectMeta, Preconditions};
 use kube::api::{DeleteParams, PostParams};
 use kube::core::Status;
 use kube::{Api, Client};
-use upgrade_core::drain::{Answer, DrainOptions, Order};
+use upgrade_core::drain::{self, DrainOptions, EvictionResponse};
 
 use super::Cluster;
 use super::error::Error;
@@ -45,18 +47,18 @@ impl Manner {
 
 impl Cluster {
     /// One eviction of exactly this pod, and what became of it.
-    pub(super) async fn evict(&self, order: Order, manner: Manner) -> (String, Answer) {
+    pub(super) async fn evict(&self, order: drain::Eviction, manner: Manner) -> (String, EvictionResponse) {
         let doing = format!("evicting pod {}/{}", order.namespace, order.name);
-        let asked = self.inner.own.call(&doing, |client| ask(client, &order, manner)).await;
+        let asked = self.inner.kubelet.call(&doing, |client| ask(client, &order, manner)).await;
         let answer = match &asked {
-            Ok(()) => Answer::Accepted,
+            Ok(()) => EvictionResponse::Accepted,
             Err(error) => refusal(error),
         };
         (order.uid, answer)
     }
 }
 
-async fn ask(client: Client, order: &Order, manner: Manner) -> kube::Result<()> {
+async fn ask(client: Client, order: &drain::Eviction, manner: Manner) -> kube::Result<()> {
     let pods = Api::<Pod>::namespaced(client, &order.namespace);
     if manner.delete {
         let params = DeleteParams {
@@ -76,7 +78,7 @@ async fn ask(client: Client, order: &Order, manner: Manner) -> kube::Result<()> 
     pods.create_subresource::<_, Status>("eviction", &order.name, &params, &eviction).await.map(drop)
 }
 
-fn eviction(order: &Order, grace: Option<u32>) -> Eviction {
+fn eviction(order: &drain::Eviction, grace: Option<u32>) -> Eviction {
     Eviction {
         metadata: ObjectMeta {
             name: Some(order.name.clone()),
@@ -92,38 +94,40 @@ fn eviction(order: &Order, grace: Option<u32>) -> Eviction {
 }
 
 /// What an eviction that was not accepted means (`pkg/registry/core/pod/storage/eviction.go`).
-fn refusal(error: &Error) -> Answer {
+fn refusal(error: &Error) -> EvictionResponse {
     let Some(status) = error.status() else {
-        return Answer::Failed(error.chain());
+        return EvictionResponse::Failed(error.chain());
     };
     let causes = || status.details.iter().flat_map(|details| &details.causes);
     let retry_after = status
         .details
         .as_ref()
-        .map(|details| u64::from(details.retry_after_seconds) * 1000)
-        .filter(|millis| *millis > 0);
+        .map(|details| Duration::from_secs(details.retry_after_seconds.into()))
+        .filter(|pause| !pause.is_zero());
     let by_budget = causes().find(|cause| cause.reason == BUDGET_CAUSE);
     match (status.code, by_budget) {
-        (404, _) => Answer::Gone,
+        (404, _) => EvictionResponse::Gone,
         // A pod of this name with another UID is another pod.
-        (409, _) if OTHER_UID.iter().any(|words| status.message.contains(words)) => Answer::Gone,
+        (409, _) if OTHER_UID.iter().any(|words| status.message.contains(words)) => EvictionResponse::Gone,
         // 403: its figures make no sense. 409: too many evictions changed it at the same moment.
         (403 | 409, _) if is_about_budget(status) => {
             let budget = status.details.as_ref().map(|details| details.name.clone());
-            Answer::Blocked { budget, message: status.message.clone(), retry_after }
+            EvictionResponse::Blocked { budget, message: status.message.clone(), retry_after }
         }
-        (429, Some(cause)) => Answer::Blocked {
+        (429, Some(cause)) => EvictionResponse::Blocked {
             budget: budget_name(&cause.message),
             message: cause.message.clone(),
             retry_after,
         },
-        (429, None) => Answer::Busy { retry_after },
-        (403, _) if causes().any(|cause| cause.reason == NAMESPACE_CAUSE) => Answer::Failed(error.chain()),
-        (403, _) => Answer::Forbidden(error.chain()),
-        (500, _) if status.message.contains("more than one PodDisruptionBudget") => {
-            Answer::Blocked { budget: None, message: status.message.clone(), retry_after }
+        (429, None) => EvictionResponse::Busy { retry_after },
+        (403, _) if causes().any(|cause| cause.reason == NAMESPACE_CAUSE) => {
+            EvictionResponse::Failed(error.chain())
         }
-        _ => Answer::Failed(error.chain()),
+        (403, _) => EvictionResponse::Forbidden(error.chain()),
+        (500, _) if status.message.contains("more than one PodDisruptionBudget") => {
+            EvictionResponse::Blocked { budget: None, message: status.message.clone(), retry_after }
+        }
+        _ => EvictionResponse::Failed(error.chain()),
     }
 }
 
@@ -143,7 +147,7 @@ mod tests {
 
     use super::*;
 
-    fn refused(code: u16, message: &str, kind: &str, cause: Option<(&str, &str)>) -> Answer {
+    fn refused(code: u16, message: &str, kind: &str, cause: Option<(&str, &str)>) -> EvictionResponse {
         let causes = cause.map(|(reason, message)| StatusCause {
             reason: reason.to_owned(),
             message: message.to_owned(),
@@ -166,29 +170,41 @@ mod tests {
         let words = "The disruption budget web needs 2 healthy pods and has 2 currently";
         let blocked = refused(429, "no", "", Some((BUDGET_CAUSE, words)));
         let budget = Some("web".to_owned());
-        assert_eq!(blocked, Answer::Blocked { budget, message: words.to_owned(), retry_after: Some(10_000) });
-        assert_eq!(refused(429, "slow down", "", None), Answer::Busy { retry_after: Some(10_000) });
+        assert_eq!(
+            blocked,
+            EvictionResponse::Blocked {
+                budget,
+                message: words.to_owned(),
+                retry_after: Some(Duration::from_secs(10))
+            }
+        );
+        assert_eq!(
+            refused(429, "slow down", "", None),
+            EvictionResponse::Busy { retry_after: Some(Duration::from_secs(10)) }
+        );
         let two = "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.";
-        assert!(matches!(refused(500, two, "", None), Answer::Blocked { budget: None, .. }));
+        assert!(matches!(refused(500, two, "", None), EvictionResponse::Blocked { budget: None, .. }));
         assert!(matches!(
             refused(403, "negative", "poddisruptionbudget", None),
-            Answer::Blocked { budget: Some(_), .. }
+            EvictionResponse::Blocked { budget: Some(_), .. }
         ));
         let modified = "the object has been modified; please apply your changes to the latest version";
         let contended = refused(409, modified, "poddisruptionbudgets", None);
-        assert!(matches!(contended, Answer::Blocked { budget: Some(name), .. } if name == "web"));
+        assert!(matches!(contended, EvictionResponse::Blocked { budget: Some(name), .. } if name == "web"));
     }
 
     #[test]
     fn a_pod_that_is_not_ours_any_more_counts_as_gone() {
-        assert_eq!(refused(404, "no", "pods", None), Answer::Gone);
+        assert_eq!(refused(404, "no", "pods", None), EvictionResponse::Gone);
         let forbidden = refused(403, "node can only evict its own", "pods", None);
-        assert!(matches!(forbidden, Answer::Forbidden(text) if text.contains("only evict its own")));
+        assert!(
+            matches!(forbidden, EvictionResponse::Forbidden(text) if text.contains("only evict its own"))
+        );
         for words in [
             "Precondition failed: UID in precondition: a, UID in object meta: b",
             "the UID in the precondition (a) does not match the UID in record (b)",
         ] {
-            assert_eq!(refused(409, words, "pods", None), Answer::Gone);
+            assert_eq!(refused(409, words, "pods", None), EvictionResponse::Gone);
         }
     }
 
@@ -197,9 +213,9 @@ mod tests {
         for (code, cause) in
             [(409, None), (500, None), (504, None), (401, None), (403, Some((NAMESPACE_CAUSE, "")))]
         {
-            assert!(matches!(refused(code, "no", "pods", cause), Answer::Failed(_)), "{code}");
+            assert!(matches!(refused(code, "no", "pods", cause), EvictionResponse::Failed(_)), "{code}");
         }
         let lost = refusal(&Error::Deadline { doing: "evicting".to_owned() });
-        assert!(matches!(lost, Answer::Failed(_)));
+        assert!(matches!(lost, EvictionResponse::Failed(_)));
     }
 }

@@ -6,8 +6,8 @@ use kube::api::ListParams;
 use kube::runtime::watcher;
 use kube::{Api, Client};
 use tokio::time::timeout;
-use upgrade_core::act::Ended;
-use upgrade_core::seen::{Fact, FleetLease, FleetNode, FleetSeen, TurnSeen};
+use upgrade_core::act::ActResult;
+use upgrade_core::observed::{FleetLease, FleetNode, FleetSeen, Observation, TurnSeen};
 
 use super::Cluster;
 use super::client::{WATCH_LIFE, watch};
@@ -27,38 +27,39 @@ fn nodes(client: Client) -> Api<Node> {
 
 impl Cluster {
     /// Reads every Node, Lease and control-plane pod. All lists are consistent, and begin after `at`.
-    pub async fn look_at_fleet(&self) -> Ended {
-        ended(self.fleet_seen().await.map(|fleet| vec![Fact::Fleet(fleet)]))
+    pub async fn look_at_fleet(&self) -> ActResult {
+        ended(self.fleet_seen().await.map(|fleet| vec![Observation::Fleet(fleet)]))
     }
 
     pub(super) async fn fleet_seen(&self) -> Result<FleetSeen, Error> {
         let at = self.inner.clock.now().mono;
-        let (shared, all) = (&self.inner.shared, ListParams::default());
+        let (coordination, all) = (&self.inner.coordination, ListParams::default());
         let namespace = self.inner.settings.namespace.clone();
         let leases = |client| Api::<Lease>::namespaced(client, &namespace);
-        let leases = shared.list("listing Leases", leases, &all, |lease| fleet_lease(&lease)).await?;
-        let nodes = shared.list("listing Nodes", nodes, &all, |node| Some(fleet_node(node))).await?;
+        let leases = coordination.list("listing Leases", leases, &all, |lease| fleet_lease(&lease)).await?;
+        let nodes = coordination.list("listing Nodes", nodes, &all, |node| Some(fleet_node(node))).await?;
         let pods = |client| Api::<Pod>::namespaced(client, KUBE_SYSTEM);
         let tier = all.labels(CONTROL_PLANE_PODS);
-        let pods =
-            shared.list("listing control-plane pods", pods, &tier, |pod| control_plane_pod(&pod)).await?;
+        let pods = coordination
+            .list("listing control-plane pods", pods, &tier, |pod| control_plane_pod(&pod))
+            .await?;
         let kubeadm_config = self.kubeadm_config_version().await?;
         Ok(FleetSeen { at, nodes, leases, pods, kubeadm_config })
     }
 
-    /// Watches Leases and control-plane Nodes, telling [`Fact::Turn`] at each change that matters, until an error.
-    pub async fn await_turn(&self, tell: impl Fn(Fact)) -> Ended {
+    /// Watches Leases and control-plane Nodes, telling [`Observation::Turn`] at each change that matters, until an error.
+    pub async fn await_turn(&self, tell: impl Fn(Observation)) -> ActResult {
         loop {
             if let Ok(error) = timeout(WATCH_LIFE, self.follow_turn(&tell)).await {
-                return Ended::badly(error.into());
+                return ActResult::failed(error.into());
             }
         }
     }
 
     /// Until something goes wrong.
-    async fn follow_turn(&self, tell: &impl Fn(Fact)) -> Error {
-        let shared = &self.inner.shared;
-        let client = match shared.client().await {
+    async fn follow_turn(&self, tell: &impl Fn(Observation)) -> Error {
+        let coordination = &self.inner.coordination;
+        let client = match coordination.client().await {
             Ok(client) => client,
             Err(error) => return error,
         };
@@ -71,9 +72,9 @@ impl Cluster {
         let mut told = None;
         loop {
             let changed = tokio::select! {
-                event = shared.next("watching Leases", known_leases.listed, &mut leases) =>
+                event = coordination.next("watching Leases", known_leases.listed, &mut leases) =>
                     event.map(|event| known_leases.take(event, |lease| fleet_lease(&lease))),
-                event = shared.next("watching control-plane Nodes", known_nodes.listed, &mut nodes) =>
+                event = coordination.next("watching control-plane Nodes", known_nodes.listed, &mut nodes) =>
                     event.map(|event| known_nodes.take(event, |node| Some(fleet_node(node)))),
             };
             if let Err(error) = changed {
@@ -86,7 +87,7 @@ impl Cluster {
             // A renewal changes nothing that a waiting agent asks about.
             if told.as_ref() != Some(&now) {
                 let (leases, control_planes) = now.clone();
-                tell(Fact::Turn(TurnSeen { at: self.inner.clock.now().mono, leases, control_planes }));
+                tell(Observation::Turn(TurnSeen { at: self.inner.clock.now().mono, leases, control_planes }));
                 told = Some(now);
             }
         }

@@ -2,7 +2,7 @@
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Api;
-use upgrade_core::version::Version;
+use upgrade_core::api::Version;
 
 use super::Cluster;
 use super::error::Error;
@@ -22,7 +22,7 @@ impl Cluster {
         let doing = "reading ConfigMap kube-system/kubeadm-config";
         let read =
             |client| async move { Api::<ConfigMap>::namespaced(client, "kube-system").get_opt(NAME).await };
-        let map = self.inner.own.call(doing, read).await?;
+        let map = self.inner.kubelet.call(doing, read).await?;
         Ok(map.as_ref().and_then(|map| map.data.as_ref()?.get(KEY)).and_then(|text| named(text)))
     }
 }
@@ -38,7 +38,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::fuzz::{hostile, mangled};
+    use crate::arbitrary::{hostile, mangled};
 
     #[test]
     fn the_version_is_the_top_level_field_and_nothing_else() {

@@ -5,10 +5,10 @@ use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use kube::api::PostParams;
 use kube::{Api, Client};
-use upgrade_core::act::Ended;
-use upgrade_core::job::{Holder, LeaseName};
+use upgrade_core::act::ActResult;
+use upgrade_core::api::{Holder, LeaseName};
 use upgrade_core::judge::lease::{LeaseDecision, LeaseState, Standing, TRIES, Wish, judge, standing};
-use upgrade_core::seen::{Fact, LeaseSeen};
+use upgrade_core::observed::{LeaseSeen, Observation};
 
 use super::Cluster;
 use super::convert::{self, DEGRADED};
@@ -26,25 +26,28 @@ impl Cluster {
     }
 
     /// Takes the Lease if it is free or absent; one already ours is renewed.
-    pub async fn claim(&self, lease: LeaseName, holder: &Holder) -> Ended {
-        ended(self.swap(lease, holder, &Wish::Claim).await.map(|seen| vec![Fact::Lease(seen)]))
+    pub async fn claim(&self, lease: LeaseName, holder: &Holder) -> ActResult {
+        ended(self.swap(lease, holder, &Wish::Claim).await.map(|seen| vec![Observation::Lease(seen)]))
     }
 
     /// Proves that the Lease is ours; `degraded` becomes its mark, none clears it.
-    pub async fn renew(&self, lease: LeaseName, holder: &Holder, degraded: Option<&str>) -> Ended {
+    pub async fn renew(&self, lease: LeaseName, holder: &Holder, degraded: Option<&str>) -> ActResult {
         let wish = Wish::Renew { degraded: degraded.map(str::to_owned) };
-        ended(self.swap(lease, holder, &wish).await.map(|seen| vec![Fact::Lease(seen)]))
+        ended(self.swap(lease, holder, &wish).await.map(|seen| vec![Observation::Lease(seen)]))
     }
 
     /// Gives the Lease back if it is ours; an absent or foreign one is left alone.
-    pub async fn release(&self, lease: LeaseName, holder: &Holder) -> Ended {
-        ended(self.swap(lease, holder, &Wish::Release).await.map(|seen| vec![Fact::Lease(seen)]))
+    pub async fn release(&self, lease: LeaseName, holder: &Holder) -> ActResult {
+        ended(self.swap(lease, holder, &Wish::Release).await.map(|seen| vec![Observation::Lease(seen)]))
     }
 
     async fn read_lease(&self, lease: LeaseName) -> Result<Option<Lease>, Error> {
         let (leases, name) = (self.leases(), lease.to_string());
         let doing = format!("reading Lease {lease}");
-        self.inner.shared.call(&doing, |client| async move { leases(client).get_opt(&name).await }).await
+        self.inner
+            .coordination
+            .call(&doing, |client| async move { leases(client).get_opt(&name).await })
+            .await
     }
 
     /// Reads, judges, writes with the resourceVersion that was read; a lost race is read and judged anew.
@@ -75,7 +78,7 @@ impl Cluster {
     async fn write_lease(&self, doing: &str, lease: Lease) -> Result<Lease, Error> {
         let leases = self.leases();
         self.inner
-            .shared
+            .coordination
             .call(doing, |client| async move {
                 let (api, params) = (leases(client), PostParams::default());
                 match (&lease.metadata.resource_version, &lease.metadata.name) {

@@ -8,12 +8,11 @@ use kube::runtime::watcher::{self, Event};
 use kube::{Api, Client};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
-use upgrade_core::act::{Ended, Fault};
-use upgrade_core::cordon::{self, CordonPatch, TRIES};
+use upgrade_core::act::{ActResult, Fault};
+use upgrade_core::api::{Version, annotations};
+use upgrade_core::judge::cordon::{self, CordonPatch, TRIES};
 use upgrade_core::judge::mark;
-use upgrade_core::request;
-use upgrade_core::seen::{Fact, NodeSeen};
-use upgrade_core::version::Version;
+use upgrade_core::observed::{NodeSeen, Observation};
 
 use super::Cluster;
 use super::client::{Pause, WATCH_LIFE, watch};
@@ -43,8 +42,8 @@ fn nodes(client: Client) -> Api<Node> {
 }
 
 impl Cluster {
-    /// Lists and watches the own Node for ever, telling [`Fact::Node`] at every change.
-    pub async fn watch_node(&self, tell: impl Fn(Fact)) {
+    /// Lists and watches the own Node for ever, telling [`Observation::Node`] at every change.
+    pub async fn watch_node(&self, tell: impl Fn(Observation)) {
         let mut pause = Pause::default();
         loop {
             tokio::select! {
@@ -61,10 +60,10 @@ impl Cluster {
     }
 
     /// Until something goes wrong.
-    async fn follow_node(&self, tell: &impl Fn(Fact), pause: &mut Pause) -> Error {
+    async fn follow_node(&self, tell: &impl Fn(Observation), pause: &mut Pause) -> Error {
         let doing = format!("watching Node {}", self.node_name());
-        let own = &self.inner.own;
-        let client = match own.client().await {
+        let kubelet = &self.inner.kubelet;
+        let client = match kubelet.client().await {
             Ok(client) => client,
             Err(error) => return error,
         };
@@ -72,7 +71,7 @@ impl Cluster {
         let mut events = watch(nodes(client), only);
         let (mut listed, mut found, mut before) = (false, false, self.inner.mark.newest().before());
         loop {
-            let event = match own.next(&doing, listed, &mut events).await {
+            let event = match kubelet.next(&doing, listed, &mut events).await {
                 Ok(event) => event,
                 Err(error) => return error,
             };
@@ -82,23 +81,23 @@ impl Cluster {
                     found = true;
                     let node = node_seen(node);
                     if self.inner.mark.newest().lists(before, &node.resource_version) {
-                        tell(Fact::Node(Some(node)));
+                        tell(Observation::Node(Some(node)));
                     }
                 }
                 Event::InitDone => {
                     listed = true;
                     pause.reset();
                     if !found {
-                        tell(Fact::Node(None));
+                        tell(Observation::Node(None));
                     }
                 }
                 Event::Apply(node) => {
                     let node = node_seen(node);
                     if !self.inner.mark.newest().outdates(&node.resource_version) {
-                        tell(Fact::Node(Some(node)));
+                        tell(Observation::Node(Some(node)));
                     }
                 }
-                Event::Delete(_) => tell(Fact::Node(None)),
+                Event::Delete(_) => tell(Observation::Node(None)),
             }
         }
     }
@@ -112,8 +111,11 @@ impl Cluster {
         let before = self.inner.mark.newest().before();
         let doing = format!("reading Node {}", self.node_name());
         let name = self.node_name().to_owned();
-        let node =
-            self.inner.own.call(&doing, |client| async move { nodes(client).get_opt(&name).await }).await?;
+        let node = self
+            .inner
+            .kubelet
+            .call(&doing, |client| async move { nodes(client).get_opt(&name).await })
+            .await?;
         let version = node.as_ref().and_then(|node| node.metadata.resource_version.as_deref());
         if version.is_some_and(|version| self.inner.mark.newest().is_restored(before, version)) {
             self.inner.mark.restored.notify_one();
@@ -122,34 +124,34 @@ impl Cluster {
     }
 
     /// Makes the own Node unschedulable and notes in the same patch whether it was so: [`cordon::cordon`].
-    pub async fn cordon(&self) -> Ended {
+    pub async fn cordon(&self) -> ActResult {
         ended(self.mark_schedulable("cordoning", cordon::cordon).await)
     }
 
     /// Takes our cordon back, and nobody else's: [`cordon::uncordon`].
-    pub async fn uncordon(&self) -> Ended {
+    pub async fn uncordon(&self) -> ActResult {
         ended(self.mark_schedulable("uncordoning", cordon::uncordon).await)
     }
 
-    /// Drops our note of the cordon and leaves the cordon itself as it stands: [`cordon::disown`].
-    pub async fn disown(&self) -> Ended {
-        ended(self.mark_schedulable("dropping the cordon's note of", cordon::disown).await)
+    /// Drops our note of the cordon and leaves the cordon itself as it stands: [`cordon::forget_cordon`].
+    pub async fn forget_cordon(&self) -> ActResult {
+        ended(self.mark_schedulable("dropping the cordon's note of", cordon::forget_cordon).await)
     }
 
     async fn mark_schedulable(
         &self,
         verb: &str,
         decide: impl Fn(&NodeSeen) -> Option<CordonPatch>,
-    ) -> Result<Vec<Fact>, Error> {
+    ) -> Result<Vec<Observation>, Error> {
         let doing = format!("{verb} Node {}", self.node_name());
         for _ in 0..TRIES {
             let node = self.get_node().await?.map(node_seen).ok_or_else(|| self.no_node())?;
             let Some(patch) = decide(&node) else {
-                return Ok(vec![Fact::Node(Some(node))]);
+                return Ok(vec![Observation::Node(Some(node))]);
             };
             match self.patch_node(&doing, &fenced(&node, patch)).await {
                 Ok(after) if after.unschedulable == patch.unschedulable => {
-                    return Ok(vec![Fact::Node(Some(after))]);
+                    return Ok(vec![Observation::Node(Some(after))]);
                 }
                 Ok(_) => {
                     let why = "the API server took the patch, but its answer does not show it".to_owned();
@@ -163,10 +165,10 @@ impl Cluster {
     }
 
     /// Writes the annotation `current`.
-    pub async fn announce(&self, current: Version) -> Ended {
+    pub async fn publish_current(&self, current: Version) -> ActResult {
         let doing = format!("annotating Node {} with current {current}", self.node_name());
-        let patch = json!({"metadata": {"annotations": {request::CURRENT: current.to_string()}}});
-        ended(self.patch_node(&doing, &patch).await.map(|node| vec![Fact::Node(Some(node))]))
+        let patch = json!({"metadata": {"annotations": {annotations::CURRENT: current.to_string()}}});
+        ended(self.patch_node(&doing, &patch).await.map(|node| vec![Observation::Node(Some(node))]))
     }
 
     /// One merge patch of the own Node, and the Node it made.
@@ -174,7 +176,7 @@ impl Cluster {
         let (name, patch) = (self.node_name().to_owned(), Patch::Merge(patch.clone()));
         let node =
             self.inner
-                .own
+                .kubelet
                 .call(doing, |client| async move {
                     nodes(client).patch(&name, &PatchParams::default(), &patch).await
                 })
@@ -195,7 +197,7 @@ fn fenced(node: &NodeSeen, patch: CordonPatch) -> Value {
         "metadata": {
             "uid": node.uid,
             "resourceVersion": node.resource_version,
-            "annotations": {request::FOUND_CORDONED: patch.found_cordoned.map(|theirs| theirs.to_string())},
+            "annotations": {annotations::FOUND_CORDONED: patch.found_cordoned.map(|theirs| theirs.to_string())},
         },
         "spec": {"unschedulable": patch.unschedulable.then_some(true)},
     })

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use k8s_openapi::api::storage::v1::CSINode;
 use kube::Api;
 use kube::api::ListParams;
-use upgrade_core::act::Ended;
-use upgrade_core::seen::{Fact, PodSeen, PodsSeen};
+use upgrade_core::act::ActResult;
+use upgrade_core::observed::{Observation, PodSeen, PodsSeen};
 
 use super::Cluster;
 use super::client::Listed;
@@ -19,8 +19,8 @@ const PAGE: u32 = 125;
 
 impl Cluster {
     /// Lists the pods and CSI drivers of this node, consistently.
-    pub async fn look_at_pods(&self) -> Ended {
-        ended(self.pods_seen().await.map(|pods| vec![Fact::Pods(pods)]))
+    pub async fn look_at_pods(&self) -> ActResult {
+        ended(self.pods_seen().await.map(|pods| vec![Observation::Pods(pods)]))
     }
 
     pub(super) async fn pods_seen(&self) -> Result<PodsSeen, Error> {
@@ -40,7 +40,7 @@ impl Cluster {
         if !labels.is_empty() {
             params = params.labels(labels);
         }
-        self.inner.own.list_at(&doing, Api::<Pod>::all, &params, |pod| Some(pod_seen(pod))).await
+        self.inner.kubelet.list_at(&doing, Api::<Pod>::all, &params, |pod| Some(pod_seen(pod))).await
     }
 
     async fn csi_drivers(&self) -> Result<BTreeSet<String>, Error> {
@@ -48,7 +48,7 @@ impl Cluster {
         let name = self.node_name().to_owned();
         let node = self
             .inner
-            .own
+            .kubelet
             .call(&doing, |client| async move { Api::<CSINode>::all(client).get_opt(&name).await })
             .await?;
         Ok(node.into_iter().flat_map(|node| node.spec.drivers).map(|driver| driver.name).collect())

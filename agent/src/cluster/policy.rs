@@ -3,7 +3,8 @@
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Api;
 use upgrade_core::act::Fault;
-use upgrade_core::policy::{CONFIG_MAP, PolicyRead, in_force};
+use upgrade_core::api::PolicyRead;
+use upgrade_core::api::policy::{CONFIG_MAP, in_force};
 
 use super::{Cluster, lock};
 
@@ -17,7 +18,7 @@ impl Cluster {
         let doing = format!("reading ConfigMap {namespace}/{CONFIG_MAP}");
         let map = self
             .inner
-            .shared
+            .coordination
             .call(&doing, |client| async move {
                 Api::<ConfigMap>::namespaced(client, &namespace).get_opt(CONFIG_MAP).await
             })

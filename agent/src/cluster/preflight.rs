@@ -2,11 +2,11 @@
 
 use k8s_openapi::api::core::v1::{Node, Taint};
 use upgrade_core::act::Fault;
+use upgrade_core::api::Version;
 use upgrade_core::drain::DrainOptions;
 use upgrade_core::judge::checks::cluster::{AUTOSCALER_AT_WORK, KURED_AT_WORK, OtherTools};
 use upgrade_core::judge::preflight::{ClusterPreflight, ClusterSeen, cluster_findings};
-use upgrade_core::verify::daemon_sets;
-use upgrade_core::version::Version;
+use upgrade_core::judge::service::daemon_sets;
 
 use super::Cluster;
 use super::convert::node_seen;

@@ -6,9 +6,8 @@ use kube::Api;
 use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 use upgrade_core::act::Fault;
-use upgrade_core::job::Reason;
-use upgrade_core::report::{Phase, Report};
-use upgrade_core::request::{self, CONDITION};
+use upgrade_core::api::annotations::{self, CONDITION};
+use upgrade_core::api::{Phase, Reason, Report};
 
 use super::error::Error;
 use super::{Cluster, lock};
@@ -54,7 +53,7 @@ impl Cluster {
         let doing = format!("reporting phase {} on Node {}", report.phase, self.node_name());
         let status = serde_json::to_string(report)
             .map_err(|error| Error::Unexpected { doing: doing.clone(), why: error.to_string() })?;
-        let annotations = json!({request::PHASE: report.phase.word(), request::STATUS: status});
+        let annotations = json!({annotations::PHASE: report.phase.word(), annotations::STATUS: status});
         let mut patch = json!({"metadata": {"annotations": annotations}});
         let condition = Condition::of(report);
         let standing = self.standing_condition().await?;
@@ -97,7 +96,7 @@ impl Cluster {
         let (name, patch) = (self.node_name().to_owned(), Patch::Strategic(patch));
         let node = self
             .inner
-            .own
+            .kubelet
             .call(doing, |client| async move {
                 Api::<Node>::all(client).patch_status(&name, &PatchParams::default(), &patch).await
             })

@@ -128,9 +128,9 @@ impl Default for RawDrain {
             pod_selector: LabelSelector(rules.pod_selector),
             disable_eviction: rules.disable_eviction,
             grace_period: Grace(rules.grace_period),
-            timeout: Span(Duration::from_secs(rules.timeout)),
-            no_progress_timeout: Patience(Duration::from_secs(rules.no_progress_timeout)),
-            skip_wait_for_delete_timeout: Patience(Duration::from_secs(rules.skip_wait_for_delete_timeout)),
+            timeout: Span(rules.timeout),
+            no_progress_timeout: Patience(rules.no_progress_timeout),
+            skip_wait_for_delete_timeout: Patience(rules.skip_wait_for_delete_timeout),
             critical_last: rules.critical_last,
         }
     }
@@ -187,9 +187,9 @@ impl RawDrain {
             pod_selector: self.pod_selector.0,
             disable_eviction: self.disable_eviction,
             grace_period: self.grace_period.0,
-            timeout: self.timeout.0.as_secs(),
-            no_progress_timeout: self.no_progress_timeout.0.as_secs(),
-            skip_wait_for_delete_timeout: self.skip_wait_for_delete_timeout.0.as_secs(),
+            timeout: self.timeout.0,
+            no_progress_timeout: self.no_progress_timeout.0,
+            skip_wait_for_delete_timeout: self.skip_wait_for_delete_timeout.0,
             critical_last: self.critical_last,
         }
     }

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::fuzz::{hostile, mangled};
+use crate::arbitrary::{hostile, mangled};
 
 const EXAMPLE: &str = include_str!("../../../config.example.toml");
 
@@ -36,7 +36,7 @@ fn no_file_and_an_empty_file_mean_the_defaults_and_the_example_too() {
     let defaults = read("").unwrap();
     assert_eq!(defaults, read(EXAMPLE).unwrap());
     assert_eq!(defaults.drain, DrainOptions::default());
-    assert_eq!(defaults.drain.timeout, 3600);
+    assert_eq!(defaults.drain.timeout, Duration::from_hours(1));
 }
 
 #[test]
@@ -121,7 +121,8 @@ fn text_that_is_not_toml_is_an_error_with_its_line() {
 #[test]
 fn times_are_read_as_people_write_them() {
     let timeout = |text: &str| read(&format!("[drain]\ntimeout = \"{text}\"")).unwrap().drain.timeout;
-    assert_eq!([timeout("90s"), timeout("5m"), timeout("1h30m"), timeout("1h 30m")], [90, 300, 5400, 5400]);
+    let read = [timeout("90s"), timeout("5m"), timeout("1h30m"), timeout("1h 30m")];
+    assert_eq!(read, [90, 300, 5400, 5400].map(Duration::from_secs));
 }
 
 #[test]

@@ -6,10 +6,10 @@ use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use upgrade_core::job::Packages;
+use upgrade_core::api::PackageVersion;
 use upgrade_core::judge::checks::Output;
 use upgrade_core::judge::checks::packages::Simulation;
-use upgrade_core::version::PackageVersion;
+use upgrade_core::memory::Packages;
 
 use super::Settings;
 use super::fault::{Doing, Failed};

@@ -1,13 +1,13 @@
 //! Copies of what `kubeadm upgrade` changes: static pod manifests and kubelet's configuration. A copy is complete
-//! when it stands under its job's name, because it gets that name by one rename at the end.
+//! when it stands under its turn's name, because it gets that name by one rename at the end.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
-use upgrade_core::act::Ended;
-use upgrade_core::job::JobId;
+use upgrade_core::act::ActResult;
+use upgrade_core::api::TurnId;
 
 use super::fault::{Doing, Failed};
 use super::{Host, Settings};
@@ -26,17 +26,17 @@ pub(super) struct Copies {
     pub(super) control_plane: bool,
     /// Manifests in the copy and not in their place.
     pub(super) missing_manifests: BTreeSet<String>,
-    /// The job of the finished copy.
-    pub(super) finished: Option<JobId>,
+    /// The turn of the finished copy.
+    pub(super) finished: Option<TurnId>,
     /// Whether kubelet's files differ from those in the copy.
     pub(super) kubelet_config_changed: bool,
 }
 
-/// Looks for the finished copy of `job`, or of whichever job if none is given.
-pub(super) fn look(settings: &Settings, job: Option<&JobId>) -> Result<Copies, Failed> {
+/// Looks for the finished copy of `turn`, or of whichever turn if none is given.
+pub(super) fn look(settings: &Settings, turn: Option<&TurnId>) -> Result<Copies, Failed> {
     let present = manifests(&settings.manifests())?;
-    let finished = match job {
-        Some(job) => Some(directory(settings, job)?).filter(|path| path.is_dir()),
+    let finished = match turn {
+        Some(turn) => Some(directory(settings, turn)?).filter(|path| path.is_dir()),
         None => finished(settings)?.into_iter().next(),
     };
     let copied = match &finished {
@@ -53,7 +53,7 @@ pub(super) fn look(settings: &Settings, job: Option<&JobId>) -> Result<Copies, F
         finished: finished
             .as_deref()
             .and_then(Path::file_name)
-            .map(|name| JobId(name.to_string_lossy().into_owned())),
+            .map(|name| TurnId(name.to_string_lossy().into_owned())),
     })
 }
 
@@ -75,38 +75,38 @@ fn differs(copy: &Path, place: &Path) -> Result<bool, Failed> {
 }
 
 impl Host {
-    /// Copies static pod manifests and kubelet's configuration. A finished copy of this job is kept as it is: it
-    /// was made before anything changed. Copies of other jobs go.
-    pub async fn back_up(&self, job: &JobId) -> Ended {
-        let of = job.clone();
+    /// Copies static pod manifests and kubelet's configuration. A finished copy of this turn is kept as it is: it
+    /// was made before anything changed. Copies of other turns go.
+    pub async fn back_up(&self, turn: &TurnId) -> ActResult {
+        let of = turn.clone();
         let done = self.blocking(move |settings| back_up(settings, &of)).await;
-        self.end(Some(job), done).await
+        self.end(Some(turn), done).await
     }
 
     /// Puts manifests back that stand in the copy and not in their place; those in their place are not touched.
-    pub async fn restore_manifests(&self, job: &JobId) -> Ended {
-        let of = job.clone();
+    pub async fn restore_manifests(&self, turn: &TurnId) -> ActResult {
+        let of = turn.clone();
         let done = self.blocking(move |settings| restore_manifests(settings, &of)).await;
-        self.end(Some(job), done).await
+        self.end(Some(turn), done).await
     }
 
     /// Puts kubelet's configuration back as it was.
-    pub async fn restore_kubelet_config(&self, job: &JobId) -> Ended {
-        let of = job.clone();
+    pub async fn restore_kubelet_config(&self, turn: &TurnId) -> ActResult {
+        let of = turn.clone();
         let done = self.blocking(move |settings| restore_kubelet_config(settings, &of)).await;
-        self.end(Some(job), done).await
+        self.end(Some(turn), done).await
     }
 }
 
-fn back_up(settings: &Settings, job: &JobId) -> Result<(), Failed> {
-    let finished_copy = directory(settings, job)?;
+fn back_up(settings: &Settings, turn: &TurnId) -> Result<(), Failed> {
+    let finished_copy = directory(settings, turn)?;
     if finished_copy.is_dir() {
         return Ok(());
     }
     let backups = settings.backups();
     let doing = || format!("copy manifests and kubelet's configuration to {}", finished_copy.display());
     remove(&backups).doing(doing)?;
-    let unfinished = backups.join(format!(".{}", job.0));
+    let unfinished = backups.join(format!(".{}", turn.0));
     for (from, part, names) in [
         (settings.manifests(), "manifests", manifests(&settings.manifests())?),
         (settings.kubelet_dir(), "kubelet", present(&settings.kubelet_dir(), &KUBELET_FILES)),
@@ -124,14 +124,14 @@ fn back_up(settings: &Settings, job: &JobId) -> Result<(), Failed> {
     sync(&settings.state).doing(doing)
 }
 
-fn restore_manifests(settings: &Settings, job: &JobId) -> Result<(), Failed> {
-    let missing = look(settings, Some(job))?.missing_manifests;
-    let from = copy_of(settings, job)?.join("manifests");
+fn restore_manifests(settings: &Settings, turn: &TurnId) -> Result<(), Failed> {
+    let missing = look(settings, Some(turn))?.missing_manifests;
+    let from = copy_of(settings, turn)?.join("manifests");
     put_back(&from, &settings.manifests(), missing.into_iter())
 }
 
-fn restore_kubelet_config(settings: &Settings, job: &JobId) -> Result<(), Failed> {
-    let from = copy_of(settings, job)?.join("kubelet");
+fn restore_kubelet_config(settings: &Settings, turn: &TurnId) -> Result<(), Failed> {
+    let from = copy_of(settings, turn)?.join("kubelet");
     let names = present(&from, &KUBELET_FILES);
     put_back(&from, &settings.kubelet_dir(), names.into_iter())
 }
@@ -164,17 +164,17 @@ fn remove(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Where the copy of `job` stands. The journal names the job, so a damaged one must not lead elsewhere.
-fn directory(settings: &Settings, job: &JobId) -> Result<PathBuf, Failed> {
-    if job.is_plain() {
-        Ok(settings.backups().join(&job.0))
+/// Where the copy of `turn` stands. The journal names the turn, so a damaged one must not lead elsewhere.
+fn directory(settings: &Settings, turn: &TurnId) -> Result<PathBuf, Failed> {
+    if turn.is_plain() {
+        Ok(settings.backups().join(&turn.0))
     } else {
-        Err(Failed::new(format!("{:?} is not the name of a job", job.0)))
+        Err(Failed::new(format!("{:?} is not the name of a job", turn.0)))
     }
 }
 
-fn copy_of(settings: &Settings, job: &JobId) -> Result<PathBuf, Failed> {
-    let path = directory(settings, job)?;
+fn copy_of(settings: &Settings, turn: &TurnId) -> Result<PathBuf, Failed> {
+    let path = directory(settings, turn)?;
     if path.is_dir() { Ok(path) } else { Err(Failed::new(format!("there is no copy {}", path.display()))) }
 }
 

@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
-use upgrade_core::seen::PackageSeen;
-use upgrade_core::version::PackageVersion;
+use upgrade_core::api::PackageVersion;
+use upgrade_core::observed::PackageSeen;
 
 use super::fault::{Doing, Failed};
 use super::{PACKAGES, Settings};

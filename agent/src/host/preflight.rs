@@ -8,18 +8,17 @@ use std::time::Duration;
 
 use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
 use upgrade_core::act::Fault;
-use upgrade_core::job::{Packages, Verb};
+use upgrade_core::api::{Check, KubeadmCommand, Version};
 use upgrade_core::judge::checks::host::{Cgroups, KubeletUnit};
 use upgrade_core::judge::checks::packages::{self, Fetch};
 use upgrade_core::judge::checks::{self, Output};
 use upgrade_core::judge::preflight::HostPreflight;
-use upgrade_core::preflight::{Check, Outcome};
-use upgrade_core::version::Version;
+use upgrade_core::memory::Packages;
+use upgrade_core::observed::Outcome;
 
 use super::dpkg::Dpkg;
 use super::fault::{Doing, Failed};
-use super::process;
-use super::{Host, KUBELET, Settings, apt, dpkg, kubeadm, kubelet_flags, resolve, space};
+use super::{Host, KUBELET, Settings, apt, dpkg, kubeadm, kubelet_flags, process, resolve, space};
 
 /// Lists of a small repository.
 const UPDATE_LIMIT: Duration = Duration::from_mins(5);
@@ -45,22 +44,22 @@ impl From<Failed> for Stop {
 }
 
 impl Host {
-    /// Finds out whether this host can go to `target` with `verb`, and prepares for it: packages are downloaded
+    /// Finds out whether this host can go to `target` with `command`, and prepares for it: packages are downloaded
     /// and, on a control plane, images pulled. Can be dropped at any moment and repeated.
     ///
     /// # Errors
     /// A transient fault if a check could not be made, such as when the package repository does not answer.
-    pub async fn preflight(&self, target: Version, verb: Verb) -> Result<HostPreflight, Fault> {
-        Ok(self.check(target, verb).await?)
+    pub async fn preflight(&self, target: Version, command: KubeadmCommand) -> Result<HostPreflight, Fault> {
+        Ok(self.check(target, command).await?)
     }
 
-    async fn check(&self, target: Version, verb: Verb) -> Result<HostPreflight, Failed> {
+    async fn check(&self, target: Version, command: KubeadmCommand) -> Result<HostPreflight, Failed> {
         let dpkg = self.blocking(dpkg::read).await?;
         let mut seen = HostPreflight::default();
         seen.note(Check::Dpkg, checks::dpkg(dpkg.interrupted, &dpkg.broken));
         seen.note(Check::KubeletUnit, self.kubelet_unit().await?);
         seen.note(Check::Cgroups, checks::cgroups(self.blocking(cgroups).await?, target));
-        let control_plane = verb.is_control_plane();
+        let control_plane = command.is_control_plane();
         let room = self.blocking(move |settings| space::look(settings, control_plane)).await?;
         let room = checks::disk_space(&room);
         let roomy = !matches!(room, Outcome::Failed(_));
@@ -84,7 +83,7 @@ impl Host {
         if !(expected && roomy) {
             return Ok(seen);
         }
-        self.with_packages(&mut seen, &to, target, verb).await?;
+        self.with_packages(&mut seen, &to, target, command).await?;
         Ok(seen)
     }
 
@@ -94,7 +93,7 @@ impl Host {
         seen: &mut HostPreflight,
         to: &Packages,
         target: Version,
-        verb: Verb,
+        command: KubeadmCommand,
     ) -> Result<(), Failed> {
         match self.download(to, false).await {
             Ok(()) => {}
@@ -104,11 +103,11 @@ impl Host {
             }
             Err(Stop::Fault(failed)) => return Err(failed),
         }
-        seen.way_back = match seen.from.clone() {
+        seen.can_restore_packages = match seen.from.clone() {
             Some(from) => self.download(&from, true).await.is_ok(),
             None => false,
         };
-        seen.note(Check::Packages, packages::downloaded(to, seen.way_back));
+        seen.note(Check::Packages, packages::downloaded(to, seen.can_restore_packages));
         let unpacked = self.unpack(to, target).await?;
         let pid =
             self.systemd().main_pid(KUBELET).await.doing(|| format!("find the process of {KUBELET}"))?;
@@ -116,7 +115,7 @@ impl Host {
         let program = unpacked.join("usr/bin/kubelet");
         let trial = kubelet_flags::try_out(&program, &flags).await;
         seen.note(Check::KubeletFlags, checks::kubelet_flags(&flags, &trial, target));
-        self.kubeadm(seen, &unpacked, target, verb).await
+        self.kubeadm(seen, &unpacked, target, command).await
     }
 
     async fn kubelet_unit(&self) -> Result<Outcome, Failed> {
@@ -194,10 +193,11 @@ impl Host {
         seen: &mut HostPreflight,
         unpacked: &Path,
         target: Version,
-        verb: Verb,
+        command: KubeadmCommand,
     ) -> Result<(), Failed> {
         let (program, config) = (unpacked.join("usr/bin/kubeadm"), self.settings().kubeadm_config.as_deref());
-        let phase = process::run(&program, &kubeadm::preflight(verb, target, config), KUBEADM_LIMIT).await?;
+        let phase =
+            process::run(&program, &kubeadm::preflight(command, target, config), KUBEADM_LIMIT).await?;
         let outcome = checks::kubeadm("preflight", &phase);
         if !phase.succeeded() {
             seen.note(Check::Kubeadm, outcome);
@@ -206,7 +206,7 @@ impl Host {
         seen.note(Check::ContainerRuntime, checks::container_runtime(&phase, target));
         let written = unpacked.join("dry-run");
         fs::create_dir_all(&written).doing(|| format!("create {}", written.display()))?;
-        let args = kubeadm::dry_run(verb, target, config);
+        let args = kubeadm::dry_run(command, target, config);
         let place = [(kubeadm::DRY_RUN_DIRECTORY, written.as_path())];
         let dry = process::run_with(&program, &args, &place, KUBEADM_LIMIT).await?;
         seen.note(Check::Kubeadm, checks::kubeadm("dry run", &dry));

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use upgrade_core::version::PackageVersion;
+use upgrade_core::api::PackageVersion;
 
 use super::PACKAGES;
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
-use upgrade_core::act::Ended;
+use upgrade_core::act::ActResult;
 
 use super::fault::{Doing, Failed};
 use super::systemd::{Jobs, answered};
@@ -15,11 +15,11 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 impl Host {
     /// daemon-reload (the kubeadm package owns kubelet's drop-in), then a restart whose job must end as `done`.
-    pub async fn restart_kubelet(&self) -> Ended {
+    pub async fn restart_kubelet(&self) -> ActResult {
         self.restart_kubelet_within(LIMIT).await
     }
 
-    async fn restart_kubelet_within(&self, limit: Duration) -> Ended {
+    async fn restart_kubelet_within(&self, limit: Duration) -> ActResult {
         let done = match timeout(limit, self.restart()).await {
             Ok(done) => done,
             Err(_) => Err(Failed::new(format!("{KUBELET} was not restarted within {limit:?}"))),

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tokio::sync::Mutex;
 use upgrade_core::act::UNIT_PREFIX;
-use upgrade_core::seen::ToolState;
+use upgrade_core::observed::ToolState;
 use upgrade_core::time::Unix;
 use zbus::export::futures_core::Stream;
 use zbus::{Connection, Error, OwnedObjectPath, OwnedVariant, Variant};

@@ -94,9 +94,9 @@ impl Machine {
 }
 
 /// What an act saw at its end.
-pub(super) fn seen(ended: &Ended) -> &HostSeen {
-    match ended.facts.as_slice() {
-        [Fact::Host(seen)] => seen,
+pub(super) fn seen(ended: &ActResult) -> &HostSeen {
+    match ended.observations.as_slice() {
+        [Observation::Host(seen)] => seen,
         other => panic!("not one look at the host: {other:?}"),
     }
 }

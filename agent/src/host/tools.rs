@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use upgrade_core::act::Tool;
-use upgrade_core::job::Verb;
+use upgrade_core::api::KubeadmCommand;
 
 use super::fault::Failed;
 use super::{Settings, apt, kubeadm};
@@ -57,12 +57,12 @@ pub(super) fn command_line(tool: &Tool, settings: &Settings) -> Result<CommandLi
             }
             apt(apt::APT_MARK, args, "hold the packages that were held".to_owned())
         }
-        Tool::Kubeadm { verb, target } => CommandLine {
+        Tool::Kubeadm { command, target } => CommandLine {
             program: kubeadm::PROGRAM,
-            args: kubeadm::upgrade(*verb, *target, settings.kubeadm_config.as_deref()),
-            description: match verb {
-                Verb::Apply => format!("node-upgrade-agent: kubeadm upgrade apply to {target}"),
-                Verb::NodeControlPlane | Verb::NodeWorker => {
+            args: kubeadm::upgrade(*command, *target, settings.kubeadm_config.as_deref()),
+            description: match command {
+                KubeadmCommand::Apply => format!("node-upgrade-agent: kubeadm upgrade apply to {target}"),
+                KubeadmCommand::NodeControlPlane | KubeadmCommand::NodeWorker => {
                     format!("node-upgrade-agent: kubeadm upgrade node to {target}")
                 }
             },
@@ -89,7 +89,7 @@ fn package_name(name: &str) -> Result<String, Failed> {
 mod tests {
     use std::collections::BTreeSet;
 
-    use upgrade_core::job::Packages;
+    use upgrade_core::memory::Packages;
 
     use super::*;
 
@@ -140,7 +140,7 @@ mod tests {
 
     #[test]
     fn kubeadm_is_given_all_the_time_it_wants() {
-        let tool = Tool::Kubeadm { verb: Verb::Apply, target: "v1.36.3".parse().unwrap() };
+        let tool = Tool::Kubeadm { command: KubeadmCommand::Apply, target: "v1.36.3".parse().unwrap() };
         assert_eq!(line(&tool).limit, None);
         assert_eq!(line(&tool).args, ["upgrade", "apply", "v1.36.3", "--yes"]);
     }

@@ -7,9 +7,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout};
-use upgrade_core::act::{Ended, Tool, UNIT_PREFIX};
-use upgrade_core::seen::ToolState;
-use upgrade_core::text::last_lines;
+use upgrade_core::act::{ActResult, Tool, UNIT_PREFIX};
+use upgrade_core::api::text::last_lines;
+use upgrade_core::observed::ToolState;
 
 use super::fault::{Doing, Failed};
 use super::systemd::NotStarted;
@@ -32,13 +32,13 @@ impl Host {
     /// Starts `tool` in `unit`, or adopts that unit if it exists, and awaits its end. While another tool of ours
     /// runs, that one is awaited first. Ends with what is then seen, the tool's exit status in it; a tool that failed is
     /// no fault of this act.
-    pub async fn run(&self, unit: &str, tool: &Tool) -> Ended {
+    pub async fn run(&self, unit: &str, tool: &Tool) -> ActResult {
         let done = self.run_to_end(unit, tool, dpkg::LOCK_LIMIT).await;
         self.end(None, done).await
     }
 
     /// Awaits the end of a unit of ours that runs. Ends with what is then seen.
-    pub async fn await_tool(&self, unit: &str) -> Ended {
+    pub async fn await_tool(&self, unit: &str) -> ActResult {
         let done = self.await_end(unit).await;
         self.end(None, done).await
     }
@@ -147,7 +147,7 @@ impl Host {
     }
 
     /// Forgets our ended units and drops copies, tools' output, downloaded and unpacked packages.
-    pub async fn tidy(&self) -> Ended {
+    pub async fn clean_up(&self) -> ActResult {
         let done = self.forget_all().await;
         self.end(None, done).await
     }

@@ -5,7 +5,8 @@ use std::os::unix::fs::PermissionsExt;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use tempfile::TempDir;
-use upgrade_core::job::{Backoff, Reason, Refusal, Trouble};
+use upgrade_core::api::{Explanation, Reason};
+use upgrade_core::memory::{Backoff, Refusal};
 use upgrade_core::time::Unix;
 
 use super::*;
@@ -16,10 +17,10 @@ const NEXT_FILE: &str = "memory.json.next";
 
 /// A memory that is told apart from others by its number.
 fn memory(number: u64) -> Memory {
-    let why = Trouble::new(Reason::DrainBlocked, format!("the budget “web” blocks, try {number}\n"));
+    let why = Explanation::new(Reason::DrainBlocked, format!("the budget “web” blocks, try {number}\n"));
     Memory {
         known: true,
-        job: None,
+        turn: None,
         refused: Some(Refusal {
             target: "v1.36.2".to_owned(),
             retry: None,
@@ -115,7 +116,7 @@ fn what_no_agent_wrote_is_lost() {
         b"\0\0\0\0",
         b"\n\n",
         b"{}\n{}\n",
-        b"{\"job\":null,\"refused\":null,\"backoff\":null,\"held\":[]}\n",
+        b"{\"turn\":null,\"refused\":null,\"backoff\":null,\"held\":[]}\n",
         b"[1, 2]\n{}",
         b"\xff\xfe\n\xff",
         b"{\"journal\":\"other\",\"version\":1,\"sha256\":\"\"}\n{}",

@@ -8,8 +8,8 @@ mod elsewhere;
 mod turn;
 mod ways_out;
 
+use upgrade_core::api::Version;
 use upgrade_core::oracle::{What, Who};
-use upgrade_core::version::Version;
 
 use super::History;
 use crate::fault::{Failure, Fault};

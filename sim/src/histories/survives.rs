@@ -9,10 +9,8 @@ mod leases;
 mod order;
 mod people;
 
-use upgrade_core::job::Verb;
+use upgrade_core::api::{Check, KubeadmCommand, Version};
 use upgrade_core::oracle::{What, Who};
-use upgrade_core::preflight::Check;
-use upgrade_core::version::Version;
 
 use super::{History, Want};
 use crate::fault::{ByHand, FOR_EVER, Failure, Fault};
@@ -169,7 +167,7 @@ fn runs_kubeadm(what: &What) -> bool {
 }
 
 fn applies(what: &What) -> bool {
-    matches!(what, What::ToolStarted { kubeadm: Some((Verb::Apply, _)), .. })
+    matches!(what, What::ToolStarted { kubeadm: Some((KubeadmCommand::Apply, _)), .. })
 }
 
 fn ends_kubeadm(what: &What) -> bool {

@@ -2,14 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use upgrade_core::api::annotations::FOUND_CORDONED;
+use upgrade_core::api::{Holder, LeaseName, Version};
 use upgrade_core::drain::budget::Budget;
-use upgrade_core::job::{Holder, LeaseName};
 use upgrade_core::judge::lease::LeaseState;
+use upgrade_core::observed::{ContainerSeen, NodeSeen, Owner, PodSeen, Ready};
 use upgrade_core::oracle::{What, Who};
-use upgrade_core::request::FOUND_CORDONED;
-use upgrade_core::seen::{ContainerSeen, NodeSeen, Owner, PodSeen, Ready};
 use upgrade_core::time::Unix;
-use upgrade_core::version::Version;
 
 use super::mirrors::Mirror;
 use super::{EPOCH, Happening, World};
@@ -34,6 +33,40 @@ pub(super) struct Lease {
     pub(super) state: LeaseState,
 }
 
+/// A Node object, as far as anybody here asks.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Node {
+    pub(super) name: String,
+    pub(super) uid: String,
+    pub(super) resource_version: String,
+    pub(super) annotations: BTreeMap<String, String>,
+    pub(super) unschedulable: bool,
+    pub(super) ready: Ready,
+    /// The Ready condition's last heartbeat.
+    pub(super) heartbeat: Unix,
+    /// The version its kubelet reports.
+    pub(super) kubelet: Option<Version>,
+    pub(super) control_plane: bool,
+}
+
+impl Node {
+    /// As its own agent reads it.
+    pub(super) fn seen(&self) -> NodeSeen {
+        let seen = NodeSeen {
+            name: self.name.clone(),
+            uid: self.uid.clone(),
+            resource_version: self.resource_version.clone(),
+            unschedulable: self.unschedulable,
+            ready: self.ready,
+            heartbeat: self.heartbeat,
+            kubelet: self.kubelet,
+            control_plane: self.control_plane,
+            ..NodeSeen::default()
+        };
+        seen.with_annotations(&self.annotations)
+    }
+}
+
 /// A pod that a controller keeps, and where it runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Pod {
@@ -45,7 +78,7 @@ pub(super) struct Pod {
 #[derive(Debug, Clone)]
 pub(super) struct Stored {
     pub(super) revision: u64,
-    pub(super) nodes: BTreeMap<String, NodeSeen>,
+    pub(super) nodes: BTreeMap<String, Node>,
     pub(super) leases: BTreeMap<LeaseName, Lease>,
     pub(super) pods: BTreeMap<String, Pod>,
     /// Mirrors of static pods, by node and component.
@@ -112,7 +145,7 @@ impl Api {
     }
 
     pub(super) fn add_node(&mut self, name: &str, control_plane: bool, kubelet: Version) {
-        let node = NodeSeen {
+        let node = Node {
             name: name.to_owned(),
             uid: format!("{name}-uid-0"),
             resource_version: self.next_revision().to_string(),
@@ -120,7 +153,7 @@ impl Api {
             heartbeat: Unix(EPOCH),
             kubelet: Some(kubelet),
             control_plane,
-            ..NodeSeen::default()
+            ..Node::default()
         };
         self.stored.nodes.insert(name.to_owned(), node);
         self.stored.sockets.insert(name.to_owned());
@@ -153,18 +186,18 @@ impl Api {
         }
         let count = |count: usize| i32::try_from(count).unwrap_or(i32::MAX);
         let running = self.stored.pods.len();
-        let expected = count(running + usize::try_from(self.pending).unwrap_or_default());
+        let expected_pods = count(running + usize::try_from(self.pending).unwrap_or_default());
         let healthy = |pod: &&Pod| pod.seen.ready && pod.seen.deletion.is_none();
-        let has = count(self.stored.pods.values().filter(healthy).count());
-        let needs = if blocks { expected } else { expected - 1 };
+        let current_healthy = count(self.stored.pods.values().filter(healthy).count());
+        let desired_healthy = if blocks { expected_pods } else { expected_pods - 1 };
         Some(Budget {
             namespace: "default".to_owned(),
             name: "web".to_owned(),
-            allowed: (has - needs).max(0),
-            needs,
-            has,
-            expected,
-            lets_unready_go: false,
+            disruptions_allowed: (current_healthy - desired_healthy).max(0),
+            desired_healthy,
+            current_healthy,
+            expected_pods,
+            always_allow_unhealthy: false,
             failing: None,
         })
     }
@@ -221,7 +254,7 @@ pub(super) fn static_pod(node: &str, component: &str, version: Option<Version>) 
 
 impl World {
     /// Changes a Node, and tells whoever watches it.
-    pub(super) fn change_node(&mut self, name: &str, change: impl FnOnce(&mut NodeSeen)) {
+    pub(super) fn change_node(&mut self, name: &str, change: impl FnOnce(&mut Node)) {
         let Some(node) = self.api.stored.nodes.get_mut(name) else { return };
         let before = node.clone();
         change(node);
@@ -307,8 +340,8 @@ impl World {
             if let Some(Holder { node, .. }) = was.as_ref().filter(|_| given_back) {
                 self.record(node, What::LeaseReleased { lease: name, by: by.clone() });
             }
-            if let Some(Holder { node, uid, job }) = is.clone() {
-                self.record(&node, What::LeaseTaken { lease: name, uid, turn: job.0 });
+            if let Some(Holder { node, uid, turn }) = is.clone() {
+                self.record(&node, What::LeaseTaken { lease: name, uid, turn: turn.0 });
             }
         }
         let marked = |state: &LeaseState| state.degraded.is_some();
@@ -323,7 +356,7 @@ impl World {
     /// Binds pods that wait to nodes that take them, as long as there is one.
     pub(super) fn schedule_pods(&mut self) {
         while self.api.pending > 0 && self.serves_api() {
-            let takes = |node: &&NodeSeen| {
+            let takes = |node: &&Node| {
                 let tainted = node.control_plane || self.setup.tainted_workers;
                 let only_planes = self.setup.workers == 0;
                 node.ready == Ready::True
@@ -344,7 +377,7 @@ impl World {
 
     /// Whether a worker without a taint could take pods; otherwise what waits tolerates all.
     fn has_untainted(&self) -> bool {
-        let fits = |node: &&NodeSeen| !node.control_plane && node.ready == Ready::True && !node.unschedulable;
+        let fits = |node: &&Node| !node.control_plane && node.ready == Ready::True && !node.unschedulable;
         !self.setup.tainted_workers && self.api.stored.nodes.values().any(|node| fits(&node))
     }
 

@@ -1,11 +1,11 @@
 //! etcd put back as it was: objects with smaller resourceVersions, and everything forgotten that was written since.
 
-use upgrade_core::cordon::found_cordoned;
+use upgrade_core::api::Request;
+use upgrade_core::api::annotations::{CURRENT, IGNORE, TARGET, is_on};
+use upgrade_core::observed::Ready;
 use upgrade_core::oracle::{ETCD_RESTORED, FLEET, What, Who};
-use upgrade_core::request::{CURRENT, IGNORE, Request, TARGET, is_on};
-use upgrade_core::seen::{NodeSeen, Ready};
 
-use super::api::{Lease, Stored};
+use super::api::{Lease, Node, Stored};
 use super::{Happening, World};
 
 impl World {
@@ -58,22 +58,21 @@ impl World {
         self.record_policy();
     }
 
-    fn record_node(&mut self, name: &str, before: Option<&NodeSeen>, after: &NodeSeen) {
-        let nothing = NodeSeen::default();
+    fn record_node(&mut self, name: &str, before: Option<&Node>, after: &Node) {
+        let nothing = Node::default();
         if before.is_none_or(|before| before.uid != after.uid) {
             let (control_plane, uid) = (after.control_plane, after.uid.clone());
             self.record(name, What::Joined { control_plane, uid });
         }
         let before = before.unwrap_or(&nothing);
-        let version =
-            |node: &NodeSeen, key: &str| node.annotations.get(key).and_then(|text| text.parse().ok());
+        let version = |node: &Node, key: &str| node.annotations.get(key).and_then(|text| text.parse().ok());
         if version(before, TARGET) != version(after, TARGET) {
             self.record(name, What::TargetSet(version(after, TARGET)));
         }
         if is_on(&before.annotations, IGNORE) != is_on(&after.annotations, IGNORE) {
             self.record(name, What::Ignored(is_on(&after.annotations, IGNORE)));
         }
-        let skips = |node: &NodeSeen| Request::read(&node.annotations).skip;
+        let skips = |node: &Node| Request::read(&node.annotations).skip;
         if skips(before) != skips(after) {
             self.record(name, What::Skips(skips(after)));
         }
@@ -82,7 +81,7 @@ impl World {
         }
         if before.unschedulable != after.unschedulable {
             // The note beside it tells whose it is.
-            let ours = found_cordoned(after) == Some(false);
+            let ours = after.seen().cordon_note == Some(false);
             let by = if ours { Who::Agent(name.to_owned()) } else { Who::Person };
             let what = if after.unschedulable { What::Cordoned { by } } else { What::Uncordoned { by } };
             self.record(name, what);

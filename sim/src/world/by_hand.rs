@@ -1,8 +1,8 @@
 //! Upgrades by hand, half and whole.
 
+use upgrade_core::api::Version;
+use upgrade_core::observed::PackageSeen;
 use upgrade_core::oracle::{What, Who};
-use upgrade_core::seen::PackageSeen;
-use upgrade_core::version::Version;
 
 use super::World;
 use super::host::{API_SERVER, manifests_of, package};

@@ -2,11 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use upgrade_core::job::JobId;
-use upgrade_core::seen::{HostSeen, PackageSeen, ToolState, UnitSeen};
+use upgrade_core::api::{PackageVersion, TurnId, Version};
+use upgrade_core::judge::service::STATIC_PODS;
+use upgrade_core::observed::{HostSeen, PackageSeen, ToolState, UnitSeen};
 use upgrade_core::time::{Mono, Unix};
-use upgrade_core::verify::STATIC_PODS;
-use upgrade_core::version::{PackageVersion, Version};
 
 use super::clock::Clock;
 use super::tools::Unit;
@@ -33,10 +32,10 @@ pub(super) fn manifests_of(version: Version) -> impl Iterator<Item = (&'static s
     STATIC_PODS.into_iter().map(move |name| (name, version)).chain([(ETCD, etcd_of(version))])
 }
 
-/// A copy of what kubeadm will change, in the name of one job.
+/// A copy of what kubeadm will change, in the name of one turn.
 #[derive(Debug, Clone)]
 pub(super) struct Copy {
-    pub(super) job: JobId,
+    pub(super) turn: TurnId,
     pub(super) manifests: BTreeMap<&'static str, Version>,
     pub(super) kubelet_files: Version,
 }
@@ -149,8 +148,8 @@ impl Host {
     }
 
     /// What the adapter would say of this host.
-    pub(super) fn seen(&self, at: Mono, job: Option<&JobId>) -> HostSeen {
-        let copy = self.copy.as_ref().filter(|copy| job.is_none_or(|job| *job == copy.job));
+    pub(super) fn seen(&self, at: Mono, turn: Option<&TurnId>) -> HostSeen {
+        let copy = self.copy.as_ref().filter(|copy| turn.is_none_or(|turn| *turn == copy.turn));
         let missing = |copy: &Copy| -> BTreeSet<String> {
             let gone = copy.manifests.keys().filter(|name| !self.manifests.contains_key(*name));
             gone.map(|name| (*name).to_owned()).collect()
@@ -165,7 +164,7 @@ impl Host {
             control_plane: self.manifests.contains_key(API_SERVER)
                 || copy.is_some_and(|copy| copy.manifests.contains_key(API_SERVER)),
             missing_manifests: copy.map(missing).unwrap_or_default(),
-            backup: copy.map(|copy| copy.job.clone()),
+            backup: copy.map(|copy| copy.turn.clone()),
             kubelet_config_changed: copy.is_some_and(|copy| copy.kubelet_files != self.kubelet_files),
             tools: self.units.iter().map(|(name, unit)| (name.clone(), unit.state)).collect(),
             last_words: words.map(|(name, unit)| (name.clone(), unit.words.to_owned())).collect(),

@@ -3,13 +3,13 @@
 
 use std::collections::VecDeque;
 
-use upgrade_core::job::Verb;
+use upgrade_core::api::{KubeadmCommand, Version};
+use upgrade_core::judge::service::STATIC_PODS;
+use upgrade_core::observed::Ready;
 use upgrade_core::oracle::{FLEET, What};
-use upgrade_core::seen::Ready;
-use upgrade_core::verify::STATIC_PODS;
-use upgrade_core::version::Version;
 
 use super::World;
+use super::api::Node;
 use super::host::{API_SERVER, ETCD, Host, etcd_of};
 use super::tools::Work;
 use crate::setup::Endpoint;
@@ -29,7 +29,7 @@ const REMOVES_SOCKET: u32 = 36;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Phase {
     /// `preflight`.
-    Preflight(Verb, Version),
+    Preflight(KubeadmCommand, Version),
     /// `control-plane`: a manifest is taken out.
     ManifestOut(&'static str),
     /// `control-plane`: the new one is put in.
@@ -49,19 +49,24 @@ pub(super) enum Phase {
 }
 
 /// What kubeadm will do on this host, with the milliseconds before each phase.
-pub(super) fn phases(host: &Host, verb: Verb, to: Version) -> impl Iterator<Item = (u64, Phase)> + use<> {
-    let mut phases = vec![(if verb == Verb::Apply { 5_000 } else { 600 }, Phase::Preflight(verb, to))];
-    if verb.is_control_plane() {
+pub(super) fn phases(
+    host: &Host,
+    command: KubeadmCommand,
+    to: Version,
+) -> impl Iterator<Item = (u64, Phase)> + use<> {
+    let mut phases =
+        vec![(if command == KubeadmCommand::Apply { 5_000 } else { 600 }, Phase::Preflight(command, to))];
+    if command.is_control_plane() {
         phases.extend(control_plane(host, to));
     }
-    if verb == Verb::Apply {
+    if command == KubeadmCommand::Apply {
         phases.push((1_000, Phase::UploadConfig(to)));
     }
     phases.push((1_000, Phase::KubeletConfig));
-    if verb == Verb::Apply {
+    if command == KubeadmCommand::Apply {
         phases.push((1_000, Phase::BootstrapToken));
     }
-    if verb.is_control_plane() {
+    if command.is_control_plane() {
         phases.extend([(3_000, Phase::Addon(to)), (500, Phase::Kubeconfig)]);
     }
     phases.into_iter()
@@ -120,9 +125,9 @@ impl World {
             }
             Phase::Kubeconfig => self.rewrite_kubelet_conf(node),
             asks if !self.connects(node) => self.ask_again(node, unit, asks),
-            Phase::Preflight(verb, to) => {
+            Phase::Preflight(command, to) => {
                 let kubeadm = self.machines.get(node).and_then(|machine| machine.host.version("kubeadm"));
-                let refused = kubeadm.and_then(|kubeadm| self.kubeadm_refuses(node, verb, to, kubeadm));
+                let refused = kubeadm.and_then(|kubeadm| self.kubeadm_refuses(node, command, to, kubeadm));
                 if let Some(words) = refused {
                     self.kubeadm_fails(node, unit, words);
                 }
@@ -158,7 +163,7 @@ impl World {
     pub(super) fn kubeadm_refuses(
         &self,
         node: &str,
-        verb: Verb,
+        command: KubeadmCommand,
         to: Version,
         kubeadm: Version,
     ) -> Option<&'static str> {
@@ -167,7 +172,7 @@ impl World {
         if kubeadm < to {
             return Some("the version is newer than this kubeadm");
         }
-        if !verb.is_control_plane() {
+        if !command.is_control_plane() {
             return None;
         }
         // Read once at the start of a run; `upload-config` takes the one away before `kubelet-config` writes the other.
@@ -177,11 +182,11 @@ impl World {
         if !host.manifests.contains_key(ETCD) {
             return Some("failed to retrieve the current etcd version");
         }
-        if verb == Verb::Apply {
+        if command == KubeadmCommand::Apply {
             if to.minors_ahead_of(self.api.stored.kubeadm_config) > 1 {
                 return Some("the version is more than one minor ahead");
             }
-            let too_old = |node: &upgrade_core::seen::NodeSeen| {
+            let too_old = |node: &Node| {
                 node.kubelet.is_some_and(|kubelet| to.minors_ahead_of(kubelet) > KUBELETS_BEHIND)
             };
             if nodes().any(too_old) {
@@ -192,8 +197,7 @@ impl World {
                     "[ERROR ControlPlaneNodesReady]: there are NotReady control-planes in the cluster",
                 );
             }
-            let schedulable =
-                |node: &&upgrade_core::seen::NodeSeen| node.ready == Ready::True && !node.unschedulable;
+            let schedulable = |node: &&Node| node.ready == Ready::True && !node.unschedulable;
             let takes_job =
                 nodes().filter(schedulable).any(|node| node.control_plane || !self.setup.tainted_workers);
             if nodes().any(|node| schedulable(&node)) && !takes_job {

@@ -1,10 +1,12 @@
 //! Kubelets, the node controller, and hosts that lose their power.
 
-use upgrade_core::oracle::What;
-use upgrade_core::seen::{NodeSeen, Ready, ToolState};
-use upgrade_core::version::Version;
+use std::time::Duration;
 
-use super::api::DAEMON_SET;
+use upgrade_core::api::Version;
+use upgrade_core::observed::{Ready, ToolState};
+use upgrade_core::oracle::What;
+
+use super::api::{DAEMON_SET, Node};
 use super::{Happening, World};
 use crate::fault::{FOR_EVER, Identity};
 
@@ -96,7 +98,8 @@ impl World {
         let Some((machine, seen)) = self.machines.get(node).zip(self.api.stored.nodes.get(node)) else {
             return false;
         };
-        let long_ago = machine.host.clock.shows(self.now).since(seen.heartbeat) * 1_000 >= STATUS_PACE;
+        let silent = machine.host.clock.shows(self.now).since(seen.heartbeat);
+        let long_ago = silent >= Duration::from_millis(STATUS_PACE);
         machine.unreported || long_ago || seen.ready != ready || seen.kubelet != Some(version)
     }
 
@@ -135,13 +138,13 @@ impl World {
         let (control_plane, times) = (machine.host.control_plane, machine.recreated);
         let uid = format!("{node}-uid-{times}");
         let version = self.api.next_revision().to_string();
-        let new = NodeSeen {
+        let new = Node {
             name: node.to_owned(),
             uid: uid.clone(),
             resource_version: version,
             ready: Ready::False,
             control_plane,
-            ..NodeSeen::default()
+            ..Node::default()
         };
         self.api.stored.nodes.insert(node.to_owned(), new);
         self.api.stored.sockets.insert(node.to_owned());

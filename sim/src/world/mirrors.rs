@@ -1,8 +1,8 @@
 //! Mirrors of static pods: what the API says of them, which is what their kubelet last told.
 
-use upgrade_core::seen::{ControlPlanePod, PodSeen, Ready};
-use upgrade_core::verify::STATIC_PODS;
-use upgrade_core::version::Version;
+use upgrade_core::api::Version;
+use upgrade_core::judge::service::STATIC_PODS;
+use upgrade_core::observed::{ControlPlanePod, PodSeen, Ready};
 
 use super::api::static_pod;
 use super::host::ETCD;

@@ -1,12 +1,10 @@
 //! What people do at the API server and on hosts.
 
-use upgrade_core::job::{Holder, LeaseName};
+use upgrade_core::api::annotations::{FOUND_CORDONED, IGNORE, RETRY, SKIP_CHECKS, TARGET};
+use upgrade_core::api::{Check, Holder, LeaseName, Version};
 use upgrade_core::judge::lease::LeaseState;
+use upgrade_core::observed::ToolState;
 use upgrade_core::oracle::{FLEET, MEMORY_LOST, What, Who, bars_claims};
-use upgrade_core::preflight::Check;
-use upgrade_core::request::{FOUND_CORDONED, IGNORE, RETRY, SKIP_CHECKS, TARGET};
-use upgrade_core::seen::ToolState;
-use upgrade_core::version::Version;
 
 use super::api::Lease;
 use super::{Happening, World};

@@ -6,10 +6,10 @@ mod lease;
 mod node;
 mod preflight;
 
-use upgrade_core::act::{Act, Ended};
+use upgrade_core::act::{Act, ActResult};
 use upgrade_core::agent::ActId;
-use upgrade_core::policy::in_force;
-use upgrade_core::seen::{EtcdSeen, Fact, LocalControlPlane};
+use upgrade_core::api::policy::in_force;
+use upgrade_core::observed::{EtcdSeen, LocalControlPlane, Observation};
 use upgrade_core::time::Mono;
 
 use super::host::ETCD;
@@ -46,13 +46,13 @@ impl World {
             | Act::RestoreManifests { .. }
             | Act::RestoreKubeletConfig { .. }
             | Act::RestartKubelet
-            | Act::Tidy => {
+            | Act::CleanUp => {
                 if self.machines.get(node).is_some_and(|machine| machine.host.powered) {
                     self.host_act(caller, act, at);
                 }
             }
             Act::Claim { .. } | Act::Renew { .. } | Act::Release { .. } => self.lease_act(caller, &act),
-            Act::Cordon | Act::Uncordon | Act::Disown => self.node_act(caller, &act),
+            Act::Cordon | Act::Uncordon | Act::ForgetCordon => self.node_act(caller, &act),
             Act::Drain { options, until } => self.begin_drain(caller, &options, until),
             Act::AwaitTurn => self.await_turn(caller, at),
             Act::Preflight { target } => self.preflight(caller, target),
@@ -60,7 +60,7 @@ impl World {
                 self.requests(node, 1);
                 let ended = self.local(node, at).map_or_else(
                     || transient("this host carries no control plane"),
-                    |local| Ended::well(vec![Fact::Local(local)]),
+                    |local| ActResult::ok(vec![Observation::Local(local)]),
                 );
                 self.reply(caller, ended);
             }
@@ -68,7 +68,9 @@ impl World {
                 let ended = self.look_at_fleet(caller, at);
                 self.reply(caller, ended);
             }
-            Act::LookAtNode | Act::LookAtPods | Act::Announce { .. } => self.kubelets_act(caller, &act, at),
+            Act::LookAtNode | Act::LookAtPods | Act::PublishCurrent { .. } => {
+                self.kubelets_act(caller, &act, at);
+            }
         }
     }
 
@@ -78,9 +80,9 @@ impl World {
         self.requests(node, if *act == Act::LookAtPods { 2 } else { 1 });
         let ended = if self.reaches(node, Identity::Kubelet) {
             match act {
-                Act::LookAtPods => Ended::well(vec![Fact::Pods(self.pods_of(node, at))]),
-                Act::Announce { current } => self.announce(caller, *current),
-                _ => Ended::well(vec![self.read_node(caller)]),
+                Act::LookAtPods => ActResult::ok(vec![Observation::Pods(self.pods_of(node, at))]),
+                Act::PublishCurrent { current } => self.publish_current(caller, *current),
+                _ => ActResult::ok(vec![self.read_node(caller)]),
             }
         } else {
             transient("the API server does not answer")
@@ -94,7 +96,7 @@ impl World {
         if !self.reaches(node, Identity::Coordination) {
             return self.reply(caller, transient("the API server does not answer"));
         }
-        let turn = Fact::Turn(self.turn(at));
+        let turn = Observation::Turn(self.turn(at));
         let Some(life) = self.life(node, *number).filter(|life| life.acts.contains_key(id)) else { return };
         life.awaits_turn = Some(*id);
         let at = self.now + TRAVEL;
@@ -102,23 +104,26 @@ impl World {
     }
 
     /// Leases, Nodes and pods with the one credential, kubeadm-config with the other; the policy travels with them.
-    fn look_at_fleet(&mut self, caller: &Caller, at: Mono) -> Ended {
+    fn look_at_fleet(&mut self, caller: &Caller, at: Mono) -> ActResult {
         self.requests(&caller.node, 4);
         let reads = |identity| self.reaches(&caller.node, identity);
         if !(reads(Identity::Coordination) && reads(Identity::Kubelet)) {
             return transient("the API server does not answer");
         }
-        let ended = Ended::well(vec![Fact::Fleet(self.fleet(at))]);
+        let ended = ActResult::ok(vec![Observation::Fleet(self.fleet(at))]);
         self.with_policy(caller, ended)
     }
 
-    fn with_policy(&mut self, caller: &Caller, ended: Ended) -> Ended {
+    fn with_policy(&mut self, caller: &Caller, ended: ActResult) -> ActResult {
         self.requests(&caller.node, 1);
         let data = self.api.stored.policy.clone();
         let Some(life) = self.life(&caller.node, caller.life) else { return ended };
         let read = in_force(&life.policy, data.as_ref());
         life.policy = read.policy.clone();
-        Ended { facts: ended.facts.into_iter().chain([Fact::Policy(read.policy)]).collect(), ..ended }
+        ActResult {
+            observations: ended.observations.into_iter().chain([Observation::Policy(read.policy)]).collect(),
+            ..ended
+        }
     }
 
     /// Asked directly, with the host's own certificates: no balancer, no credential of the API. A member that does not

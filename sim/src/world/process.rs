@@ -2,16 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use upgrade_core::act::{Act, Ended, Fault as ActFault, FaultClass};
+use upgrade_core::act::{Act, ActResult, Fault as ActFault, FaultClass};
 use upgrade_core::agent::{ActId, Agent, Input, Output};
+use upgrade_core::api::annotations::{PHASE, STATUS};
+use upgrade_core::api::{Phase, Policy, Report};
 use upgrade_core::drain::Engine;
-use upgrade_core::job::Memory;
 use upgrade_core::judge::mark::Mark;
+use upgrade_core::memory::Memory;
+use upgrade_core::observed::Observation;
 use upgrade_core::oracle::What;
-use upgrade_core::policy::Policy;
-use upgrade_core::report::{Phase, Report};
-use upgrade_core::request::{PHASE, STATUS};
-use upgrade_core::seen::Fact;
 use upgrade_core::time::{Mono, Now, Unix};
 
 use super::host::Host;
@@ -133,17 +132,17 @@ impl Life {
 }
 
 /// Whose watch tells this; none of what is no watch's.
-const fn watched_by(fact: &Fact) -> Option<Identity> {
+const fn watched_by(fact: &Observation) -> Option<Identity> {
     match fact {
-        Fact::Node(_) => Some(Identity::Kubelet),
-        Fact::Turn(_) => Some(Identity::Coordination),
+        Observation::Node(_) => Some(Identity::Kubelet),
+        Observation::Turn(_) => Some(Identity::Coordination),
         _ => None,
     }
 }
 
 /// Something outside did not answer.
-pub(super) fn transient(message: &str) -> Ended {
-    Ended::badly(ActFault { class: FaultClass::Transient, message: message.to_owned() })
+pub(super) fn transient(message: &str) -> ActResult {
+    ActResult::failed(ActFault { class: FaultClass::Transient, message: message.to_owned() })
 }
 
 impl World {
@@ -271,14 +270,14 @@ impl World {
         }
     }
 
-    pub(super) fn saw(&mut self, node: &str, number: u64, fact: Fact) {
+    pub(super) fn saw(&mut self, node: &str, number: u64, fact: Observation) {
         if let Some(identity) = watched_by(&fact)
             && !self.reaches(node, identity)
         {
             return self.watch_broke(node, number);
         }
         let Some(life) = self.life(node, number) else { return };
-        if let Fact::Node(Some(seen)) = &fact
+        if let Observation::Node(Some(seen)) = &fact
             && life.mark.outdates(&seen.resource_version)
         {
             return;
@@ -286,7 +285,7 @@ impl World {
         let word = fact.word();
         let nth = self.observed(node, word);
         self.strike_seen(node, word, nth, Point::Before);
-        let outputs = self.ask(node, number, Input::Saw(fact));
+        let outputs = self.ask(node, number, Input::Observed(fact));
         self.strike_seen(node, word, nth, Point::Answered);
         self.carry_out(node, number, outputs);
     }
@@ -377,17 +376,17 @@ impl World {
         life.awaits_turn.take_if(|awaits| *awaits == id);
         life.drain.take_if(|(drain, ..)| *drain == id);
         let message = "stopped because something else is wanted".to_owned();
-        let ended = Box::new(Ended::badly(ActFault { class: FaultClass::Stopped, message }));
+        let ended = Box::new(ActResult::failed(ActFault { class: FaultClass::Stopped, message }));
         self.later(self.now + 10, Happening::Answer { node: node.to_owned(), life: number, id, ended });
     }
 
     /// Sends an answer on its way; lost ones end in a deadline. What a renewal beside the acts brings is an observation.
-    pub(super) fn reply(&mut self, caller: &Caller, ended: Ended) {
+    pub(super) fn reply(&mut self, caller: &Caller, ended: ActResult) {
         let Caller { node, life, id } = caller;
         let came_about = ended.fault.is_none();
         let mute = self.machines.get(node).is_some_and(|machine| machine.mute_until > self.now);
         let Some(id) = *id else {
-            for fact in ended.facts.into_iter().filter(|_| !mute) {
+            for fact in ended.observations.into_iter().filter(|_| !mute) {
                 let fact = Box::new(fact);
                 self.later(self.now + TRAVEL, Happening::Saw { node: node.clone(), life: *life, fact });
             }
@@ -406,7 +405,7 @@ impl World {
         }
     }
 
-    pub(super) fn answer(&mut self, node: &str, number: u64, id: ActId, ended: Ended) {
+    pub(super) fn answer(&mut self, node: &str, number: u64, id: ActId, ended: ActResult) {
         let Some(step) = self.life(node, number).and_then(|life| life.acts.remove(&id)) else { return };
         let outputs = self.ask(node, number, Input::Ended(id, ended));
         self.strike_at(node, step, Point::Answered);

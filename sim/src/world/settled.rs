@@ -1,8 +1,8 @@
 //! Whether anything is left to do.
 
-use upgrade_core::report::Phase;
-use upgrade_core::request::{CURRENT, TARGET};
-use upgrade_core::seen::ToolState;
+use upgrade_core::api::Phase;
+use upgrade_core::api::annotations::{CURRENT, TARGET};
+use upgrade_core::observed::ToolState;
 
 use super::World;
 

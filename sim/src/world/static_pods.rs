@@ -1,7 +1,7 @@
 //! Static pods: what the kubelet makes of the manifests.
 
+use upgrade_core::api::Version;
 use upgrade_core::oracle::What;
-use upgrade_core::version::Version;
 
 use super::host::{API_SERVER, ETCD};
 use super::{Happening, World};

@@ -3,10 +3,10 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use upgrade_core::act::Tool;
-use upgrade_core::job::{Packages, Verb};
+use upgrade_core::api::{KubeadmCommand, PackageVersion, Version};
+use upgrade_core::memory::Packages;
+use upgrade_core::observed::{PackageSeen, ToolState};
 use upgrade_core::oracle::{What, Who};
-use upgrade_core::seen::{PackageSeen, ToolState};
-use upgrade_core::version::{PackageVersion, Version};
 
 use super::host::Host;
 use super::kubeadm::Phase;
@@ -73,7 +73,7 @@ impl World {
         let unit = Unit { word: tool.word(), state: ToolState::Running, work, words: "" };
         machine.host.units.insert(name.to_owned(), unit);
         let kubeadm = match tool {
-            Tool::Kubeadm { verb, target } => Some((*verb, *target)),
+            Tool::Kubeadm { command, target } => Some((*command, *target)),
             _ => None,
         };
         self.record(node, What::ToolStarted { tool: tool.word(), kubeadm });
@@ -84,7 +84,7 @@ impl World {
     fn work(&mut self, node: &str, tool: &Tool) -> VecDeque<(u64, Work)> {
         let now = self.now;
         let mut work = match tool {
-            Tool::Kubeadm { verb, target } => self.kubeadm(node, *verb, *target),
+            Tool::Kubeadm { command, target } => self.kubeadm(node, *command, *target),
             other => packages(other),
         };
         let Some(machine) = self.machines.get_mut(node) else { return work };
@@ -190,11 +190,16 @@ impl World {
         }
     }
 
-    pub(super) fn kubeadm(&self, node: &str, verb: Verb, target: Version) -> VecDeque<(u64, Work)> {
+    pub(super) fn kubeadm(
+        &self,
+        node: &str,
+        command: KubeadmCommand,
+        target: Version,
+    ) -> VecDeque<(u64, Work)> {
         let Some(machine) = self.machines.get(node) else { return VecDeque::new() };
         // `kubeadm upgrade node` takes the version that kubeadm-config names.
-        let to = if verb == Verb::Apply { target } else { self.api.stored.kubeadm_config };
-        super::kubeadm::phases(&machine.host, verb, to)
+        let to = if command == KubeadmCommand::Apply { target } else { self.api.stored.kubeadm_config };
+        super::kubeadm::phases(&machine.host, command, to)
             .map(|(after, phase)| (after, Work::Kubeadm(phase)))
             .collect()
     }

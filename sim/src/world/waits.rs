@@ -1,13 +1,13 @@
 //! What may keep a node waiting for ever: nothing here is what the product judges, for it is asked when a run is over.
 
-use upgrade_core::job::{Holder, LeaseName};
+use upgrade_core::api::annotations::{IGNORE, TARGET, is_on};
+use upgrade_core::api::{Check, Holder, LeaseName, Request};
+use upgrade_core::judge::service::STATIC_PODS;
+use upgrade_core::observed::Ready;
 use upgrade_core::oracle::End;
-use upgrade_core::preflight::Check;
-use upgrade_core::request::{IGNORE, Request, TARGET, is_on};
-use upgrade_core::seen::{NodeSeen, Ready};
-use upgrade_core::verify::STATIC_PODS;
 
 use super::World;
+use super::api::Node;
 use super::host::{API_SERVER, Host};
 
 /// Whether a host's control plane is of two versions: somebody has stopped half-way.
@@ -49,13 +49,12 @@ impl World {
             return !Request::read(&own.annotations).skip.contains(&Check::NodeReady);
         }
         // A dead worker that people ignore keeps nobody.
-        let ignored = |seen: &NodeSeen| !seen.control_plane && is_on(&seen.annotations, IGNORE);
+        let ignored = |seen: &Node| !seen.control_plane && is_on(&seen.annotations, IGNORE);
         nodes.values().any(|seen| seen.ready != Ready::True && !ignored(seen))
     }
 
     fn has_nowhere(&self, node: &str) -> bool {
-        let takes_pods =
-            |seen: &NodeSeen| seen.name != node && seen.ready == Ready::True && !seen.unschedulable;
+        let takes_pods = |seen: &Node| seen.name != node && seen.ready == Ready::True && !seen.unschedulable;
         !self.setup.undrained && !self.api.stored.nodes.values().any(takes_pods)
     }
 

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use upgrade_core::request::{CURRENT, FOUND_CORDONED, IGNORE, PHASE, TARGET, is_on};
-use upgrade_core::seen::{
-    Fact, FleetLease, FleetNode, FleetSeen, NodeSeen, PodSeen, PodsSeen, Ready, TurnSeen,
+use upgrade_core::api::annotations::{CURRENT, FOUND_CORDONED, IGNORE, PHASE, TARGET, is_on};
+use upgrade_core::observed::{
+    FleetLease, FleetNode, FleetSeen, Observation, PodSeen, PodsSeen, Ready, TurnSeen,
 };
 use upgrade_core::time::Mono;
 
-use super::api::{CSI_DRIVER, daemon_pod};
+use super::api::{CSI_DRIVER, Node, daemon_pod};
 use super::host::ETCD;
 use super::{Happening, World};
 use crate::fault::Identity;
@@ -63,7 +63,7 @@ impl World {
 
     /// The watch of the own Node: its events keep their order.
     pub(super) fn tell_node(&mut self, name: &str) {
-        let fact = Fact::Node(self.api.stored.nodes.get(name).cloned());
+        let fact = Observation::Node(self.api.stored.nodes.get(name).map(Node::seen));
         self.watched(name, Identity::Kubelet, fact);
     }
 
@@ -86,13 +86,13 @@ impl World {
             let awaits = self.machines.get(&name).and_then(|machine| machine.life.as_ref());
             if let Some(life) = awaits.filter(|life| life.awaits_turn.is_some()) {
                 let turn = self.turn(life.mono(self.now));
-                self.watched(&name, Identity::Coordination, Fact::Turn(turn));
+                self.watched(&name, Identity::Coordination, Observation::Turn(turn));
             }
         }
     }
 
     /// What a watch tells arrives in its order; a silent one tells nothing, and whoever watches learns of it by asking.
-    fn watched(&mut self, name: &str, identity: Identity, fact: Fact) {
+    fn watched(&mut self, name: &str, identity: Identity, fact: Observation) {
         let (now, down_until) = (self.now, self.api.down_until);
         let Some(machine) = self.machines.get_mut(name) else { return };
         let refused_until = machine.refused_until.get(&identity).copied().unwrap_or_default();
@@ -148,7 +148,7 @@ impl World {
 }
 
 /// A Node as whoever reads the fleet sees it.
-fn small(node: &NodeSeen) -> FleetNode {
+fn small(node: &Node) -> FleetNode {
     FleetNode {
         name: node.name.clone(),
         uid: node.uid.clone(),
@@ -156,7 +156,7 @@ fn small(node: &NodeSeen) -> FleetNode {
         unschedulable: node.unschedulable,
         control_plane: node.control_plane,
         ignored: is_on(&node.annotations, IGNORE),
-        in_hand: node.annotations.contains_key(FOUND_CORDONED),
+        mid_upgrade: node.annotations.contains_key(FOUND_CORDONED),
         degraded: node.annotations.get(PHASE).is_some_and(|phase| phase == "degraded"),
         target: node.annotations.get(TARGET).and_then(|text| text.parse().ok()),
         current: node.annotations.get(CURRENT).and_then(|text| text.parse().ok()),

@@ -8,7 +8,7 @@ use kube::{Api, Client};
 use serde_json::{Value, json};
 use upgrade_sim::rng::Rng;
 
-use super::super::bench::{OTHER, OWN, make};
+use super::super::test_cluster::{OTHER, OWN, make};
 use super::{CALM, Fate, Scene};
 
 /// A running pod, covered by these budgets.

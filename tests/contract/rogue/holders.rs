@@ -3,8 +3,8 @@
 use kube::Client;
 use serde_json::{Value, json};
 
-use super::super::bench::{OWN, Wire, ask};
 use super::super::real::{Real, client};
+use super::super::test_cluster::{OWN, Wire, ask};
 
 pub(super) const LEASES: &str = "/apis/coordination.k8s.io/v1/namespaces/node-upgrade-agent/leases";
 
@@ -110,8 +110,8 @@ async fn members_of_the_group_with_any_other_name_hold_nothing() {
 async fn a_former_holder_changes_the_lease_no_more() {
     let Some(real) = Real::begin().await else { return };
     let bench = &real.bench;
-    let lease = upgrade_core::job::LeaseName::Slot(0);
-    let (mine, theirs) = (super::super::bench::holder("n1"), super::super::bench::holder("n2"));
+    let lease = upgrade_core::api::LeaseName::Slot(0);
+    let (mine, theirs) = (super::super::test_cluster::holder("n1"), super::super::test_cluster::holder("n2"));
     bench.own.claim(lease, &mine).await;
     bench.own.release(lease, &mine).await;
     let path = format!("{LEASES}/slot-0");
@@ -132,8 +132,8 @@ async fn a_former_holder_changes_the_lease_no_more() {
 #[tokio::test]
 async fn an_administrator_frees_a_lease_as_the_guide_says() {
     let Some(real) = Real::begin().await else { return };
-    let lease = upgrade_core::job::LeaseName::Slot(0);
-    let mine = super::super::bench::holder("n1");
+    let lease = upgrade_core::api::LeaseName::Slot(0);
+    let mine = super::super::test_cluster::holder("n1");
     real.bench.own.claim(lease, &mine).await;
     let line = include_str!("../../../docs/usage.md")
         .lines()
@@ -143,9 +143,9 @@ async fn an_administrator_frees_a_lease_as_the_guide_says() {
     let arguments: Vec<&str> = arguments.iter().map(|word| word.trim_matches('\'')).collect();
     real.control_plane.kubectl(&arguments).unwrap();
     assert_eq!(real.bench.lease("slot-0").await.spec.unwrap().holder_identity, None);
-    let again = real.bench.other.claim(lease, &super::super::bench::holder("n2")).await;
+    let again = real.bench.other.claim(lease, &super::super::test_cluster::holder("n2")).await;
     assert!(
-        super::super::bench::is_held(super::super::bench::lease_seen(&again)),
+        super::super::test_cluster::is_held(super::super::test_cluster::lease_seen(&again)),
         "a Lease freed by hand can be claimed"
     );
 }

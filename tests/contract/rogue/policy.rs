@@ -5,8 +5,8 @@ use kube::Api;
 use kube::runtime::wait::await_condition;
 use serde_json::{Value, json};
 
-use super::super::bench::ask;
 use super::super::real::Real;
+use super::super::test_cluster::ask;
 use super::{furnish, must};
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use kube::Client;
 use serde_json::{Value, json};
 
-use super::super::bench::{Bench, OTHER, OWN, Wire, ask, holder};
+use super::super::test_cluster::{OTHER, OWN, TestCluster, Wire, ask, holder};
 
 super::at_every_server!(
     an_eviction_that_a_budget_refuses_is_429_and_names_it,
@@ -49,7 +49,7 @@ fn refusal(answer: &Wire) -> (u16, &str) {
     (answer.code, answer.body["reason"].as_str().unwrap_or_default())
 }
 
-pub(crate) async fn an_eviction_that_a_budget_refuses_is_429_and_names_it(bench: &Bench) {
+pub(crate) async fn an_eviction_that_a_budget_refuses_is_429_and_names_it(bench: &TestCluster) {
     bench.make_pod("web", OWN, "ReplicaSet").await;
     bench.make_budget("careful", 1).await;
     let answer = evict(&bench.kubelet, "web", &json!({})).await;
@@ -63,7 +63,7 @@ pub(crate) async fn an_eviction_that_a_budget_refuses_is_429_and_names_it(bench:
     assert_eq!(bench.pods().await, ["web"]);
 }
 
-pub(crate) async fn an_eviction_of_another_uid_is_a_conflict_that_says_so(bench: &Bench) {
+pub(crate) async fn an_eviction_of_another_uid_is_a_conflict_that_says_so(bench: &TestCluster) {
     bench.make_pod("web", OWN, "ReplicaSet").await;
     let options = json!({"preconditions": {"uid": "another"}});
     let answer = evict(&bench.kubelet, "web", &options).await;
@@ -76,7 +76,7 @@ pub(crate) async fn an_eviction_of_another_uid_is_a_conflict_that_says_so(bench:
 }
 
 pub(crate) async fn an_eviction_under_two_budgets_is_an_error_of_the_server_by_its_words_alone(
-    bench: &Bench,
+    bench: &TestCluster,
 ) {
     bench.make_pod("web", OWN, "ReplicaSet").await;
     bench.make_budget("one", 0).await;
@@ -87,7 +87,7 @@ pub(crate) async fn an_eviction_under_two_budgets_is_an_error_of_the_server_by_i
     assert_eq!(bench.pods().await, ["web"]);
 }
 
-pub(crate) async fn a_pod_that_is_gone_is_forbidden_to_read_and_absent_to_evict(bench: &Bench) {
+pub(crate) async fn a_pod_that_is_gone_is_forbidden_to_read_and_absent_to_evict(bench: &TestCluster) {
     bench.make_pod("web", OWN, "ReplicaSet").await;
     let path = format!("{PODS}/web");
     // The authorizer knows which pod is where a moment later.
@@ -100,7 +100,7 @@ pub(crate) async fn a_pod_that_is_gone_is_forbidden_to_read_and_absent_to_evict(
     assert_eq!(refusal(&answer), (404, "NotFound"), "{answer:?}");
 }
 
-pub(crate) async fn a_kubelet_evicts_from_its_own_node_alone(bench: &Bench) {
+pub(crate) async fn a_kubelet_evicts_from_its_own_node_alone(bench: &TestCluster) {
     bench.make_pod("web", OTHER, "ReplicaSet").await;
     let mut answer = evict(&bench.kubelet, "web", &json!({})).await;
     while answer.code == 404 {
@@ -113,7 +113,7 @@ pub(crate) async fn a_kubelet_evicts_from_its_own_node_alone(bench: &Bench) {
     );
 }
 
-pub(crate) async fn an_ended_pod_goes_whatever_its_budget_says(bench: &Bench) {
+pub(crate) async fn an_ended_pod_goes_whatever_its_budget_says(bench: &TestCluster) {
     bench.make_pod("web", OWN, "ReplicaSet").await;
     bench.make_pod("ended", OWN, "Job").await;
     bench.set_status("ended", "Succeeded", false).await;
@@ -122,7 +122,7 @@ pub(crate) async fn an_ended_pod_goes_whatever_its_budget_says(bench: &Bench) {
     assert_eq!(bench.pods().await, ["web"]);
 }
 
-pub(crate) async fn an_unready_pod_goes_while_the_others_keep_its_budget(bench: &Bench) {
+pub(crate) async fn an_unready_pod_goes_while_the_others_keep_its_budget(bench: &TestCluster) {
     bench.make_pod("ready", OWN, "ReplicaSet").await;
     bench.make_pod("unready", OWN, "ReplicaSet").await;
     bench.set_status("unready", "Running", false).await;
@@ -132,7 +132,7 @@ pub(crate) async fn an_unready_pod_goes_while_the_others_keep_its_budget(bench: 
     assert_eq!(bench.pods().await, ["ready"]);
 }
 
-pub(crate) async fn an_evicted_pod_is_there_until_its_kubelet_ends_it(bench: &Bench) {
+pub(crate) async fn an_evicted_pod_is_there_until_its_kubelet_ends_it(bench: &TestCluster) {
     let containers = json!([{"name": "main", "image": "registry.example/web:1"}]);
     bench.make_pod_with_grace(&json!({"name": "slow"}), OWN, &containers, 30).await;
     for _ in 0..2 {
@@ -144,7 +144,7 @@ pub(crate) async fn an_evicted_pod_is_there_until_its_kubelet_ends_it(bench: &Be
     assert!(bench.pods().await.is_empty());
 }
 
-pub(crate) async fn a_kubelet_has_its_own_node_alone(bench: &Bench) {
+pub(crate) async fn a_kubelet_has_its_own_node_alone(bench: &TestCluster) {
     let kubelet = &bench.kubelet;
     let note = json!({"metadata": {"annotations": {"x": "y"}}});
     for (line, body, code) in [
@@ -179,7 +179,7 @@ pub(crate) async fn a_kubelet_has_its_own_node_alone(bench: &Bench) {
     }
 }
 
-pub(crate) async fn the_coordination_credential_can_do_nothing_else(bench: &Bench) {
+pub(crate) async fn the_coordination_credential_can_do_nothing_else(bench: &TestCluster) {
     let agent = &bench.agent;
     bench.make_lease(&json!({"name": "slot-0"}), &json!({})).await;
     let lease = held_lease("slot-1");
@@ -220,7 +220,7 @@ fn held_lease(name: &str) -> Value {
     })
 }
 
-pub(crate) async fn writes_from_an_old_read_are_conflicts(bench: &Bench) {
+pub(crate) async fn writes_from_an_old_read_are_conflicts(bench: &TestCluster) {
     let old = get(&bench.kubelet, &format!("{NODES}/{OWN}")).await.body["metadata"].clone();
     let cordon = |fences: &[&str]| {
         let fences: BTreeMap<_, _> = fences.iter().map(|fence| (*fence, &old[*fence])).collect();

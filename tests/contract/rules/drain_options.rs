@@ -1,18 +1,18 @@
 //! Each option of a drain, and what preflight says of a drain before it begins.
 
+use std::time::Duration;
+
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::{Value, json};
-use upgrade_core::drain::{DrainOptions, DrainState};
-use upgrade_core::job::Reason;
-use upgrade_core::preflight::{Check, Outcome};
-use upgrade_core::seen::Fact;
-use upgrade_core::version::Version;
+use upgrade_core::api::{Check, Reason, Version};
+use upgrade_core::drain::DrainOptions;
+use upgrade_core::observed::{DrainState, Observation, Outcome};
 
-use super::super::bench::{Bench, OTHER, OWN, Told, make};
 use super::super::real::Real;
+use super::super::test_cluster::{OTHER, OWN, TestCluster, Told, make};
 use super::drain::{blocks, progress};
 
 super::at_every_server!(
@@ -41,12 +41,12 @@ pub(super) fn owner(kind: &str) -> Value {
     json!([{"apiVersion": "apps/v1", "kind": kind, "name": "owner", "uid": "owner-uid", "controller": true}])
 }
 
-pub(super) async fn drained(bench: &Bench, options: DrainOptions) {
+pub(super) async fn drained(bench: &TestCluster, options: DrainOptions) {
     let ended = bench.own.drain(options, |_| {}).await;
     assert_eq!(progress(&ended).state, DrainState::Drained, "{ended:?}");
 }
 
-pub(super) async fn given_up(bench: &Bench, options: DrainOptions) -> String {
+pub(super) async fn given_up(bench: &TestCluster, options: DrainOptions) -> String {
     let ended = bench.own.drain(options, |_| {}).await;
     match &progress(&ended).state {
         DrainState::GivenUp(trouble) => trouble.message.clone(),
@@ -55,13 +55,13 @@ pub(super) async fn given_up(bench: &Bench, options: DrainOptions) -> String {
 }
 
 /// What preflight says of the pods.
-pub(super) async fn foretold(bench: &Bench) -> Outcome {
+pub(super) async fn foretold(bench: &TestCluster) -> Outcome {
     let options = DrainOptions::default();
     let found = bench.own.preflight_findings(false, TARGET, &options).await.unwrap();
     found.findings.into_iter().find(|finding| finding.check == Check::Pods).unwrap().outcome
 }
 
-pub(crate) async fn pods_are_deleted_past_their_budget_where_eviction_is_disabled(bench: &Bench) {
+pub(crate) async fn pods_are_deleted_past_their_budget_where_eviction_is_disabled(bench: &TestCluster) {
     bench.make_pod("web", OWN, "ReplicaSet").await;
     bench.make_pod("elsewhere", OTHER, "ReplicaSet").await;
     bench.make_budget("careful", 2).await;
@@ -69,7 +69,7 @@ pub(crate) async fn pods_are_deleted_past_their_budget_where_eviction_is_disable
     assert_eq!(bench.pods().await, ["elsewhere"]);
 }
 
-pub(crate) async fn only_the_pods_of_the_selector_go(bench: &Bench) {
+pub(crate) async fn only_the_pods_of_the_selector_go(bench: &TestCluster) {
     bench.make_pod("web", OWN, "ReplicaSet").await;
     // Nothing would create it again, and yet nobody asks: it is not looked at.
     bench.make_pod_of(&json!({"name": "bare", "labels": {"app": "db"}}), OWN, &container()).await;
@@ -77,14 +77,14 @@ pub(crate) async fn only_the_pods_of_the_selector_go(bench: &Bench) {
     assert_eq!(bench.pods().await, ["bare"]);
 }
 
-pub(crate) async fn a_finished_pod_goes_whoever_owns_it(bench: &Bench) {
+pub(crate) async fn a_finished_pod_goes_whoever_owns_it(bench: &TestCluster) {
     bench.make_pod_of(&json!({"name": "bare"}), OWN, &container()).await;
     bench.set_status("bare", "Succeeded", false).await;
     drained(bench, DrainOptions::default()).await;
     assert!(bench.pods().await.is_empty());
 }
 
-pub(crate) async fn a_pod_bound_after_the_drain_began_goes_too(bench: &Bench) {
+pub(crate) async fn a_pod_bound_after_the_drain_began_goes_too(bench: &TestCluster) {
     bench.make_pod("web", OWN, "ReplicaSet").await;
     bench.make_budget("careful", 1).await;
     let told = Told::default();
@@ -101,16 +101,20 @@ pub(crate) async fn a_pod_bound_after_the_drain_began_goes_too(bench: &Bench) {
     assert!(bench.pods().await.is_empty());
 }
 
-pub(crate) async fn a_pod_that_terminates_for_ever_is_passed_over_where_that_is_wanted(bench: &Bench) {
+pub(crate) async fn a_pod_that_terminates_for_ever_is_passed_over_where_that_is_wanted(bench: &TestCluster) {
     let slow = json!({"name": "slow", "ownerReferences": owner("ReplicaSet")});
     bench.make_pod_with_grace(&slow, OWN, &container(), 1).await;
-    drained(bench, DrainOptions { skip_wait_for_delete_timeout: 1, ..DrainOptions::default() }).await;
+    drained(
+        bench,
+        DrainOptions { skip_wait_for_delete_timeout: Duration::from_secs(1), ..DrainOptions::default() },
+    )
+    .await;
     assert_eq!(bench.pods().await, ["slow"], "nobody plays the kubelet that would end it");
     let told = bench.event("PodsPassedOver").await.and_then(|event| event.message).unwrap_or_default();
     assert!(told.contains("default/slow") && told.contains("skip-wait-for-delete-timeout"), "{told}");
 }
 
-pub(crate) async fn a_daemon_set_refuses_the_drain_where_it_may_not_be_passed_over(bench: &Bench) {
+pub(crate) async fn a_daemon_set_refuses_the_drain_where_it_may_not_be_passed_over(bench: &TestCluster) {
     bench.make_pod("web", OWN, "ReplicaSet").await;
     bench.make_pod("proxy", OWN, "DaemonSet").await;
     let options = DrainOptions { ignore_daemonsets: false, ..DrainOptions::default() };
@@ -119,14 +123,14 @@ pub(crate) async fn a_daemon_set_refuses_the_drain_where_it_may_not_be_passed_ov
     assert_eq!(bench.pods().await, ["proxy", "web"]);
 }
 
-pub(crate) async fn critical_pods_go_last_where_that_is_wanted(bench: &Bench) {
+pub(crate) async fn critical_pods_go_last_where_that_is_wanted(bench: &TestCluster) {
     let slow = json!({"name": "slow", "ownerReferences": owner("ReplicaSet")});
     bench.make_pod_with_grace(&slow, OWN, &container(), 30).await;
     bench.make_critical_pod("dns", OWN).await;
     let kubelet = async {
         bench.until_terminating("slow").await;
         // Room for a wrong eviction to happen: one would be sent together with the other.
-        assert_eq!(bench.own.look_at_pods().await.facts.len(), 1);
+        assert_eq!(bench.own.look_at_pods().await.observations.len(), 1);
         assert_eq!(bench.critical_pods().await, ["dns"]);
         bench.delete_pod("slow").await;
     };
@@ -136,7 +140,7 @@ pub(crate) async fn critical_pods_go_last_where_that_is_wanted(bench: &Bench) {
     assert!(bench.critical_pods().await.is_empty());
 }
 
-pub(crate) async fn the_configured_grace_is_every_pods(bench: &Bench) {
+pub(crate) async fn the_configured_grace_is_every_pods(bench: &TestCluster) {
     let slow = json!({"name": "slow", "ownerReferences": owner("ReplicaSet")});
     bench.make_pod_with_grace(&slow, OWN, &container(), 300).await;
     let kubelet = async {
@@ -149,10 +153,10 @@ pub(crate) async fn the_configured_grace_is_every_pods(bench: &Bench) {
     assert_eq!(progress(&ended).state, DrainState::Drained, "{ended:?}");
 }
 
-pub(crate) async fn a_drain_in_which_nothing_goes_is_given_up(bench: &Bench) {
+pub(crate) async fn a_drain_in_which_nothing_goes_is_given_up(bench: &TestCluster) {
     bench.make_pod("web", OWN, "ReplicaSet").await;
     bench.make_budget("careful", 1).await;
-    let options = DrainOptions { no_progress_timeout: 1, ..DrainOptions::default() };
+    let options = DrainOptions { no_progress_timeout: Duration::from_secs(1), ..DrainOptions::default() };
     let ended = bench.own.drain(options, |_| {}).await;
     let DrainState::GivenUp(trouble) = &progress(&ended).state else { panic!("{ended:?}") };
     assert_eq!(trouble.reason, Reason::DrainBlocked);
@@ -161,13 +165,13 @@ pub(crate) async fn a_drain_in_which_nothing_goes_is_given_up(bench: &Bench) {
     }
 }
 
-pub(crate) async fn an_unready_pod_goes_where_its_budget_lets_unready_pods_go(bench: &Bench) {
+pub(crate) async fn an_unready_pod_goes_where_its_budget_lets_unready_pods_go(bench: &TestCluster) {
     for name in ["web-0", "web-1"] {
         bench.make_pod(name, OWN, "ReplicaSet").await;
         bench.set_status(name, "Running", false).await;
     }
     bench.make_budget("careful", 1).await;
-    let options = DrainOptions { timeout: 1, ..DrainOptions::default() };
+    let options = DrainOptions { timeout: Duration::from_secs(1), ..DrainOptions::default() };
     assert!(given_up(bench, options).await.contains("careful"), "IfHealthyBudget is the default");
     let budgets: Api<PodDisruptionBudget> = Api::namespaced(bench.admin.clone(), "default");
     let policy = Patch::Merge(json!({"spec": {"unhealthyPodEvictionPolicy": "AlwaysAllow"}}));
@@ -177,7 +181,7 @@ pub(crate) async fn an_unready_pod_goes_where_its_budget_lets_unready_pods_go(be
     assert!(bench.pods().await.is_empty());
 }
 
-pub(crate) async fn a_budget_that_can_never_be_met_is_known_beforehand(bench: &Bench) {
+pub(crate) async fn a_budget_that_can_never_be_met_is_known_beforehand(bench: &TestCluster) {
     bench.make_pod("web", OWN, "ReplicaSet").await;
     bench.make_budget("stubborn", 1).await;
     let Outcome::Failed(why) = foretold(bench).await else { panic!("it passed") };
@@ -186,7 +190,7 @@ pub(crate) async fn a_budget_that_can_never_be_met_is_known_beforehand(bench: &B
     }
 }
 
-pub(crate) async fn budgets_that_let_each_pod_go_but_not_all_are_named_beforehand(bench: &Bench) {
+pub(crate) async fn budgets_that_let_each_pod_go_but_not_all_are_named_beforehand(bench: &TestCluster) {
     bench.make_pod("web-0", OWN, "ReplicaSet").await;
     bench.make_pod("web-1", OWN, "ReplicaSet").await;
     bench.make_budget("careful", 1).await;
@@ -194,7 +198,7 @@ pub(crate) async fn budgets_that_let_each_pod_go_but_not_all_are_named_beforehan
     assert!(text.contains("default/careful lets 1 of the 2 pods here go at a time"), "{text}");
 }
 
-pub(crate) async fn dry_runs_of_evictions_change_nothing(bench: &Bench) {
+pub(crate) async fn dry_runs_of_evictions_change_nothing(bench: &TestCluster) {
     bench.make_pod("web-0", OWN, "ReplicaSet").await;
     bench.make_pod("web-1", OTHER, "ReplicaSet").await;
     bench.make_budget("careful", 1).await;
@@ -221,8 +225,8 @@ async fn a_pod_of_a_namespace_that_terminates_is_waited_for() {
     namespaces.delete("going", &DeleteParams::default()).await.unwrap();
     let told = Told::default();
     let namespace_controller = async {
-        let refused = |fact: &Fact| {
-            matches!(fact, Fact::Drain(progress)
+        let refused = |fact: &Observation| {
+            matches!(fact, Observation::Drain(progress)
                 if progress.blocked.iter().any(|blocked| blocked.message.contains("being terminated")))
         };
         told.until(|facts| facts.iter().any(refused)).await;

@@ -3,14 +3,11 @@ use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use node_upgrade_agent::cluster::NAMESPACE;
 use serde_json::{Value, json};
+use upgrade_core::api::{Check, LeaseName, Version, annotations};
 use upgrade_core::drain::DrainOptions;
-use upgrade_core::job::LeaseName;
-use upgrade_core::preflight::{Check, Outcome};
-use upgrade_core::request;
-use upgrade_core::seen::{Fact, TurnSeen};
-use upgrade_core::version::Version;
+use upgrade_core::observed::{Observation, Outcome, TurnSeen};
 
-use super::super::bench::{Bench, OTHER, OWN, Told, holder, make};
+use super::super::test_cluster::{OTHER, OWN, TestCluster, Told, holder, make};
 
 super::at_every_server!(
     the_fleet_is_seen_whole,
@@ -26,7 +23,7 @@ super::at_every_server!(
 const TARGET: Version = Version::new(1, 36, 3);
 const CONTROL_PLANE: &str = "cp1";
 
-async fn make_control_plane(bench: &Bench, version: &str) {
+async fn make_control_plane(bench: &TestCluster, version: &str) {
     bench.make_node(CONTROL_PLANE, &json!({"node-role.kubernetes.io/control-plane": ""})).await;
     let labels = json!({"tier": "control-plane", "component": "kube-apiserver"});
     let metadata = json!({"name": "kube-apiserver-cp1", "namespace": "kube-system", "labels": labels});
@@ -34,19 +31,20 @@ async fn make_control_plane(bench: &Bench, version: &str) {
     bench.make_pod_of(&metadata, CONTROL_PLANE, &json!([{"name": "kube-apiserver", "image": image}])).await;
 }
 
-pub(crate) async fn the_fleet_is_seen_whole(bench: &Bench) {
+pub(crate) async fn the_fleet_is_seen_whole(bench: &TestCluster) {
     make_control_plane(bench, "v1.36.2").await;
     for number in 0..60 {
         bench.make_node(&format!("worker-{number}"), &json!({})).await;
     }
-    let notes = json!({request::TARGET: "1.36.3", request::PHASE: "degraded", request::IGNORE: ""});
+    let notes =
+        json!({annotations::TARGET: "1.36.3", annotations::PHASE: "degraded", annotations::IGNORE: ""});
     bench
         .patch_node(OTHER, &json!({"metadata": {"annotations": notes}, "spec": {"unschedulable": true}}))
         .await;
     bench.other.claim(LeaseName::Slot(0), &holder(OTHER)).await;
     bench.other.renew(LeaseName::Slot(0), &holder(OTHER), Some("broken")).await;
     let ended = bench.own.look_at_fleet().await;
-    let [Fact::Fleet(fleet)] = &ended.facts[..] else { panic!("{ended:?}") };
+    let [Observation::Fleet(fleet)] = &ended.observations[..] else { panic!("{ended:?}") };
     assert_eq!(fleet.nodes.len(), 63);
     let other = fleet.nodes.iter().find(|node| node.name == OTHER).unwrap();
     assert!(other.ready && other.unschedulable && other.degraded && other.ignored && !other.control_plane);
@@ -60,12 +58,12 @@ pub(crate) async fn the_fleet_is_seen_whole(bench: &Bench) {
     assert_eq!((server.version, server.ready), (Some(Version::new(1, 36, 2)), true));
 }
 
-pub(crate) async fn whoever_waits_is_told_of_a_freed_lease_and_not_of_renewals(bench: &Bench) {
+pub(crate) async fn whoever_waits_is_told_of_a_freed_lease_and_not_of_renewals(bench: &TestCluster) {
     let (slot, theirs) = (LeaseName::Slot(0), holder(OTHER));
     bench.other.claim(slot, &theirs).await;
     let told = Told::default();
-    let turn = |facts: &[Fact]| match facts.last() {
-        Some(Fact::Turn(turn)) => Some(turn.clone()),
+    let turn = |facts: &[Observation]| match facts.last() {
+        Some(Observation::Turn(turn)) => Some(turn.clone()),
         _ => None,
     };
     let held = |turn: &TurnSeen| turn.leases.iter().any(|lease| lease.holder.is_some());
@@ -85,7 +83,7 @@ pub(crate) async fn whoever_waits_is_told_of_a_freed_lease_and_not_of_renewals(b
     }
 }
 
-pub(crate) async fn an_invalid_policy_leaves_the_last_good_one_in_force(bench: &Bench) {
+pub(crate) async fn an_invalid_policy_leaves_the_last_good_one_in_force(bench: &TestCluster) {
     assert!(!bench.own.read_policy().await.unwrap().policy.paused);
     let maps: Api<ConfigMap> = Api::namespaced(bench.admin.clone(), NAMESPACE);
     let data = json!({"paused": "true"});
@@ -102,13 +100,13 @@ pub(crate) async fn an_invalid_policy_leaves_the_last_good_one_in_force(bench: &
     assert!(still.policy.paused && still.invalid.unwrap().contains("paused"));
 }
 
-async fn outcome(bench: &Bench, check: Check) -> Outcome {
+async fn outcome(bench: &TestCluster, check: Check) -> Outcome {
     let options = DrainOptions::default();
     let preflight = bench.own.preflight_findings(false, TARGET, &options).await.unwrap();
     preflight.findings.into_iter().find(|finding| finding.check == check).unwrap().outcome
 }
 
-pub(crate) async fn preflight_finds_nothing_wrong_with_a_node_in_order(bench: &Bench) {
+pub(crate) async fn preflight_finds_nothing_wrong_with_a_node_in_order(bench: &TestCluster) {
     make_control_plane(bench, "v1.36.3").await;
     bench.make_pod("web", OWN, "ReplicaSet").await;
     bench.make_pod("proxy", OWN, "DaemonSet").await;
@@ -120,18 +118,18 @@ pub(crate) async fn preflight_finds_nothing_wrong_with_a_node_in_order(bench: &B
     assert_eq!(preflight.daemon_sets.into_iter().collect::<Vec<_>>(), ["default/owner"]);
 }
 
-pub(crate) async fn no_kubelet_goes_past_an_api_server(bench: &Bench) {
+pub(crate) async fn no_kubelet_goes_past_an_api_server(bench: &TestCluster) {
     assert!(matches!(outcome(bench, Check::ApiServers).await, Outcome::Failed(_)), "none is known");
     make_control_plane(bench, "v1.36.2").await;
     let behind = outcome(bench, Check::ApiServers).await;
     assert!(matches!(&behind, Outcome::Failed(text) if text.contains("cp1 runs v1.36.2")), "{behind:?}");
-    let target: Value = json!({"metadata": {"annotations": {request::TARGET: TARGET.to_string()}}});
+    let target: Value = json!({"metadata": {"annotations": {annotations::TARGET: TARGET.to_string()}}});
     bench.patch_node(CONTROL_PLANE, &target).await;
     let coming = outcome(bench, Check::ApiServers).await;
     assert!(matches!(&coming, Outcome::Passed(text) if text.contains("first")), "{coming:?}");
 }
 
-pub(crate) async fn a_pod_under_two_budgets_is_named_before_anything_is_touched(bench: &Bench) {
+pub(crate) async fn a_pod_under_two_budgets_is_named_before_anything_is_touched(bench: &TestCluster) {
     bench.make_pod("web", OWN, "ReplicaSet").await;
     bench.make_budget("one", 0).await;
     let alone = outcome(bench, Check::Pods).await;
@@ -143,7 +141,7 @@ pub(crate) async fn a_pod_under_two_budgets_is_named_before_anything_is_touched(
     }
 }
 
-pub(crate) async fn other_tools_at_work_and_a_lonely_node_hold_preflight_up(bench: &Bench) {
+pub(crate) async fn other_tools_at_work_and_a_lonely_node_hold_preflight_up(bench: &TestCluster) {
     let taint = json!({"key": "ToBeDeletedByClusterAutoscaler", "effect": "NoSchedule", "value": "1"});
     bench.patch_node(OWN, &json!({"spec": {"taints": [taint]}})).await;
     assert!(matches!(outcome(bench, Check::OtherTools).await, Outcome::Pending(_)));
@@ -156,8 +154,8 @@ pub(crate) async fn other_tools_at_work_and_a_lonely_node_hold_preflight_up(benc
     assert!(matches!(outcome(bench, Check::OtherNodes).await, Outcome::Failed(_)), "nothing will come");
 }
 
-pub(crate) async fn this_hosts_api_server_is_asked_directly(bench: &Bench) {
+pub(crate) async fn this_hosts_api_server_is_asked_directly(bench: &TestCluster) {
     let ended = bench.own.look_at_control_plane().await;
-    let [Fact::Local(local)] = &ended.facts[..] else { panic!("{ended:?}") };
+    let [Observation::Local(local)] = &ended.observations[..] else { panic!("{ended:?}") };
     assert!(local.api_server_ready && local.etcd.is_none());
 }

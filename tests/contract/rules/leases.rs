@@ -1,8 +1,8 @@
 use serde_json::json;
-use upgrade_core::job::LeaseName;
-use upgrade_core::seen::LeaseSeen;
+use upgrade_core::api::LeaseName;
+use upgrade_core::observed::LeaseSeen;
 
-use super::super::bench::{Bench, OTHER, OWN, holder, is_held, lease_seen};
+use super::super::test_cluster::{OTHER, OWN, TestCluster, holder, is_held, lease_seen};
 
 super::at_every_server!(
     of_two_claimers_exactly_one_holds_the_lease,
@@ -19,7 +19,7 @@ super::at_every_server!(
 
 const SLOT: LeaseName = LeaseName::Slot(0);
 
-pub(crate) async fn of_two_claimers_exactly_one_holds_the_lease(bench: &Bench) {
+pub(crate) async fn of_two_claimers_exactly_one_holds_the_lease(bench: &TestCluster) {
     let (mine, theirs) = (holder(OWN), holder(OTHER));
     let (one, other) = tokio::join!(bench.own.claim(SLOT, &mine), bench.other.claim(SLOT, &theirs));
     let (one, other) = (lease_seen(&one), lease_seen(&other));
@@ -31,7 +31,7 @@ pub(crate) async fn of_two_claimers_exactly_one_holds_the_lease(bench: &Bench) {
     assert_eq!(lease.metadata.labels.unwrap()["node-upgrade-agent/held"], "true");
 }
 
-pub(crate) async fn a_held_lease_is_never_taken_for_being_late(bench: &Bench) {
+pub(crate) async fn a_held_lease_is_never_taken_for_being_late(bench: &TestCluster) {
     let theirs = holder(OTHER).to_string();
     let long_ago = "2020-01-01T00:00:00.000000Z";
     let spec = json!({"holderIdentity": theirs, "renewTime": long_ago, "leaseDurationSeconds": 1});
@@ -42,7 +42,7 @@ pub(crate) async fn a_held_lease_is_never_taken_for_being_late(bench: &Bench) {
     assert_eq!(bench.lease("slot-0").await, before);
 }
 
-pub(crate) async fn claiming_ones_own_lease_proves_it_again(bench: &Bench) {
+pub(crate) async fn claiming_ones_own_lease_proves_it_again(bench: &TestCluster) {
     assert!(is_held(lease_seen(&bench.own.claim(SLOT, &holder(OWN)).await)));
     bench.own.renew(SLOT, &holder(OWN), Some("broken")).await;
     assert!(is_held(lease_seen(&bench.own.claim(SLOT, &holder(OWN)).await)));
@@ -53,15 +53,15 @@ pub(crate) async fn claiming_ones_own_lease_proves_it_again(bench: &Bench) {
     );
 }
 
-pub(crate) async fn another_job_of_the_same_node_is_another_holder(bench: &Bench) {
+pub(crate) async fn another_job_of_the_same_node_is_another_holder(bench: &TestCluster) {
     let mut earlier = holder(OWN);
-    "earlier".clone_into(&mut earlier.job.0);
+    "earlier".clone_into(&mut earlier.turn.0);
     bench.own.claim(SLOT, &earlier).await;
     let claimed = bench.own.claim(SLOT, &holder(OWN)).await;
     assert_eq!(*lease_seen(&claimed), LeaseSeen::Other(earlier.to_string()));
 }
 
-pub(crate) async fn a_renewal_proves_the_lease_and_keeps_its_mark_as_asked(bench: &Bench) {
+pub(crate) async fn a_renewal_proves_the_lease_and_keeps_its_mark_as_asked(bench: &TestCluster) {
     bench.own.claim(SLOT, &holder(OWN)).await;
     let mark = || async {
         let notes = bench.lease("slot-0").await.metadata.annotations.unwrap();
@@ -73,7 +73,7 @@ pub(crate) async fn a_renewal_proves_the_lease_and_keeps_its_mark_as_asked(bench
     assert_eq!(mark().await, None);
 }
 
-pub(crate) async fn a_mark_is_no_longer_than_the_admission_policy_lets_it_be(bench: &Bench) {
+pub(crate) async fn a_mark_is_no_longer_than_the_admission_policy_lets_it_be(bench: &TestCluster) {
     bench.own.claim(SLOT, &holder(OWN)).await;
     let said = format!("apt failed: {} E: no space left", "é\u{1b}".repeat(4000));
     assert!(is_held(lease_seen(&bench.own.renew(SLOT, &holder(OWN), Some(&said)).await)));
@@ -84,7 +84,7 @@ pub(crate) async fn a_mark_is_no_longer_than_the_admission_policy_lets_it_be(ben
     );
 }
 
-pub(crate) async fn a_lease_that_is_lost_or_gone_is_not_renewed(bench: &Bench) {
+pub(crate) async fn a_lease_that_is_lost_or_gone_is_not_renewed(bench: &TestCluster) {
     assert_eq!(*lease_seen(&bench.own.renew(SLOT, &holder(OWN), None).await), LeaseSeen::Free);
     bench.other.claim(SLOT, &holder(OTHER)).await;
     let before = bench.lease("slot-0").await;
@@ -93,7 +93,7 @@ pub(crate) async fn a_lease_that_is_lost_or_gone_is_not_renewed(bench: &Bench) {
     assert_eq!(bench.lease("slot-0").await, before);
 }
 
-pub(crate) async fn releasing_leaves_a_foreign_or_absent_lease_alone(bench: &Bench) {
+pub(crate) async fn releasing_leaves_a_foreign_or_absent_lease_alone(bench: &TestCluster) {
     assert_eq!(*lease_seen(&bench.own.release(SLOT, &holder(OWN)).await), LeaseSeen::Free);
     bench.other.claim(SLOT, &holder(OTHER)).await;
     let before = bench.lease("slot-0").await;
@@ -102,7 +102,7 @@ pub(crate) async fn releasing_leaves_a_foreign_or_absent_lease_alone(bench: &Ben
     assert_eq!(bench.lease("slot-0").await, before);
 }
 
-pub(crate) async fn a_released_lease_can_be_claimed(bench: &Bench) {
+pub(crate) async fn a_released_lease_can_be_claimed(bench: &TestCluster) {
     bench.own.claim(SLOT, &holder(OWN)).await;
     assert_eq!(*lease_seen(&bench.own.release(SLOT, &holder(OWN)).await), LeaseSeen::Free);
     let lease = bench.lease("slot-0").await;
@@ -111,7 +111,7 @@ pub(crate) async fn a_released_lease_can_be_claimed(bench: &Bench) {
     assert!(is_held(lease_seen(&bench.other.claim(SLOT, &holder(OTHER)).await)));
 }
 
-pub(crate) async fn a_lease_of_a_newer_protocol_is_not_claimed(bench: &Bench) {
+pub(crate) async fn a_lease_of_a_newer_protocol_is_not_claimed(bench: &TestCluster) {
     let notes = json!({"node-upgrade-agent/protocol": "2"});
     bench.make_lease(&json!({"name": "slot-0", "annotations": notes}), &json!({})).await;
     let fault = bench.own.claim(SLOT, &holder(OWN)).await.fault.unwrap();

@@ -1,13 +1,9 @@
 use node_upgrade_agent::cluster::EventKind;
 use serde_json::{Value, json};
-use upgrade_core::cordon::found_cordoned;
-use upgrade_core::job::Reason;
-use upgrade_core::report::{Phase, Report};
-use upgrade_core::request;
+use upgrade_core::api::{Phase, Reason, Report, Version, annotations};
 use upgrade_core::time::Unix;
-use upgrade_core::version::Version;
 
-use super::super::bench::{Bench, OTHER, OWN, Told, node_seen};
+use super::super::test_cluster::{OTHER, OWN, TestCluster, Told, node_seen};
 
 super::at_every_server!(
     a_cordon_is_noted_in_the_same_write_and_taken_back_whole,
@@ -22,38 +18,38 @@ super::at_every_server!(
     a_node_that_does_not_exist_is_named,
 );
 
-pub(crate) async fn a_cordon_is_noted_in_the_same_write_and_taken_back_whole(bench: &Bench) {
+pub(crate) async fn a_cordon_is_noted_in_the_same_write_and_taken_back_whole(bench: &TestCluster) {
     let before = bench.node(OWN).await;
     let cordoned = bench.own.cordon().await;
     assert!(node_seen(&cordoned).unschedulable);
-    assert_eq!(found_cordoned(node_seen(&cordoned)), Some(false));
+    assert_eq!(node_seen(&cordoned).cordon_note, Some(false));
     let uncordoned = bench.own.uncordon().await;
     assert!(!node_seen(&uncordoned).unschedulable);
-    assert_eq!(found_cordoned(node_seen(&uncordoned)), None);
+    assert_eq!(node_seen(&uncordoned).cordon_note, None);
     let after = bench.node(OWN).await;
     let unschedulable =
         |spec: Option<k8s_openapi::api::core::v1::NodeSpec>| spec.and_then(|spec| spec.unschedulable);
     assert_eq!(unschedulable(after.spec), unschedulable(before.spec));
-    assert!(after.metadata.annotations.is_none_or(|notes| !notes.contains_key(request::FOUND_CORDONED)));
+    assert!(after.metadata.annotations.is_none_or(|notes| !notes.contains_key(annotations::FOUND_CORDONED)));
 }
 
-pub(crate) async fn cordoning_again_writes_nothing(bench: &Bench) {
+pub(crate) async fn cordoning_again_writes_nothing(bench: &TestCluster) {
     let once = bench.own.cordon().await;
     let twice = bench.own.cordon().await;
     assert_eq!(node_seen(&once), node_seen(&twice));
 }
 
-pub(crate) async fn somebody_elses_cordon_outlives_ours(bench: &Bench) {
+pub(crate) async fn somebody_elses_cordon_outlives_ours(bench: &TestCluster) {
     bench.patch_node(OWN, &json!({"spec": {"unschedulable": true}})).await;
-    assert_eq!(found_cordoned(node_seen(&bench.own.cordon().await)), Some(true));
+    assert_eq!(node_seen(&bench.own.cordon().await).cordon_note, Some(true));
     let after = bench.own.uncordon().await;
     assert!(node_seen(&after).unschedulable);
-    assert_eq!(found_cordoned(node_seen(&after)), None);
+    assert_eq!(node_seen(&after).cordon_note, None);
 }
 
-pub(crate) async fn only_the_own_node_can_be_written(bench: &Bench) {
+pub(crate) async fn only_the_own_node_can_be_written(bench: &TestCluster) {
     let before = bench.node(OTHER).await;
-    let refused = bench.astray.announce(Version::new(1, 36, 3)).await;
+    let refused = bench.astray.publish_current(Version::new(1, 36, 3)).await;
     let fault = refused.fault.unwrap();
     assert!(
         fault.message.contains("annotating Node n2") && fault.message.contains("403"),
@@ -65,20 +61,19 @@ pub(crate) async fn only_the_own_node_can_be_written(bench: &Bench) {
     assert_eq!(bench.node(OTHER).await, before);
 }
 
-pub(crate) async fn the_watch_tells_every_change_of_the_own_node_and_none_of_others(bench: &Bench) {
+pub(crate) async fn the_watch_tells_every_change_of_the_own_node_and_none_of_others(bench: &TestCluster) {
     let told = Told::default();
     let script = async {
         told.until_node(|node| node.is_some_and(|node| node.name == OWN)).await;
         let target = |node: &str, value: &str| {
-            let patch = json!({"metadata": {"annotations": {request::TARGET: value}}});
+            let patch = json!({"metadata": {"annotations": {annotations::TARGET: value}}});
             let node = node.to_owned();
             async move { bench.patch_node(&node, &patch).await }
         };
         target(OTHER, "v1.36.9").await;
         target(OWN, "v1.36.3").await;
         told.until_node(|node| {
-            node.and_then(|node| node.annotations.get(request::TARGET))
-                .is_some_and(|value| value == "v1.36.3")
+            node.and_then(|node| node.target_text.as_ref()).is_some_and(|value| value == "v1.36.3")
         })
         .await;
     };
@@ -90,7 +85,7 @@ pub(crate) async fn the_watch_tells_every_change_of_the_own_node_and_none_of_oth
     assert!(facts.iter().all(|fact| !format!("{fact:?}").contains(OTHER)), "{facts:?}");
 }
 
-pub(crate) async fn a_node_created_anew_is_told_as_another_one(bench: &Bench) {
+pub(crate) async fn a_node_created_anew_is_told_as_another_one(bench: &TestCluster) {
     let told = Told::default();
     let script = async {
         told.until_node(|node| node.is_some()).await;
@@ -106,12 +101,12 @@ pub(crate) async fn a_node_created_anew_is_told_as_another_one(bench: &Bench) {
     }
 }
 
-pub(crate) async fn a_report_is_written_for_people_and_for_tools(bench: &Bench) {
+pub(crate) async fn a_report_is_written_for_people_and_for_tools(bench: &TestCluster) {
     let written = report(Phase::Draining, Reason::DrainBlocked, "budget web blocks");
     bench.own.report(&written).await.unwrap();
     let notes = bench.node(OWN).await.metadata.annotations.unwrap();
-    assert_eq!(notes[request::PHASE], "draining");
-    let status: Value = serde_json::from_str(&notes[request::STATUS]).unwrap();
+    assert_eq!(notes[annotations::PHASE], "draining");
+    let status: Value = serde_json::from_str(&notes[annotations::STATUS]).unwrap();
     assert_eq!(status["reason"], "DrainBlocked");
     assert_eq!(status["message"], "budget web blocks");
     let condition = bench.condition().await;
@@ -125,9 +120,9 @@ pub(crate) async fn a_report_is_written_for_people_and_for_tools(bench: &Bench) 
     assert_eq!(bench.condition().await.status, "False", "idle without having what was asked for");
 }
 
-pub(crate) async fn the_time_of_a_condition_moves_only_with_its_status(bench: &Bench) {
+pub(crate) async fn the_time_of_a_condition_moves_only_with_its_status(bench: &TestCluster) {
     let long_ago = json!({
-        "type": request::CONDITION, "status": "False", "reason": "Draining", "message": "",
+        "type": annotations::CONDITION, "status": "False", "reason": "Draining", "message": "",
         "lastTransitionTime": "2026-01-01T00:00:00Z", "lastHeartbeatTime": "2026-01-01T00:00:00Z",
     });
     let nodes: kube::Api<k8s_openapi::api::core::v1::Node> = kube::Api::all(bench.admin.clone());
@@ -143,7 +138,7 @@ pub(crate) async fn the_time_of_a_condition_moves_only_with_its_status(bench: &B
     assert!(bench.condition().await.last_transition_time > before.last_transition_time);
 }
 
-pub(crate) async fn an_event_stands_where_kubectl_describe_looks(bench: &Bench) {
+pub(crate) async fn an_event_stands_where_kubectl_describe_looks(bench: &TestCluster) {
     bench.own.event(EventKind::Warning, "DrainBlocked", "budget web blocks").await;
     let event = bench.event("DrainBlocked").await.unwrap();
     assert_eq!(event.involved_object.uid.as_deref(), Some(OWN));
@@ -152,7 +147,7 @@ pub(crate) async fn an_event_stands_where_kubectl_describe_looks(bench: &Bench) 
     assert_eq!(event.message.as_deref(), Some("budget web blocks"));
 }
 
-pub(crate) async fn a_node_that_does_not_exist_is_named(bench: &Bench) {
+pub(crate) async fn a_node_that_does_not_exist_is_named(bench: &TestCluster) {
     bench.delete_node(OWN).await;
     assert_eq!(bench.own.read_node().await, Ok(None));
     let fault = bench.own.cordon().await.fault.unwrap();

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result};
 use serde::Deserialize;
 use serde_json::Value;
-use upgrade_core::job::{Holder, JobId, LeaseName};
+use upgrade_core::api::{Holder, LeaseName, TurnId};
 use upgrade_core::oracle::{FLEET, What, Who, bars_claims};
 
 use super::{Moment, micros};
@@ -154,7 +154,7 @@ struct Held {
 
 /// A holder that no agent has written.
 fn nobody_known(holder: &str) -> Holder {
-    Holder { node: holder.to_owned(), uid: String::new(), job: JobId(String::new()) }
+    Holder { node: holder.to_owned(), uid: String::new(), turn: TurnId(String::new()) }
 }
 
 impl Story {
@@ -234,7 +234,7 @@ impl Story {
                 self.tell(write.at, FLEET, What::LeaseGiven { lease, holder: is.node.clone() });
             }
             (was, Some(is)) if was.as_ref() != Some(is) => {
-                let (uid, turn) = (is.uid.clone(), is.job.0.clone());
+                let (uid, turn) = (is.uid.clone(), is.turn.0.clone());
                 self.tell(write.at, &is.node, What::LeaseTaken { lease, uid, turn });
             }
             _ => {}

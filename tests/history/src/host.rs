@@ -3,9 +3,8 @@
 use anyhow::{Context, Result};
 use serde_json::Value;
 use upgrade_core::act::UNIT_PREFIX;
-use upgrade_core::job::Verb;
+use upgrade_core::api::{KubeadmCommand, PackageVersion, Version};
 use upgrade_core::oracle::{What, Who};
-use upgrade_core::version::{PackageVersion, Version};
 
 use super::{HostRecords, Moment, micros};
 
@@ -170,13 +169,13 @@ impl Run {
 /// `Starting UNIT - node-upgrade-agent: kubeadm upgrade apply to v1.36.3...`
 ///
 /// On a control-plane node and on a worker `kubeadm upgrade node` is the same command; [`super::merge`] knows which it is.
-fn kubeadm(message: &str) -> Result<(Verb, Version)> {
+fn kubeadm(message: &str) -> Result<(KubeadmCommand, Version)> {
     let (_, words) = message.split_once("kubeadm upgrade ").context("no command line of kubeadm")?;
-    let (verb, target) = words.split_once(" to ").context("no target of kubeadm")?;
-    let verb = match verb {
-        "apply" => Verb::Apply,
-        "node" => Verb::NodeWorker,
+    let (command, target) = words.split_once(" to ").context("no target of kubeadm")?;
+    let command = match command {
+        "apply" => KubeadmCommand::Apply,
+        "node" => KubeadmCommand::NodeWorker,
         other => anyhow::bail!("kubeadm has no verb {other}"),
     };
-    Ok((verb, target.trim_end_matches("...").parse()?))
+    Ok((command, target.trim_end_matches("...").parse()?))
 }

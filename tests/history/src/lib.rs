@@ -13,9 +13,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
 use lab::{Cluster, Node};
-use upgrade_core::job::Verb;
+use upgrade_core::api::{KubeadmCommand, Version};
 use upgrade_core::oracle::{Event, Expectations, What};
-use upgrade_core::version::Version;
 
 /// systemd's own lines, and the first of every boot.
 const JOURNAL: &[&str] = &[
@@ -138,9 +137,9 @@ impl Heard {
                 self.control_planes.insert(moment.node.clone());
                 true
             }
-            What::ToolStarted { kubeadm: Some((verb @ Verb::NodeWorker, _)), .. } => {
+            What::ToolStarted { kubeadm: Some((command @ KubeadmCommand::NodeWorker, _)), .. } => {
                 if self.control_planes.contains(&moment.node) {
-                    *verb = Verb::NodeControlPlane;
+                    *command = KubeadmCommand::NodeControlPlane;
                 }
                 true
             }

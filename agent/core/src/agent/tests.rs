@@ -2,13 +2,11 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::act::Fault;
+use crate::api::annotations::{CURRENT, RETRY, TARGET};
+use crate::api::{Check, KubeadmCommand, Phase, Version};
 use crate::drain::DrainOptions;
-use crate::job::{Hop, Packages, Verb};
-use crate::preflight::{Check, Finding, Findings, Outcome};
-use crate::report::Phase;
-use crate::request::{CURRENT, RETRY, TARGET};
-use crate::seen::{HostSeen, NodeSeen, Ready, TurnSeen};
-use crate::version::Version;
+use crate::memory::{Packages, Plan};
+use crate::observed::{Finding, Findings, HostSeen, NodeSeen, Outcome, Ready, TurnSeen};
 
 const OLD: Version = Version::new(1, 36, 2);
 const NEW: Version = Version::new(1, 36, 3);
@@ -18,28 +16,33 @@ fn node(retry: Option<&str>) -> Input {
     let mut annotations =
         BTreeMap::from([(TARGET.into(), NEW.to_string()), (CURRENT.into(), OLD.to_string())]);
     annotations.extend(retry.map(|retry| (RETRY.to_owned(), retry.to_owned())));
-    let seen = NodeSeen { ready: Ready::True, kubelet: Some(OLD), annotations, ..NodeSeen::default() };
-    Input::Saw(Fact::Node(Some(seen)))
+    let seen = NodeSeen { ready: Ready::True, kubelet: Some(OLD), ..NodeSeen::default() };
+    let seen = seen.with_annotations(&annotations);
+    Input::Observed(Observation::Node(Some(seen)))
 }
 
 fn agent() -> Agent {
-    let settings =
-        Settings { node: "w1".into(), drain: DrainOptions::default(), soak: 5, verify_timeout: 600 };
+    let settings = Settings {
+        node: "w1".into(),
+        drain: DrainOptions::default(),
+        soak: Duration::from_secs(5),
+        verify_timeout: Duration::from_mins(10),
+    };
     Agent::new(settings, Memory { known: true, ..Memory::default() })
 }
 
-fn hop() -> Hop {
+fn plan() -> Plan {
     let packages = |version: &str| Packages {
         kubeadm: version.parse().unwrap(),
         kubelet: version.parse().unwrap(),
         kubectl: None,
     };
-    Hop {
+    Plan {
         from: packages("1.36.2-1.1"),
         to: packages("1.36.3-1.1"),
-        verb: Verb::NodeWorker,
+        command: KubeadmCommand::NodeWorker,
         target: NEW,
-        way_back: true,
+        can_restore_packages: true,
         daemon_sets: [].into(),
         csi_drivers: [].into(),
     }
@@ -60,8 +63,8 @@ fn whoever_asks_again_after_a_refusal_gets_a_new_preflight() {
     assert_eq!(act, Act::Preflight { target: NEW });
     let outcome = Outcome::Failed("the repository does not have it".into());
     let findings = vec![Finding { check: Check::Packages, outcome }];
-    let findings = Findings { target: NEW, at: NOW.mono, hop: None, findings };
-    let outputs = agent.on(NOW, Input::Ended(id, Ended::well(vec![Fact::Preflight(findings)])));
+    let findings = Findings { target: NEW, at: NOW.mono, plan: None, findings };
+    let outputs = agent.on(NOW, Input::Ended(id, ActResult::ok(vec![Observation::Preflight(findings)])));
     assert!(outputs.iter().any(|output| matches!(output, Output::Store(memory) if memory.refused.is_some())));
     assert_eq!(started(&agent.on(NOW, Input::Stored)), None, "the refusal stands");
     let (_, act) = started(&agent.on(NOW, node(Some("the repository has it now")))).unwrap();
@@ -72,24 +75,24 @@ fn whoever_asks_again_after_a_refusal_gets_a_new_preflight() {
 fn whoever_loses_the_race_for_a_lease_waits_for_the_next_turn() {
     let mut agent = agent();
     let (id, _) = started(&agent.on(NOW, node(None))).unwrap();
-    let findings = Findings { target: NEW, at: NOW.mono, hop: Some(hop()), findings: Vec::new() };
-    let outputs = agent.on(NOW, Input::Ended(id, Ended::well(vec![Fact::Preflight(findings)])));
+    let findings = Findings { target: NEW, at: NOW.mono, plan: Some(plan()), findings: Vec::new() };
+    let outputs = agent.on(NOW, Input::Ended(id, ActResult::ok(vec![Observation::Preflight(findings)])));
     assert_eq!(started(&outputs).unwrap().1, Act::AwaitTurn);
-    agent.on(NOW, Input::Saw(Fact::Host(HostSeen { at: NOW.mono, ..HostSeen::default() })));
+    agent.on(NOW, Input::Observed(Observation::Host(HostSeen { at: NOW.mono, ..HostSeen::default() })));
     let free = TurnSeen { at: NOW.mono, ..TurnSeen::default() };
-    let outputs = agent.on(NOW, Input::Saw(Fact::Turn(free)));
+    let outputs = agent.on(NOW, Input::Observed(Observation::Turn(free)));
     let stopped = outputs.iter().find_map(|output| match output {
         Output::Stop(id) => Some(*id),
         _ => None,
     });
     let stop = Fault { class: FaultClass::Stopped, message: String::new() };
-    let outputs = agent.on(NOW, Input::Ended(stopped.unwrap(), Ended::badly(stop)));
-    assert!(matches!(outputs.first(), Some(Output::Store(memory)) if memory.job.is_some()));
+    let outputs = agent.on(NOW, Input::Ended(stopped.unwrap(), ActResult::failed(stop)));
+    assert!(matches!(outputs.first(), Some(Output::Store(memory)) if memory.turn.is_some()));
     let (id, act) = started(&agent.on(NOW, Input::Stored)).unwrap();
     assert_eq!(act.word(), "renew");
-    let lost = vec![Fact::Lease(LeaseSeen::Other("w2/u2/j2".into()))];
-    let outputs = agent.on(NOW, Input::Ended(id, Ended::well(lost)));
-    assert!(matches!(outputs.first(), Some(Output::Store(memory)) if memory.job.is_none()));
+    let lost = vec![Observation::Lease(LeaseSeen::Other("w2/u2/j2".into()))];
+    let outputs = agent.on(NOW, Input::Ended(id, ActResult::ok(lost)));
+    assert!(matches!(outputs.first(), Some(Output::Store(memory)) if memory.turn.is_none()));
     assert_eq!(started(&agent.on(NOW, Input::Stored)).unwrap().1, Act::AwaitTurn);
 }
 
@@ -97,8 +100,9 @@ fn whoever_loses_the_race_for_a_lease_waits_for_the_next_turn() {
 fn refused_since(agent: &mut Agent, target: &str, seconds: u64) -> Unix {
     let now = Now { mono: Mono(seconds * 1_000), unix: Unix(seconds) };
     let annotations = BTreeMap::from([(TARGET.into(), target.to_owned()), (CURRENT.into(), OLD.to_string())]);
-    let seen = NodeSeen { ready: Ready::True, kubelet: Some(OLD), annotations, ..NodeSeen::default() };
-    let saw = agent.on(now, Input::Saw(Fact::Node(Some(seen))));
+    let seen = NodeSeen { ready: Ready::True, kubelet: Some(OLD), ..NodeSeen::default() };
+    let seen = seen.with_annotations(&annotations);
+    let saw = agent.on(now, Input::Observed(Observation::Node(Some(seen))));
     let outputs = saw.into_iter().chain(agent.on(now, Input::Stored));
     let told = outputs.filter_map(|output| match output {
         Output::Report(report) => Some(report),

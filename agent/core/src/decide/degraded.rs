@@ -1,38 +1,41 @@
 //! Stopped, cordoned, the Lease held and marked. Three ways out: `retry`, a new target, or being found Ready at
 //! the target, whoever repaired it (rule 9).
 
+use core::time::Duration;
+
 use crate::act::Act;
-use crate::job::{Job, Reason, Stage, Step, Trouble, Verdict, Way};
-use crate::preflight;
+use crate::api::{Explanation, Reason};
+use crate::judge::preflight;
+use crate::memory::{Direction, Stage, Step, Turn, Verdict};
 
 use super::verifying::{Lacks, lacks};
-use super::{Next, Proof, Scene};
+use super::{Context, Next, Proof};
 
-/// How often a degraded node is looked at, in milliseconds.
-const PACE: u64 = 30_000;
-/// How often its Lease is renewed with the mark, in milliseconds.
-const HEARTBEAT: u64 = 60_000;
+/// How often a degraded node is looked at.
+const PACE: Duration = Duration::from_secs(30);
+/// How often its Lease is renewed with the mark.
+const HEARTBEAT: Duration = Duration::from_mins(1);
 
-pub(super) fn decide(scene: &Scene<'_>, job: &Job, step: &Step, why: &Trouble) -> Next {
+pub(super) fn decide(context: &Context<'_>, turn: &Turn, step: &Step, why: &Explanation) -> Next {
     // First of all the mark, which halts other claims.
-    if let Proof::Ask(renew) = scene.proof(job, HEARTBEAT) {
+    if let Proof::Ask(renew) = context.proof(turn, HEARTBEAT) {
         return renew;
     }
-    if scene.request.retry.is_some() && scene.request.retry != job.retry {
-        let again = Job { retry: scene.request.retry.clone(), ..job.clone() };
-        return scene.step(&again, again_from(step));
+    if context.request.retry.is_some() && context.request.retry != turn.retry {
+        let again = Turn { retry: context.request.retry.clone(), ..turn.clone() };
+        return context.step(&again, again_from(step));
     }
-    if let Some(target) = scene.request.wanted().filter(|target| *target != job.hop.target) {
-        return replan(scene, job, target, why);
+    if let Some(target) = context.request.wanted().filter(|target| *target != turn.plan.target) {
+        return replan(context, turn, target, why);
     }
-    if scene.node.kubelet == Some(job.hop.target) && scene.node.ready == crate::seen::Ready::True {
-        match lacks(scene, job, PACE) {
-            Lacks::Nothing => return scene.enter(job, Stage::Returning(Verdict::Done)),
+    if context.node.kubelet == Some(turn.plan.target) && context.node.ready == crate::observed::Ready::True {
+        match lacks(context, turn, PACE) {
+            Lacks::Nothing => return context.enter(turn, Stage::Returning(Verdict::Done)),
             Lacks::Look(next) => return next,
             Lacks::This(_) => {}
         }
     }
-    Next::Wait { why: why.clone(), until: Some(scene.in_millis(PACE)) }
+    Next::Wait { why: why.clone(), until: Some(context.later(PACE)) }
 }
 
 /// Verification that failed is repeated from the packages on, because a person may have changed anything.
@@ -45,35 +48,35 @@ fn again_from(step: &Step) -> Step {
 }
 
 /// A new target while degraded: preflight for it, then from the start of the changes with the Lease still held.
-fn replan(scene: &Scene<'_>, job: &Job, target: crate::version::Version, why: &Trouble) -> Next {
-    let Some(findings) = scene.seen.preflight.as_ref().filter(|found| found.target == target) else {
+fn replan(context: &Context<'_>, turn: &Turn, target: crate::api::Version, why: &Explanation) -> Next {
+    let Some(findings) = context.observed.preflight.as_ref().filter(|found| found.target == target) else {
         return Next::Do(Act::Preflight { target });
     };
-    match preflight::judge(findings, &scene.request.skip) {
-        preflight::Verdict::Go { hop, skipped } => {
-            let verb = job.hop.verb;
-            let planned = Job {
-                hop: crate::job::Hop { verb, ..*hop },
+    match preflight::judge(findings, &context.request.skip) {
+        preflight::Verdict::Go { plan, skipped } => {
+            let command = turn.plan.command;
+            let planned = Turn {
+                plan: crate::memory::Plan { command, ..*plan },
                 skipped: skipped.into_iter().collect(),
-                ..job.clone()
+                ..turn.clone()
             };
-            scene.enter(&planned, Stage::Changing { step: Step::Staging, way: Way::Forward })
+            context.enter(&planned, Stage::Changing { step: Step::Staging, direction: Direction::Forward })
         }
         preflight::Verdict::Refuse { message, .. } => {
             let message = format!("{}; the new target {target} is refused: {message}", why.message);
             Next::Wait {
-                why: Trouble::new(Reason::PreflightFailed, message),
-                until: Some(scene.in_millis(PACE)),
+                why: Explanation::new(Reason::PreflightFailed, message),
+                until: Some(context.later(PACE)),
             }
         }
-        preflight::Verdict::NotYet(_) if !scene.is_fresh(findings.at, PACE) => {
+        preflight::Verdict::NotYet(_) if !context.is_fresh(findings.at, PACE) => {
             Next::Do(Act::Preflight { target })
         }
         preflight::Verdict::NotYet(message) => {
             let message = format!("{}; the new target {target} waits: {message}", why.message);
             Next::Wait {
-                why: Trouble::new(Reason::PreflightPending, message),
-                until: Some(scene.in_millis(PACE)),
+                why: Explanation::new(Reason::PreflightPending, message),
+                until: Some(context.later(PACE)),
             }
         }
     }

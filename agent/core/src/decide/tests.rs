@@ -2,12 +2,13 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::act::Tool;
-use crate::drain::{DrainState, Progress};
-use crate::job::{Backoff, Holder, Hop, JobId, LeaseName, Packages, Verb, Verdict};
-use crate::preflight::{Check, Finding, Findings, Outcome};
-use crate::request::{CURRENT, FOUND_CORDONED, RETRY, TARGET};
-use crate::seen::{FleetLease, FleetNode, FleetSeen, PackageSeen, Ready, ToolState, TurnSeen, UnitSeen};
-use crate::version::Version;
+use crate::api::annotations::{CURRENT, FOUND_CORDONED, RETRY, TARGET};
+use crate::api::{Check, Holder, KubeadmCommand, LeaseName, TurnId, Version};
+use crate::memory::{Backoff, Packages, Plan, Verdict};
+use crate::observed::{
+    DrainState, Finding, Findings, FleetLease, FleetNode, FleetSeen, Outcome, PackageSeen, Progress, Ready,
+    ToolState, TurnSeen, UnitSeen,
+};
 
 mod access;
 mod changing;
@@ -20,21 +21,26 @@ const NEW: Version = Version::new(1, 36, 3);
 const NOW: Now = Now { mono: Mono(1_000_000), unix: Unix(5_000) };
 
 fn settings() -> Settings {
-    Settings { node: "w1".into(), drain: DrainOptions::default(), soak: 5, verify_timeout: 600 }
+    Settings {
+        node: "w1".into(),
+        drain: DrainOptions::default(),
+        soak: Duration::from_secs(5),
+        verify_timeout: Duration::from_mins(10),
+    }
 }
 
 fn packages(version: &str) -> Packages {
-    let version: crate::version::PackageVersion = version.parse().unwrap();
+    let version: crate::api::PackageVersion = version.parse().unwrap();
     Packages { kubeadm: version.clone(), kubelet: version.clone(), kubectl: Some(version) }
 }
 
-fn hop(verb: Verb) -> Hop {
-    Hop {
+fn plan(command: KubeadmCommand) -> Plan {
+    Plan {
         from: packages("1.36.2-1.1"),
         to: packages("1.36.3-1.1"),
-        verb,
+        command,
         target: NEW,
-        way_back: true,
+        can_restore_packages: true,
         daemon_sets: [].into(),
         csi_drivers: [].into(),
     }
@@ -55,15 +61,15 @@ fn host(kubeadm: &str, kubelet: &str) -> HostSeen {
     }
 }
 
-fn job(stage: Stage, verb: Verb) -> Job {
-    let lease = if verb.is_control_plane() { LeaseName::ControlPlane } else { LeaseName::Slot(0) };
-    Job {
-        holder: Holder { node: "w1".into(), uid: "u1".into(), job: JobId("j1".into()) },
+fn turn(stage: Stage, command: KubeadmCommand) -> Turn {
+    let lease = if command.is_control_plane() { LeaseName::ControlPlane } else { LeaseName::Slot(0) };
+    Turn {
+        holder: Holder { node: "w1".into(), uid: "u1".into(), turn: TurnId("j1".into()) },
         lease,
-        hop: hop(verb),
+        plan: plan(command),
         stage,
-        tries: 0,
-        runs: 7,
+        attempts: 0,
+        unit_serial: 7,
         entered: NOW.unix,
         not_before: Unix(0),
         skipped: [].into(),
@@ -73,15 +79,15 @@ fn job(stage: Stage, verb: Verb) -> Job {
 }
 
 fn worker(stage: Stage) -> Memory {
-    remembering(job(stage, Verb::NodeWorker))
+    remembering(turn(stage, KubeadmCommand::NodeWorker))
 }
 
-fn remembering(job: Job) -> Memory {
-    Memory { known: true, job: Some(job), held: ["kubelet".into()].into(), ..Memory::default() }
+fn remembering(turn: Turn) -> Memory {
+    Memory { known: true, turn: Some(turn), held: ["kubelet".into()].into(), ..Memory::default() }
 }
 
 fn changing(step: Step) -> Stage {
-    Stage::Changing { step, way: Way::Forward }
+    Stage::Changing { step, direction: Direction::Forward }
 }
 
 fn draining() -> Stage {
@@ -89,46 +95,58 @@ fn draining() -> Stage {
 }
 
 /// A worker at the old version with a target, its Lease proved just now, nothing cordoned.
-fn seen() -> Seen {
+fn seen() -> Observed {
+    let annotations = BTreeMap::from([(TARGET.into(), NEW.to_string()), (CURRENT.into(), OLD.to_string())]);
     let node = NodeSeen {
         name: "w1".into(),
         uid: "u1".into(),
-        annotations: BTreeMap::from([(TARGET.into(), NEW.to_string()), (CURRENT.into(), OLD.to_string())]),
         ready: Ready::True,
         heartbeat: Unix(4_999),
         kubelet: Some(OLD),
         ..NodeSeen::default()
     };
-    Seen {
-        node: Some(node),
+    Observed {
+        node: Some(node.with_annotations(&annotations)),
         node_at: NOW.mono,
         host: Some(host("1.36.2-1.1", "1.36.2-1.1")),
-        lease: Some(LeaseSeen::Held { at: NOW.mono, job: JobId("j1".into()) }),
-        ..Seen::default()
+        lease: Some(LeaseSeen::Held { at: NOW.mono, turn: TurnId("j1".into()) }),
+        ..Observed::default()
     }
 }
 
-fn annotate(seen: &mut Seen, key: &str, value: Option<&str>) {
-    let annotations = &mut seen.node.as_mut().unwrap().annotations;
+fn annotate(seen: &mut Observed, key: &str, value: Option<&str>) {
+    let node = seen.node.take().unwrap();
+    let mut annotations = annotations(&node);
     match value {
         Some(value) => annotations.insert(key.into(), value.into()),
         None => annotations.remove(key),
     };
+    seen.node = Some(node.with_annotations(&annotations));
 }
 
-fn cordoned(mut seen: Seen, theirs: bool) -> Seen {
+/// The annotations that this was read from.
+fn annotations(node: &NodeSeen) -> BTreeMap<String, String> {
+    let current = node.current.map(|version| version.to_string());
+    let cordoned = node.cordon_note.map(|theirs| theirs.to_string());
+    let retry = node.request.retry.clone();
+    let given =
+        [(TARGET, node.target_text.clone()), (CURRENT, current), (FOUND_CORDONED, cordoned), (RETRY, retry)];
+    given.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect()
+}
+
+fn cordoned(mut seen: Observed, theirs: bool) -> Observed {
     annotate(&mut seen, FOUND_CORDONED, Some(if theirs { "true" } else { "false" }));
     seen.node.as_mut().unwrap().unschedulable = true;
     seen
 }
 
-fn next(memory: &Memory, seen: &Seen) -> Next {
-    decide(&settings(), memory, seen, NOW)
+fn next(memory: &Memory, seen: &Observed) -> Next {
+    decide(&settings(), memory, seen, &Since::default(), NOW)
 }
 
 fn stage_of(next: &Next) -> &Stage {
     match next {
-        Next::Remember(memory) => &memory.job.as_ref().expect("a job").stage,
+        Next::Remember(memory) => &memory.turn.as_ref().expect("a turn").stage,
         other => panic!("nothing is remembered: {other:?}"),
     }
 }
@@ -142,7 +160,7 @@ fn act(next: Next) -> Act {
 
 fn findings(outcome: Outcome) -> Findings {
     let findings = vec![Finding { check: Check::KubeletFlags, outcome }];
-    Findings { target: NEW, at: NOW.mono, hop: Some(hop(Verb::NodeWorker)), findings }
+    Findings { target: NEW, at: NOW.mono, plan: Some(plan(KubeadmCommand::NodeWorker)), findings }
 }
 
 fn known() -> Memory {
@@ -160,7 +178,7 @@ fn without_a_target_nothing_is_asked_of_anybody() {
 fn current_is_written_before_anything_else_and_only_while_in_service() {
     let mut seen = seen();
     annotate(&mut seen, CURRENT, None);
-    assert_eq!(act(next(&known(), &seen)), Act::Announce { current: OLD });
+    assert_eq!(act(next(&known(), &seen)), Act::PublishCurrent { current: OLD });
     seen.node.as_mut().unwrap().ready = Ready::Unknown;
     assert_eq!(act(next(&known(), &seen)), Act::Preflight { target: NEW });
 }
@@ -170,7 +188,7 @@ fn a_failed_check_refuses_until_a_person_changes_something() {
     let mut seen = seen();
     seen.preflight = Some(findings(Outcome::Failed("unknown flag --x".into())));
     let Next::Remember(memory) = next(&known(), &seen) else { panic!("not refused") };
-    assert!(memory.job.is_none() && memory.refused.as_ref().unwrap().why.message.contains("--x"));
+    assert!(memory.turn.is_none() && memory.refused.as_ref().unwrap().why.message.contains("--x"));
     assert!(matches!(next(&memory, &seen), Next::Wait { until: None, .. }));
     annotate(&mut seen, RETRY, Some("1"));
     seen.preflight = None;
@@ -188,8 +206,8 @@ fn a_downgrade_is_refused_without_looking_further() {
 #[test]
 fn a_target_below_a_package_that_somebody_installed_is_refused() {
     let mut seen = seen();
-    let hop = Hop { from: packages("1.36.4-1.1"), ..hop(Verb::NodeWorker) };
-    seen.preflight = Some(Findings { hop: Some(hop), ..findings(Outcome::Passed(String::new())) });
+    let plan = Plan { from: packages("1.36.4-1.1"), ..plan(KubeadmCommand::NodeWorker) };
+    seen.preflight = Some(Findings { plan: Some(plan), ..findings(Outcome::Passed(String::new())) });
     seen.host = Some(host("1.36.4-1.1", "1.36.4-1.1"));
     let Next::Remember(memory) = next(&known(), &seen) else { panic!("not refused") };
     assert!(memory.refused.unwrap().why.message.contains("1.36.4-1.1 is installed"));
@@ -198,11 +216,11 @@ fn a_target_below_a_package_that_somebody_installed_is_refused() {
 #[test]
 fn a_retreat_is_waited_out_unless_a_person_asks_for_another_try() {
     let mut seen = seen();
-    let why = Trouble::new(Reason::DrainBlocked, "budget");
+    let why = Explanation::new(Reason::DrainBlocked, "budget");
     let backoff = Backoff { target: NEW, retreats: 1, until: Unix(5_100), retry: None, why };
     let memory = Memory { backoff: Some(backoff), ..known() };
     assert!(
-        matches!(next(&memory, &seen), Next::Wait { until: Some(at), .. } if at == NOW.mono.plus(100_000))
+        matches!(next(&memory, &seen), Next::Wait { until: Some(at), .. } if at == NOW.mono.plus(Duration::from_secs(100)))
     );
     annotate(&mut seen, RETRY, Some("now"));
     assert_eq!(act(next(&memory, &seen)), Act::Preflight { target: NEW });
@@ -245,13 +263,15 @@ fn a_lease_that_does_not_hold_is_given_back_without_touching_the_node() {
 
 #[test]
 fn the_verb_is_decided_with_the_lease_in_hand_and_a_cluster_past_the_target_refuses() {
-    for (named, expected) in
-        [(OLD, Some(Verb::Apply)), (NEW, Some(Verb::NodeControlPlane)), (Version::new(1, 36, 4), None)]
-    {
-        let memory = remembering(job(Stage::Clearing { disturbed: None }, Verb::Apply));
+    for (named, expected) in [
+        (OLD, Some(KubeadmCommand::Apply)),
+        (NEW, Some(KubeadmCommand::NodeControlPlane)),
+        (Version::new(1, 36, 4), None),
+    ] {
+        let memory = remembering(turn(Stage::Clearing { disturbed: None }, KubeadmCommand::Apply));
         let mut seen = seen();
         let other = FleetNode { name: "w2".into(), ready: true, ..FleetNode::default() };
-        seen.local = Some(crate::seen::LocalControlPlane { at: NOW.mono, ..Default::default() });
+        seen.local = Some(crate::observed::LocalControlPlane { at: NOW.mono, ..Default::default() });
         let fleet = FleetSeen {
             at: NOW.mono,
             nodes: vec![other],
@@ -260,13 +280,16 @@ fn the_verb_is_decided_with_the_lease_in_hand_and_a_cluster_past_the_target_refu
         };
         seen.fleet = Some(fleet);
         let Next::Remember(decided) = next(&memory, &seen) else { panic!("nothing is remembered") };
-        let job = decided.job.unwrap();
+        let turn = decided.turn.unwrap();
         match expected {
-            Some(verb) => {
-                assert_eq!((job.hop.verb, job.stage), (verb, Stage::Clearing { disturbed: Some(NOW.unix) }));
+            Some(command) => {
+                assert_eq!(
+                    (turn.plan.command, turn.stage),
+                    (command, Stage::Clearing { disturbed: Some(NOW.unix) })
+                );
             }
             None => assert!(
-                matches!(job.stage, Stage::Returning(Verdict::BackedOut(why)) if why.message.contains("v1.36.4"))
+                matches!(turn.stage, Stage::Returning(Verdict::BackedOut(why)) if why.message.contains("v1.36.4"))
             ),
         }
     }
@@ -274,20 +297,20 @@ fn the_verb_is_decided_with_the_lease_in_hand_and_a_cluster_past_the_target_refu
 
 #[test]
 fn a_watch_that_lags_behind_our_cordon_does_not_look_like_somebody_who_lifted_it() {
-    let mut seen = Seen { cordon_version: Some("20".into()), ..cordoned(seen(), false) };
-    let before =
-        NodeSeen { unschedulable: false, resource_version: "19".into(), ..seen.node.clone().unwrap() };
-    seen.take(crate::seen::Fact::Node(Some(before.clone())), NOW.mono);
-    assert!(!seen.cordon_lifted);
-    seen.take(crate::seen::Fact::Node(Some(NodeSeen { resource_version: "21".into(), ..before })), NOW.mono);
-    assert!(seen.cordon_lifted);
+    let mut since = Since { cordon_version: Some("20".into()), ..Since::default() };
+    let node = cordoned(seen(), false).node.unwrap();
+    let before = NodeSeen { unschedulable: false, resource_version: "19".into(), ..node };
+    since.look(Some(&before));
+    assert!(!since.cordon_lifted);
+    since.look(Some(&NodeSeen { resource_version: "21".into(), ..before }));
+    assert!(since.cordon_lifted);
 }
 
 #[test]
 fn a_late_answer_about_another_jobs_lease_proves_nothing() {
     let memory = worker(Stage::Clearing { disturbed: None });
     let mut seen = seen();
-    seen.lease = Some(LeaseSeen::Held { at: NOW.mono, job: JobId("another".into()) });
+    seen.lease = Some(LeaseSeen::Held { at: NOW.mono, turn: TurnId("another".into()) });
     assert!(matches!(act(next(&memory, &seen)), Act::Renew { .. }));
 }
 
@@ -319,14 +342,13 @@ fn somebody_who_uncordons_after_staging_began_is_left_alone() {
 
 #[test]
 fn a_cordon_that_somebody_made_after_lifting_ours_is_left_to_them() {
-    let mut seen = cordoned(seen(), false);
-    let mut lifted = seen.node.clone().unwrap();
-    lifted.unschedulable = false;
-    let theirs = seen.node.clone();
-    seen.take(crate::seen::Fact::Node(Some(lifted)), NOW.mono);
-    seen.take(crate::seen::Fact::Node(theirs), NOW.mono);
+    let seen = cordoned(seen(), false);
+    let lifted = NodeSeen { unschedulable: false, ..seen.node.clone().unwrap() };
+    let mut since = Since::default();
+    since.look(Some(&lifted));
+    since.look(seen.node.as_ref());
     for stage in [changing(Step::Installing), Stage::Returning(Verdict::Done)] {
-        assert_eq!(act(next(&worker(stage), &seen)), Act::Disown);
+        assert_eq!(act(decide(&settings(), &worker(stage), &seen, &since, NOW)), Act::ForgetCordon);
     }
 }
 

@@ -1,29 +1,33 @@
 //! Waiting until the node serves at its target, cheapest questions first.
 
+use core::time::Duration;
+
 use crate::act::Act;
-use crate::job::{Job, Reason, Stage, Step, Trouble, Verdict};
-use crate::verify::{Patience, control_plane_lacks, node_lacks, pods_lack, unit_lacks};
+use crate::api::{Explanation, Reason};
+use crate::judge::service::{Patience, control_plane_lacks, node_lacks, pods_lack, unit_lacks};
+use crate::memory::{Stage, Step, Turn, Verdict};
 
-use super::{Next, Scene, wait};
+use super::{Context, Next, wait};
 
-/// How often what is not pushed to us is looked at, in milliseconds.
-const PACE: u64 = 1_000;
+/// How often what is not pushed to us is looked at.
+const PACE: Duration = Duration::from_secs(1);
 
-pub(super) fn decide(scene: &Scene<'_>, job: &Job) -> Next {
-    match lacks(scene, job, PACE) {
-        Lacks::Nothing => scene.enter(job, Stage::Returning(Verdict::Done)),
+pub(super) fn decide(context: &Context<'_>, turn: &Turn) -> Next {
+    match lacks(context, turn, PACE) {
+        Lacks::Nothing => context.enter(turn, Stage::Returning(Verdict::Done)),
         Lacks::Look(next) => next,
-        Lacks::This(lack) if scene.now.unix.since(job.entered) < scene.settings.verify_timeout => {
-            wait(Reason::Progressing, lack, Some(scene.in_millis(PACE)))
+        Lacks::This(lack) if context.now.unix.since(turn.entered) < context.settings.verify_timeout => {
+            wait(Reason::Progressing, lack, Some(context.later(PACE)))
         }
         Lacks::This(lack) => {
             let message = format!(
                 "the node did not come to serve at {} in {} s: {lack}. Look at journalctl -u kubelet; then set a new \
                  value of the annotation node-upgrade-agent/retry",
-                job.hop.target, scene.settings.verify_timeout
+                turn.plan.target,
+                context.settings.verify_timeout.as_secs()
             );
-            let why = Trouble::new(Reason::NotVerified, message);
-            scene.enter(job, Stage::Degraded { step: Step::Verifying, why })
+            let why = Explanation::new(Reason::NotVerified, message);
+            context.enter(turn, Stage::Degraded { step: Step::Verifying, why })
         }
     }
 }
@@ -38,23 +42,23 @@ pub(super) enum Lacks {
     Look(Next),
 }
 
-/// What a node at its target still lacks, from observations at most `age` milliseconds old.
-pub(super) fn lacks(scene: &Scene<'_>, job: &Job, age: u64) -> Lacks {
-    let host = match scene.host(Some(job), age) {
+/// What a node at its target still lacks, from observations at most `age` old.
+pub(super) fn lacks(context: &Context<'_>, turn: &Turn, age: Duration) -> Lacks {
+    let host = match context.host(Some(turn), age) {
         Ok(host) => host,
         Err(look) => return Lacks::Look(look),
     };
-    if let Some(lack) = node_lacks(&job.hop, scene.node, host.kubelet.since) {
+    if let Some(lack) = node_lacks(&turn.plan, context.node, host.kubelet.since) {
         // A half-open watch can be quiet for minutes, so what it has not told is read.
-        let told = scene.is_fresh(scene.seen.node_at, age);
+        let told = context.is_fresh(context.observed.node_at, age);
         return if told { Lacks::This(lack) } else { Lacks::Look(Next::Do(Act::LookAtNode)) };
     }
-    let patience = Patience { soak: scene.settings.soak, min_ready: scene.seen.policy.min_ready_seconds };
-    if let Some(lack) = unit_lacks(host, patience, scene.now) {
+    let patience = Patience { soak: context.settings.soak, min_ready: context.observed.policy.min_ready };
+    if let Some(lack) = unit_lacks(host, patience, context.now) {
         return Lacks::This(lack);
     }
-    if job.hop.verb.is_control_plane() {
-        match scene.seen.local.as_ref().filter(|local| scene.is_fresh(local.at, age)) {
+    if turn.plan.command.is_control_plane() {
+        match context.observed.local.as_ref().filter(|local| context.is_fresh(local.at, age)) {
             None => return Lacks::Look(Next::Do(Act::LookAtControlPlane)),
             Some(local) => {
                 if let Some(lack) = control_plane_lacks(local) {
@@ -63,8 +67,8 @@ pub(super) fn lacks(scene: &Scene<'_>, job: &Job, age: u64) -> Lacks {
             }
         }
     }
-    match scene.seen.pods.as_ref().filter(|pods| scene.is_fresh(pods.at, age)) {
+    match context.observed.pods.as_ref().filter(|pods| context.is_fresh(pods.at, age)) {
         None => Lacks::Look(Next::Do(Act::LookAtPods)),
-        Some(pods) => pods_lack(&job.hop, pods).map_or(Lacks::Nothing, Lacks::This),
+        Some(pods) => pods_lack(&turn.plan, pods).map_or(Lacks::Nothing, Lacks::This),
     }
 }

@@ -4,8 +4,8 @@
 //! own figures are judged, with the rules of the eviction API (`pkg/registry/core/pod/storage/eviction.go`) and of
 //! the disruption controller.
 
-use super::{DrainOptions, Sort, sort};
-use crate::seen::PodSeen;
+use super::{Disposition, DrainOptions, filter};
+use crate::observed::PodSeen;
 use crate::time::Unix;
 
 /// A disruption budget, as the disruption controller last counted for it.
@@ -16,15 +16,15 @@ pub struct Budget {
     /// Its name.
     pub name: String,
     /// How many more pods may go now.
-    pub allowed: i32,
+    pub disruptions_allowed: i32,
     /// How many healthy pods it needs.
-    pub needs: i32,
+    pub desired_healthy: i32,
     /// How many healthy pods it has.
-    pub has: i32,
+    pub current_healthy: i32,
     /// How many pods there would be if all were there.
-    pub expected: i32,
+    pub expected_pods: i32,
     /// Whether unready pods may always go (`unhealthyPodEvictionPolicy: AlwaysAllow`).
-    pub lets_unready_go: bool,
+    pub always_allow_unhealthy: bool,
     /// Why the controller cannot count for it, where it says so; then it lets nothing go.
     pub failing: Option<String>,
 }
@@ -54,13 +54,13 @@ pub fn forecast<'a>(
     let mut under: Vec<(&'a Budget, Vec<&PodSeen>)> =
         budgets.iter().map(|budget| (budget, Vec::new())).collect();
     for pod in pods {
-        match sort(pod, options, now) {
-            Sort::Refuses(why) => forecast.never.push(why),
-            Sort::Evict => {
+        match filter(pod, options, now) {
+            Disposition::Error(why) => forecast.never.push(why),
+            Disposition::Evict => {
                 forecast.evicted += 1;
                 forecast.lose_data.extend((pod.empty_dir && !pod.finished).then(|| label(pod)));
             }
-            Sort::Going | Sort::Stays(_) | Sort::Overdue(_) => continue,
+            Disposition::Terminating | Disposition::Skip(_) | Disposition::Overdue(_) => continue,
         }
         // A plain deletion asks no budget, and neither does the eviction of a pod that has ended or not begun.
         if options.disable_eviction || pod.finished || pod.pending {
@@ -82,29 +82,33 @@ pub fn forecast<'a>(
 impl Budget {
     fn judge(&self, pods: &[&PodSeen], forecast: &mut Forecast) {
         // What is not healthy may go without being counted, by policy or while the budget is met without it.
-        let unready_go = self.lets_unready_go || (self.needs > 0 && self.has >= self.needs);
+        let unready_go = self.always_allow_unhealthy
+            || (self.desired_healthy > 0 && self.current_healthy >= self.desired_healthy);
         let asking: Vec<_> = pods.iter().filter(|pod| pod.ready || !unready_go).collect();
         let Some(first) = asking.first() else { return };
         let (name, first) = (self.label(), label(first));
-        let figures = format!("needs {} healthy pods and has {} of {}", self.needs, self.has, self.expected);
+        let figures = format!(
+            "needs {} healthy pods and has {} of {}",
+            self.desired_healthy, self.current_healthy, self.expected_pods
+        );
         if let Some(why) = &self.failing {
             forecast.never.push(format!(
                 "disruption budget {name} lets nothing go, pod {first} for one, because its controller cannot count for \
                  it: {why}"
             ));
-        } else if self.expected == 0 {
+        } else if self.expected_pods == 0 {
             forecast.slow.push(format!(
                 "disruption budget {name} is not counted yet, and holds pod {first} until then"
             ));
-        } else if self.needs >= self.expected {
+        } else if self.desired_healthy >= self.expected_pods {
             forecast.never.push(format!(
                 "disruption budget {name} can never let pod {first} go: it {figures}, so even with all of them healthy \
                  none may go; lower what it asks for, or add a replica"
             ));
-        } else if self.allowed <= 0 {
+        } else if self.disruptions_allowed <= 0 {
             forecast.slow.push(format!("disruption budget {name} holds pod {first} for now: it {figures}"));
-        } else if asking.len() > usize::try_from(self.allowed).unwrap_or_default() {
-            let (count, allowed) = (asking.len(), self.allowed);
+        } else if asking.len() > usize::try_from(self.disruptions_allowed).unwrap_or_default() {
+            let (count, allowed) = (asking.len(), self.disruptions_allowed);
             forecast.slow.push(format!(
                 "disruption budget {name} lets {allowed} of the {count} pods here go at a time (pod {first} for one): it \
                  {figures}"
@@ -133,7 +137,7 @@ fn several_budgets<'a>(pod: &PodSeen, budgets: impl Iterator<Item = &'a Budget>)
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::seen::Owner;
+    use crate::observed::Owner;
 
     fn pod(name: &str, ready: bool) -> PodSeen {
         let owner = Owner { api_version: "apps/v1".into(), kind: "ReplicaSet".into(), name: "web".into() };
@@ -148,10 +152,18 @@ mod tests {
     }
 
     /// Of three expected pods.
-    fn budget(needs: i32, has: i32) -> Budget {
-        let allowed = (has - needs).max(0);
+    fn budget(desired_healthy: i32, current_healthy: i32) -> Budget {
+        let disruptions_allowed = (current_healthy - desired_healthy).max(0);
         let (namespace, name) = ("default".into(), "web".into());
-        Budget { namespace, name, allowed, needs, has, expected: 3, ..Budget::default() }
+        Budget {
+            namespace,
+            name,
+            disruptions_allowed,
+            desired_healthy,
+            current_healthy,
+            expected_pods: 3,
+            ..Budget::default()
+        }
     }
 
     fn judged(pods: &[PodSeen], budgets: &[Budget]) -> Forecast {
@@ -182,7 +194,7 @@ mod tests {
 
     #[test]
     fn a_budget_that_is_not_counted_yet_is_waited_for() {
-        let fresh = Budget { expected: 0, ..budget(0, 0) };
+        let fresh = Budget { expected_pods: 0, ..budget(0, 0) };
         assert!(judged(&[pod("a", true)], &[fresh]).slow[0].contains("not counted yet"));
     }
 
@@ -198,7 +210,7 @@ mod tests {
         let unready = [pod("a", false)];
         assert!(judged(&unready, &[budget(2, 2)]).slow.is_empty());
         assert_eq!(judged(&unready, &[budget(2, 1)]).slow.len(), 1);
-        let lets = |needs| Budget { lets_unready_go: true, ..budget(needs, 0) };
+        let lets = |needs| Budget { always_allow_unhealthy: true, ..budget(needs, 0) };
         assert_eq!(judged(&unready, &[lets(3)]), Forecast { evicted: 1, ..Forecast::default() });
         assert_eq!(judged(&unready, &[budget(3, 2)]).never.len(), 1);
     }

@@ -1,24 +1,24 @@
 //! The pacing of evictions: pods and answers in, orders out. No clock, no I/O; the same inputs give the same orders.
 
+use core::time::Duration;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::gate::Gate;
 use super::pod::Pod;
-use super::{DrainOptions, DrainState, PassedOver, Progress, Sort, sort};
-use crate::job::{Reason, Trouble};
-use crate::seen::{Owner, PodSeen};
-use crate::text;
+use super::{Disposition, DrainOptions, filter};
+use crate::api::{Explanation, PassedOver, Reason, text};
+use crate::observed::{DrainState, Owner, PodSeen, Progress};
 use crate::time::{Mono, Now};
 
 /// How many evictions may await their answer at one time.
 pub const MAX_IN_FLIGHT: usize = 16;
 /// After so long a fresh LIST is asked for again: the last one failed, or was lost.
-const LIST_AGAIN: u64 = 10_000;
+const LIST_AGAIN: Duration = Duration::from_secs(10);
 /// The least pause between two fresh LISTs, when a watch keeps showing an end that they do not confirm.
-const LIST_PAUSE: u64 = 1_000;
+const LIST_PAUSE: Duration = Duration::from_secs(1);
 /// A fresh LIST at least so often, because a watch can go quiet for hours without breaking.
-const LIST_AT_LEAST: u64 = 60_000;
+const LIST_AT_LEAST: Duration = Duration::from_mins(1);
 /// So many times a controller's pods are evicted again after it put new ones onto the cordoned node.
 const MAX_ROUNDS: u32 = 3;
 /// So many pods are named in a message.
@@ -26,7 +26,7 @@ const NAMED: usize = 10;
 
 /// An eviction to send, with the UID as its precondition.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Order {
+pub struct Eviction {
     /// The pod's UID.
     pub uid: String,
     /// Its namespace.
@@ -37,7 +37,7 @@ pub struct Order {
 
 /// What the API server said to one eviction. Every order is answered once, also when nothing came back.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Answer {
+pub enum EvictionResponse {
     /// 2xx: the pod is terminating.
     Accepted,
     /// 404, or the UID precondition failed: this pod is gone.
@@ -51,13 +51,13 @@ pub enum Answer {
         budget: Option<String>,
         /// The server's words.
         message: String,
-        /// Its Retry-After, in milliseconds.
-        retry_after: Option<u64>,
+        /// Its Retry-After.
+        retry_after: Option<Duration>,
     },
     /// 429 without that cause: the server has too much to do.
     Busy {
-        /// Its Retry-After, in milliseconds.
-        retry_after: Option<u64>,
+        /// Its Retry-After.
+        retry_after: Option<Duration>,
     },
     /// Everything else, including no answer: the whole chain of causes.
     Failed(String),
@@ -67,7 +67,7 @@ pub enum Answer {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Next {
     /// Evictions to send. Answer each with [`Engine::answer`].
-    pub evict: Vec<Order>,
+    pub evict: Vec<Eviction>,
     /// Whether a fresh LIST is wanted. Answer with [`Engine::confirmed`]; a LIST that fails needs no answer.
     pub list: bool,
     /// Ask again at this moment at the latest; none once the drain has ended.
@@ -113,7 +113,7 @@ impl Engine {
     pub fn new(options: DrainOptions, now: Now) -> Self {
         let state = if options.enabled { DrainState::Draining } else { DrainState::Drained };
         Self {
-            deadline: now.mono.plus(options.timeout.saturating_mul(1000)),
+            deadline: now.mono.plus(options.timeout),
             options,
             state,
             pods: BTreeMap::new(),
@@ -148,7 +148,7 @@ impl Engine {
         self.take(now, pods);
         self.pods.values_mut().for_each(|pod| pod.stands_after_all(now));
         if !self.refusals.is_empty() {
-            self.state = DrainState::GivenUp(Trouble::new(
+            self.state = DrainState::GivenUp(Explanation::new(
                 Reason::DrainBlocked,
                 text::some_of(NAMED, "; ", &self.refusals),
             ));
@@ -168,21 +168,21 @@ impl Engine {
         self.refusals.clear();
         self.passed_over.clear();
         for seen in listed {
-            let sorted = sort(seen, &self.options, now.unix);
+            let sorted = filter(seen, &self.options, now.unix);
             match &sorted {
-                Sort::Stays(_) => continue,
-                Sort::Overdue(why) => {
+                Disposition::Skip(_) => continue,
+                Disposition::Overdue(why) => {
                     self.pass_over(seen, why);
                     continue;
                 }
-                Sort::Refuses(text) => {
+                Disposition::Error(text) => {
                     self.refusals.push(text.clone());
                     continue;
                 }
-                Sort::Evict | Sort::Going => {}
+                Disposition::Evict | Disposition::Terminating => {}
             }
             let pod = before.remove(&seen.uid).unwrap_or_else(|| self.new_pod(now, seen));
-            if pod.round >= MAX_ROUNDS && sorted == Sort::Evict {
+            if pod.round >= MAX_ROUNDS && sorted == Disposition::Evict {
                 self.pass_over(
                     seen,
                     "its controller puts it back onto the cordoned node: it tolerates the cordon",
@@ -209,7 +209,7 @@ impl Engine {
     }
 
     /// Takes in the answer to an order; one that was not awaited changes nothing.
-    pub fn answer(&mut self, now: Now, uid: &str, answer: Answer) {
+    pub fn answer(&mut self, now: Now, uid: &str, answer: EvictionResponse) {
         self.expire(now);
         if !self.in_flight.remove(uid) {
             return;
@@ -217,14 +217,14 @@ impl Engine {
         let Some(pod) = self.pods.get(uid) else { return };
         let gate = self.gate_of(pod);
         let Some(pod) = self.pods.get_mut(uid) else { return };
-        if let Answer::Blocked { budget: Some(budget), retry_after, .. } = &answer {
+        if let EvictionResponse::Blocked { budget: Some(budget), retry_after, .. } = &answer {
             let key = pod.key_of(budget);
             if let Some(owner) = &pod.owner {
                 self.over.insert((owner.clone(), pod.ready), key.clone());
             }
             self.gates.entry(key).or_default().refused(now.mono, *retry_after);
         }
-        if answer == Answer::Accepted {
+        if answer == EvictionResponse::Accepted {
             self.progressed = now.mono;
             if let Some(gate) = gate.and_then(|key| self.gates.get_mut(&key)) {
                 gate.let_go(now.mono);
@@ -262,7 +262,7 @@ impl Engine {
     /// The pods that are due, those never refused first, because a blocked one holds up nobody; of several the
     /// slowest to stop first, because the drain is over when the last has stopped. Of those that wait for one budget
     /// the one that has not asked for longest asks for all.
-    fn orders(&self, now: Now) -> Vec<Order> {
+    fn orders(&self, now: Now) -> Vec<Eviction> {
         if !self.refusals.is_empty() {
             return Vec::new();
         }
@@ -279,7 +279,7 @@ impl Engine {
             .collect();
         let in_turn = in_turn.into_iter().map(|((.., uid), pod)| (uid, pod));
         let in_turn = in_turn.filter(|(_, pod)| self.gate_of(pod).is_none_or(|key| asked.insert(key)));
-        let order = |(uid, pod): (&String, &Pod)| Order {
+        let order = |(uid, pod): (&String, &Pod)| Eviction {
             uid: uid.clone(),
             namespace: pod.namespace.clone(),
             name: pod.name.clone(),
@@ -346,23 +346,21 @@ impl Engine {
 
     /// The moment from which on the drain counts as stuck: nothing went for long, and no pod is within its grace.
     fn stuck_from(&self, now: Now) -> Option<Mono> {
-        let patience = Some(self.options.no_progress_timeout).filter(|patience| *patience > 0)?;
+        let patience = Some(self.options.no_progress_timeout).filter(|patience| !patience.is_zero())?;
         let grace = self.pods.values().filter_map(|pod| pod.grace_ends(now)).max();
-        Some(
-            grace.map_or(self.progressed, |end| end.max(self.progressed)).plus(patience.saturating_mul(1000)),
-        )
+        Some(grace.map_or(self.progressed, |end| end.max(self.progressed)).plus(patience))
     }
 
     /// Why the drain is given up, if its time is over or nothing goes any more.
-    fn overdue(&self, now: Now) -> Option<Trouble> {
+    fn overdue(&self, now: Now) -> Option<Explanation> {
         if self.state != DrainState::Draining {
             return None;
         }
         let (how_long, key) = if now.mono >= self.deadline {
-            (format!("after {} s", self.options.timeout), "timeout")
+            (format!("after {} s", self.options.timeout.as_secs()), "timeout")
         } else if self.stuck_from(now).is_some_and(|stuck| stuck <= now.mono) {
             (
-                format!("after {} s in which none went", self.options.no_progress_timeout),
+                format!("after {} s in which none went", self.options.no_progress_timeout.as_secs()),
                 "no-progress-timeout",
             )
         } else {
@@ -386,7 +384,7 @@ impl Engine {
                 text::some_of(NAMED, ", ", &pods)
             )
         };
-        Some(Trouble::new(reason, message))
+        Some(Explanation::new(reason, message))
     }
 }
 

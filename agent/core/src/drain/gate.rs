@@ -5,14 +5,16 @@
 //! has to wait anyway, and a budget that is shut for hours costs a request every ten seconds, however many pods wait
 //! for it (`docs/adr/0012-budgets.md`).
 
+use core::time::Duration;
+
 use crate::time::Mono;
 
 /// The shortest pause between two tries.
-const SHORTEST_PAUSE: u64 = 1_000;
+const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
 /// The longest of our own; the server may ask for a longer one.
-const LONGEST_PAUSE: u64 = 10_000;
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// The pause is this part of the time for which the budget has been shut.
-const PART: u64 = 16;
+const PART: u32 = 16;
 
 /// One budget.
 #[derive(Debug, Clone, Default)]
@@ -24,7 +26,7 @@ pub(super) struct Gate {
 
 impl Gate {
     /// It refused a pod.
-    pub(super) fn refused(&mut self, now: Mono, retry_after: Option<u64>) {
+    pub(super) fn refused(&mut self, now: Mono, retry_after: Option<Duration>) {
         let shut = *self.shut.get_or_insert(now);
         let pause = (now.since(shut) / PART).clamp(SHORTEST_PAUSE, LONGEST_PAUSE);
         self.due = self.due.max(now.plus(pause.max(retry_after.unwrap_or_default())));

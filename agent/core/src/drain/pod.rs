@@ -1,17 +1,19 @@
 //! One pod that has to go, and how its eviction stands.
 
+use core::time::Duration;
+
 use super::engine::{BudgetKey, OwnerKey};
-use super::{Answer, Blocked, DrainOptions, is_overdue};
-use crate::seen::PodSeen;
+use super::{DrainOptions, EvictionResponse, is_overdue};
+use crate::api::Blocked;
+use crate::backoff::Pauses;
+use crate::observed::PodSeen;
 use crate::time::{Mono, Now, Unix};
 
 /// The pause before an eviction is tried again that something else than a budget known by name refused, as in
-/// `kubectl drain`; it is doubled with each refusal.
-const FIRST_PAUSE: u64 = 5_000;
-/// The longest pause of our own; the server may ask for a longer one.
-const LONGEST_PAUSE: u64 = 30_000;
+/// `kubectl drain`; it is doubled with each refusal. The server may ask for a longer one than the longest of our own.
+const PAUSES: Pauses = Pauses { first: Duration::from_secs(5), factor: 2, cap: Duration::from_secs(30) };
 /// An accepted eviction shows as a deletion time within seconds; if it does not for so long, it is asked for again.
-const ACCEPTED_MUST_SHOW: u64 = 60_000;
+const ACCEPTED_MUST_SHOW: Duration = Duration::from_mins(1);
 
 /// What is known of a pod from one list to the next.
 #[derive(Debug, Clone)]
@@ -89,7 +91,7 @@ impl Pod {
     /// A fresh list shows it, so it is not gone, whatever was said.
     pub(super) fn stands_after_all(&mut self, now: Now) {
         match &self.standing {
-            Standing::Gone(None) => self.standing = Standing::Due(now.mono.plus(FIRST_PAUSE)),
+            Standing::Gone(None) => self.standing = Standing::Due(now.mono.plus(PAUSES.first)),
             Standing::Gone(Some(message)) => {
                 let block = Block { by_budget: false, budget: None, message: message.clone() };
                 self.refuse(now, None, block);
@@ -99,24 +101,24 @@ impl Pod {
     }
 
     /// What the server said to its eviction.
-    pub(super) fn answer(&mut self, now: Now, answer: Answer) {
+    pub(super) fn answer(&mut self, now: Now, answer: EvictionResponse) {
         match answer {
-            Answer::Accepted => self.settle(Standing::Accepted(now.mono)),
-            Answer::Gone => self.settle(Standing::Gone(None)),
-            Answer::Forbidden(message) => self.standing = Standing::Gone(Some(message)),
+            EvictionResponse::Accepted => self.settle(Standing::Accepted(now.mono)),
+            EvictionResponse::Gone => self.settle(Standing::Gone(None)),
+            EvictionResponse::Forbidden(message) => self.standing = Standing::Gone(Some(message)),
             // When it is tried again is the budget's affair.
-            Answer::Blocked { budget: Some(budget), message, .. } => {
+            EvictionResponse::Blocked { budget: Some(budget), message, .. } => {
                 self.standing = Standing::Due(now.mono);
                 self.refused(Block { by_budget: true, budget: Some(budget), message });
             }
-            Answer::Blocked { budget: None, message, retry_after } => {
+            EvictionResponse::Blocked { budget: None, message, retry_after } => {
                 self.refuse(now, retry_after, Block { by_budget: true, budget: None, message });
             }
-            Answer::Busy { retry_after } => {
+            EvictionResponse::Busy { retry_after } => {
                 let message = "the API server has too much to do and asks to try again later".to_owned();
                 self.refuse(now, retry_after, Block { by_budget: false, budget: None, message });
             }
-            Answer::Failed(message) => {
+            EvictionResponse::Failed(message) => {
                 self.refuse(now, None, Block { by_budget: false, budget: None, message });
             }
         }
@@ -128,8 +130,8 @@ impl Pod {
         self.block = None;
     }
 
-    fn refuse(&mut self, now: Now, retry_after: Option<u64>, block: Block) {
-        let pause = LONGEST_PAUSE.min(FIRST_PAUSE << self.refusals.min(8));
+    fn refuse(&mut self, now: Now, retry_after: Option<Duration>, block: Block) {
+        let pause = PAUSES.after(self.refusals.saturating_add(1));
         self.standing = Standing::Due(now.mono.plus(pause.max(retry_after.unwrap_or_default())));
         self.refused(block);
     }
@@ -172,15 +174,14 @@ impl Pod {
 
     /// The moment from which on it is not waited for any more.
     pub(super) fn skipped_from(&self, options: &DrainOptions, now: Now) -> Option<Mono> {
-        let patience = Some(options.skip_wait_for_delete_timeout).filter(|patience| *patience > 0)?;
-        self.grace_ends(now).map(|end| end.plus((patience + 1).saturating_mul(1000)))
+        let patience = Some(options.skip_wait_for_delete_timeout).filter(|patience| !patience.is_zero())?;
+        self.grace_ends(now).map(|end| end.plus(patience.saturating_add(Duration::from_secs(1))))
     }
 
     /// When its grace period ends or ended, once it is terminating.
     pub(super) fn grace_ends(&self, now: Now) -> Option<Mono> {
         let end = self.deletion?;
-        let past = now.unix.since(end).saturating_mul(1000);
-        Some(Mono(now.mono.0.saturating_sub(past)).plus(end.since(now.unix).saturating_mul(1000)))
+        Some(now.mono.minus(now.unix.since(end)).plus(end.since(now.unix)))
     }
 
     /// `namespace/name`.
@@ -220,7 +221,7 @@ impl Pod {
         if now.unix <= end {
             return "still terminating".to_owned();
         }
-        let late = now.unix.since(end);
+        let late = now.unix.since(end).as_secs();
         let holds = match &self.finalizers[..] {
             [] => "its kubelet or container runtime has not ended it".to_owned(),
             finalizers => format!("held by its finalizers {}", finalizers.join(", ")),

@@ -6,8 +6,8 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
-use crate::seen::Owner;
-use crate::time::{Now, Unix};
+use crate::observed::{DrainState, Owner};
+use crate::time::{Mono, Now, Unix};
 
 fn at(millis: u64) -> Now {
     Now { mono: Mono(millis), unix: Unix(millis / 1000) }
@@ -53,18 +53,17 @@ fn node() -> impl Strategy<Value = Vec<PodSeen>> {
     })
 }
 
-fn answer() -> impl Strategy<Value = Answer> {
-    let retry_after = || prop_oneof![Just(None), (0..60_000_u64).prop_map(Some)];
+fn answer() -> impl Strategy<Value = EvictionResponse> {
+    let retry_after =
+        || prop_oneof![Just(None), (0..60_000_u64).prop_map(|millis| Some(Duration::from_millis(millis)))];
     prop_oneof![
-        Just(Answer::Accepted),
-        Just(Answer::Gone),
-        Just(Answer::Failed("no answer".to_owned())),
-        Just(Answer::Forbidden("no".to_owned())),
-        retry_after().prop_map(|retry_after| Answer::Busy { retry_after }),
-        (prop::option::of("[ab]"), retry_after()).prop_map(|(budget, retry_after)| Answer::Blocked {
-            budget,
-            message: String::new(),
-            retry_after
+        Just(EvictionResponse::Accepted),
+        Just(EvictionResponse::Gone),
+        Just(EvictionResponse::Failed("no answer".to_owned())),
+        Just(EvictionResponse::Forbidden("no".to_owned())),
+        retry_after().prop_map(|retry_after| EvictionResponse::Busy { retry_after }),
+        (prop::option::of("[ab]"), retry_after()).prop_map(|(budget, retry_after)| {
+            EvictionResponse::Blocked { budget, message: String::new(), retry_after }
         }),
     ]
 }
@@ -78,9 +77,9 @@ fn options() -> impl Strategy<Value = DrainOptions> {
                 delete_emptydir_data,
                 ignore_daemonsets,
                 critical_last,
-                timeout,
-                no_progress_timeout: stuck,
-                skip_wait_for_delete_timeout: skip,
+                timeout: Duration::from_secs(timeout),
+                no_progress_timeout: Duration::from_secs(stuck),
+                skip_wait_for_delete_timeout: Duration::from_secs(skip),
                 ..DrainOptions::default()
             }
         },
@@ -93,9 +92,9 @@ enum Event {
     List(Vec<PodSeen>),
     Confirmed(Vec<PodSeen>),
     /// To the order that has waited at this place.
-    Answer(usize, Answer),
+    Answer(usize, EvictionResponse),
     /// Also to orders that were never given.
-    Stray(String, Answer),
+    Stray(String, EvictionResponse),
     Later(u64),
 }
 
@@ -155,7 +154,7 @@ impl Watched {
             Event::Answer(place, answer) if !self.waiting.is_empty() => {
                 let uid = self.waiting.remove(place % self.waiting.len());
                 match &answer {
-                    Answer::Blocked { budget: Some(budget), .. } if self.has_to_go(&uid) => {
+                    EvictionResponse::Blocked { budget: Some(budget), .. } if self.has_to_go(&uid) => {
                         self.refused.insert(uid.clone(), budget.clone());
                     }
                     _ => drop(self.refused.remove(&uid)),
@@ -178,7 +177,7 @@ impl Watched {
 
     /// Whether the last list holds a pod with this UID that has to be evicted.
     fn has_to_go(&self, uid: &str) -> bool {
-        let evicted = |pod: &&PodSeen| sort(pod, &self.options, at(self.now).unix) == Sort::Evict;
+        let evicted = |pod: &&PodSeen| filter(pod, &self.options, at(self.now).unix) == Disposition::Evict;
         self.listed.iter().filter(evicted).any(|pod| pod.uid == uid)
     }
 
@@ -187,7 +186,7 @@ impl Watched {
         for order in &next.evict {
             let pod = self.listed.iter().find(|pod| pod.uid == order.uid && pod.name == order.name);
             let pod = pod.ok_or_else(|| TestCaseError::fail(format!("{order:?} is not in the last list")))?;
-            prop_assert_eq!(sort(pod, &self.options, at(self.now).unix), Sort::Evict);
+            prop_assert_eq!(filter(pod, &self.options, at(self.now).unix), Disposition::Evict);
             prop_assert!(!self.waiting.contains(&order.uid), "{} a second time", order.uid);
             self.waiting.push(order.uid.clone());
         }
@@ -199,7 +198,8 @@ impl Watched {
                 prop_assert_eq!(asking.count(), 1, "several pods ask budget {}", budget);
             }
         }
-        let refuses = |pod: &PodSeen| matches!(sort(pod, &self.options, at(self.now).unix), Sort::Refuses(_));
+        let refuses =
+            |pod: &PodSeen| matches!(filter(pod, &self.options, at(self.now).unix), Disposition::Error(_));
         prop_assert!(next.evict.is_empty() || !self.listed.iter().any(refuses));
         prop_assert!(next.wake.is_none_or(|wake| wake.0 > self.now), "woken in the past: {next:?}");
         let state = self.engine.progress(at(self.now)).state;
@@ -221,7 +221,11 @@ fn what_a_budget_said_of_a_pod_that_was_no_longer_listed_does_not_count_when_an_
         uid: format!("uid-{name}"),
         ..PodSeen::default()
     };
-    let by_b = || Answer::Blocked { budget: Some("b".to_owned()), message: String::new(), retry_after: None };
+    let by_b = || EvictionResponse::Blocked {
+        budget: Some("b".to_owned()),
+        message: String::new(),
+        retry_after: None,
+    };
     let mut drain = Watched::new(DrainOptions { force: true, ..DrainOptions::default() });
     let mut ordered_after = |event| {
         drain.take(event);
@@ -242,13 +246,13 @@ fn what_a_budget_said_of_a_pod_that_was_no_longer_listed_does_not_count_when_an_
 
 /// Whether a drain of this pod alone could end with the pod gone.
 fn goes(pod: &PodSeen, options: &DrainOptions) -> bool {
-    matches!(sort(pod, options, Unix(0)), Sort::Evict | Sort::Going)
+    matches!(filter(pod, options, Unix(0)), Disposition::Evict | Disposition::Terminating)
 }
 
 proptest! {
     #[test]
     fn what_goes_would_be_created_again_or_has_ended_or_was_given_up(pod in any_pod(), options in options()) {
-        if sort(&pod, &options, Unix(0)) != Sort::Evict {
+        if filter(&pod, &options, Unix(0)) != Disposition::Evict {
             return Ok(());
         }
         prop_assert!(!pod.mirror, "nothing but its kubelet ends a static pod");
@@ -266,7 +270,7 @@ proptest! {
             DrainOptions { ignore_daemonsets: true, ..options.clone() },
         ] {
             prop_assert!(goes(&pod, &more) || !goes(&pod, &options));
-            let refuses = |options| matches!(sort(&pod, options, Unix(0)), Sort::Refuses(_));
+            let refuses = |options| matches!(filter(&pod, options, Unix(0)), Disposition::Error(_));
             prop_assert!(refuses(&options) || !refuses(&more), "{pod:?} under {more:?}");
         }
     }
@@ -292,7 +296,7 @@ proptest! {
         for event in events {
             drain.take(event);
         }
-        let end = at(drain.now.max(options.timeout * 1000));
+        let end = at(drain.now.max(options.timeout.as_secs() * 1000));
         prop_assert!(drain.engine.progress(end).state != DrainState::Draining);
     }
 
@@ -303,14 +307,14 @@ proptest! {
         let mut drain = Watched::new(DrainOptions { force: true, ..DrainOptions::default() });
         let staying: BTreeSet<_> = here
             .iter()
-            .filter(|pod| matches!(sort(pod, &drain.options, at(drain.now).unix), Sort::Stays(_)))
+            .filter(|pod| matches!(filter(pod, &drain.options, at(drain.now).unix), Disposition::Skip(_)))
             .map(|pod| pod.uid.clone())
             .collect();
         for _ in 0..2_000 {
             let next = drain.check()?;
             for order in &next.evict {
-                let answer = refusals.next().unwrap_or(Answer::Accepted);
-                if answer == Answer::Accepted {
+                let answer = refusals.next().unwrap_or(EvictionResponse::Accepted);
+                if answer == EvictionResponse::Accepted {
                     here.retain(|pod| pod.uid != order.uid);
                 }
                 drain.take(Event::Answer(0, answer));
@@ -336,12 +340,12 @@ proptest! {
         for _ in 0..=pods.len().div_ceil(MAX_IN_FLIGHT) {
             for order in drain.check()?.evict {
                 let blocks = blocked[tried.len() % blocked.len()];
-                let refusal = Answer::Blocked { budget: None, message: String::new(), retry_after: None };
+                let refusal = EvictionResponse::Blocked { budget: None, message: String::new(), retry_after: None };
                 tried.insert(order.uid);
-                drain.take(Event::Answer(0, if blocks { refusal } else { Answer::Accepted }));
+                drain.take(Event::Answer(0, if blocks { refusal } else { EvictionResponse::Accepted }));
             }
         }
-        let due = pods.iter().filter(|pod| sort(pod, &drain.options, at(drain.now).unix) == Sort::Evict);
+        let due = pods.iter().filter(|pod| filter(pod, &drain.options, at(drain.now).unix) == Disposition::Evict);
         prop_assert_eq!(tried, due.map(|pod| pod.uid.clone()).collect::<BTreeSet<_>>());
     }
 

@@ -1,9 +1,9 @@
 mod pacing;
 
 use super::*;
-use crate::job::Reason;
-use crate::seen::Owner;
-use crate::time::{Now, Unix};
+use crate::api::{Blocked, Explanation, Reason};
+use crate::observed::{DrainState, Owner};
+use crate::time::{Mono, Now, Unix};
 
 fn at(millis: u64) -> Now {
     Now { mono: Mono(millis), unix: Unix(1_700_000_000 + millis / 1000) }
@@ -32,13 +32,17 @@ fn names(next: &Next) -> Vec<&str> {
     next.evict.iter().map(|order| order.name.as_str()).collect()
 }
 
-fn blocked() -> Answer {
-    Answer::Blocked { budget: Some("web".to_owned()), message: "needs 2 pods".to_owned(), retry_after: None }
+fn blocked() -> EvictionResponse {
+    EvictionResponse::Blocked {
+        budget: Some("web".to_owned()),
+        message: "needs 2 pods".to_owned(),
+        retry_after: None,
+    }
 }
 
 /// A drain that has taken in a fresh list at the start.
 fn begun(pods: &[PodSeen]) -> Engine {
-    begun_with(DrainOptions { no_progress_timeout: 0, ..DrainOptions::default() }, pods)
+    begun_with(DrainOptions { no_progress_timeout: Duration::ZERO, ..DrainOptions::default() }, pods)
 }
 
 fn begun_with(options: DrainOptions, pods: &[PodSeen]) -> Engine {
@@ -47,7 +51,7 @@ fn begun_with(options: DrainOptions, pods: &[PodSeen]) -> Engine {
     engine
 }
 
-fn trouble(engine: &Engine, now: Now) -> Trouble {
+fn trouble(engine: &Engine, now: Now) -> Explanation {
     match engine.progress(now).state {
         DrainState::GivenUp(trouble) => trouble,
         state @ (DrainState::Draining | DrainState::Drained) => panic!("{state:?}"),
@@ -95,11 +99,11 @@ fn pods_are_sorted_as_kubectl_drain_sorts_them() {
         ("finished and terminating", going(&finished(&plain)), &usual, "going"),
     ];
     for (what, pod, options, expected) in cases {
-        let sorted = match sort(&pod, options, Unix(1)) {
-            Sort::Evict => "evict",
-            Sort::Going => "going",
-            Sort::Stays(_) | Sort::Overdue(_) => "stays",
-            Sort::Refuses(_) => "refuses",
+        let sorted = match filter(&pod, options, Unix(1)) {
+            Disposition::Evict => "evict",
+            Disposition::Terminating => "going",
+            Disposition::Skip(_) | Disposition::Overdue(_) => "stays",
+            Disposition::Error(_) => "refuses",
         };
         assert_eq!(sorted, expected, "{what}");
     }
@@ -117,7 +121,7 @@ fn a_refusal_names_the_pod_and_the_key_that_allows_it() {
         (naked, DrainOptions::default(), ["pod default/a", "force = true in [drain]"]),
         (scratch, keep, ["pod default/b", "delete-emptydir-data = true in [drain]"]),
     ] {
-        let Sort::Refuses(text) = sort(&pod, &options, Unix(1)) else { panic!("evicted {pod:?}") };
+        let Disposition::Error(text) = filter(&pod, &options, Unix(1)) else { panic!("evicted {pod:?}") };
         assert!(words.iter().all(|word| text.contains(word)), "{text}");
     }
 }
@@ -142,7 +146,7 @@ fn a_drain_begins_with_a_fresh_list_and_asks_again_when_none_comes() {
 fn only_a_fresh_list_ends_a_drain() {
     let mut engine = begun(&pods(1));
     engine.next(at(0));
-    engine.answer(at(5), "uid-p000", Answer::Accepted);
+    engine.answer(at(5), "uid-p000", EvictionResponse::Accepted);
     engine.list(at(2_000), &[]);
     assert_eq!(engine.progress(at(2_000)).state, DrainState::Draining);
     assert!(engine.next(at(2_000)).list);
@@ -174,7 +178,7 @@ fn at_most_sixteen_evictions_await_their_answers() {
     let mut engine = begun(&pods(40));
     assert_eq!(engine.next(at(0)).evict.len(), MAX_IN_FLIGHT);
     assert_eq!(engine.next(at(0)).evict.len(), 0);
-    engine.answer(at(1), "uid-p003", Answer::Accepted);
+    engine.answer(at(1), "uid-p003", EvictionResponse::Accepted);
     assert_eq!(names(&engine.next(at(1))), ["p016"]);
 }
 
@@ -185,7 +189,7 @@ fn an_answer_that_is_late_still_counts_as_in_flight_when_its_pod_has_left_the_li
     engine.list(at(1), &[pod("p016")]);
     assert_eq!(names(&engine.next(at(1))), Vec::<&str>::new());
     engine.list(at(2), &pods(17));
-    engine.answer(at(3), "uid-p000", Answer::Failed("no answer".to_owned()));
+    engine.answer(at(3), "uid-p000", EvictionResponse::Failed("no answer".to_owned()));
     assert_eq!(names(&engine.next(at(3))), ["p016"], "p001 to p015 have no answer yet");
 }
 
@@ -211,7 +215,7 @@ fn sixteen_blocked_pods_do_not_hold_up_the_others() {
 fn blockers_are_named_with_their_budgets_while_they_block() {
     let mut engine = begun(&pods(2));
     engine.next(at(0));
-    engine.answer(at(1), "uid-p000", Answer::Accepted);
+    engine.answer(at(1), "uid-p000", EvictionResponse::Accepted);
     engine.answer(at(1), "uid-p001", blocked());
     let expected = Blocked {
         pod: "default/p001".to_owned(),
@@ -222,7 +226,7 @@ fn blockers_are_named_with_their_budgets_while_they_block() {
     assert_eq!((progress.left, &progress.blocked), (2, &vec![expected.clone()]));
     engine.next(at(5_001));
     assert_eq!(engine.progress(at(5_001)).blocked, [expected], "a retry under way is no news");
-    engine.answer(at(5_002), "uid-p001", Answer::Accepted);
+    engine.answer(at(5_002), "uid-p001", EvictionResponse::Accepted);
     assert_eq!(engine.progress(at(5_002)).blocked, []);
 }
 
@@ -238,7 +242,7 @@ fn a_pod_that_terminates_already_is_waited_for_and_not_evicted() {
 fn an_eviction_that_was_accepted_but_never_shows_is_asked_for_again() {
     let mut engine = begun(&pods(1));
     engine.next(at(0));
-    engine.answer(at(0), "uid-p000", Answer::Accepted);
+    engine.answer(at(0), "uid-p000", EvictionResponse::Accepted);
     engine.confirmed(at(59_999), &pods(1));
     assert_eq!(engine.next(at(59_999)).evict, []);
     assert_eq!(names(&engine.next(at(60_000))), ["p000"]);
@@ -248,7 +252,7 @@ fn an_eviction_that_was_accepted_but_never_shows_is_asked_for_again() {
 fn a_pod_the_server_calls_gone_is_gone_once_a_fresh_list_agrees() {
     let mut engine = begun(&pods(1));
     engine.next(at(0));
-    engine.answer(at(1), "uid-p000", Answer::Gone);
+    engine.answer(at(1), "uid-p000", EvictionResponse::Gone);
     assert_eq!(engine.progress(at(1)).left, 0);
     assert!(engine.next(at(2_000)).list);
     engine.confirmed(at(2_001), &pods(1));
@@ -260,7 +264,7 @@ fn a_pod_the_server_calls_gone_is_gone_once_a_fresh_list_agrees() {
 fn a_pod_of_the_same_name_with_another_uid_is_another_pod() {
     let mut engine = begun(&pods(1));
     engine.next(at(0));
-    engine.answer(at(0), "uid-p000", Answer::Accepted);
+    engine.answer(at(0), "uid-p000", EvictionResponse::Accepted);
     let second = PodSeen { uid: "other".to_owned(), ..pod("p000") };
     engine.list(at(1_000), std::slice::from_ref(&second));
     let next = engine.next(at(1_000));
@@ -299,7 +303,7 @@ fn a_controller_that_puts_its_pods_back_onto_the_cordoned_node_does_not_keep_the
         let now = at(round * 1000);
         let order = &engine.next(now).evict[0];
         assert_eq!(order.name, format!("r{round}"));
-        engine.answer(now, &order.uid, Answer::Accepted);
+        engine.answer(now, &order.uid, EvictionResponse::Accepted);
         engine.list(now, &[pod(&format!("r{}", round + 1)), PodSeen { uid: "x".to_owned(), ..pod("done") }]);
         engine.list(now, &[pod(&format!("r{}", round + 1))]);
     }
@@ -314,7 +318,7 @@ fn a_drain_out_of_time_is_given_up_naming_pods_and_budgets() {
     let mut engine = begun(&pods(2));
     engine.next(at(0));
     engine.answer(at(1), "uid-p000", blocked());
-    engine.answer(at(1), "uid-p001", Answer::Accepted);
+    engine.answer(at(1), "uid-p001", EvictionResponse::Accepted);
     let going = PodSeen { deletion: Some(Unix(1_700_000_030)), ..pod("p001") };
     engine.list(at(2), &[pod("p000"), going.clone()]);
     assert_eq!(engine.progress(at(3_599_999)).state, DrainState::Draining);
@@ -363,7 +367,7 @@ fn critical_pods_go_last_where_that_is_wanted() {
     let options = DrainOptions { critical_last: true, ..DrainOptions::default() };
     let mut engine = begun_with(options, &here);
     assert_eq!(names(&engine.next(at(0))), ["b"]);
-    engine.answer(at(0), "uid-b", Answer::Accepted);
+    engine.answer(at(0), "uid-b", EvictionResponse::Accepted);
     engine.list(at(1), &[critical.clone(), PodSeen { deletion: Some(Unix(1_700_000_030)), ..pod("b") }]);
     assert_eq!(names(&engine.next(at(1))), Vec::<&str>::new(), "b has not stopped yet");
     engine.list(at(2), &[critical]);
@@ -374,7 +378,7 @@ fn critical_pods_go_last_where_that_is_wanted() {
 fn a_drain_in_which_nothing_goes_for_long_is_given_up_before_its_time() {
     let mut engine = begun_with(DrainOptions::default(), &pods(2));
     engine.next(at(0));
-    engine.answer(at(1_000), "uid-p000", Answer::Accepted);
+    engine.answer(at(1_000), "uid-p000", EvictionResponse::Accepted);
     engine.answer(at(1_000), "uid-p001", blocked());
     engine.list(at(60_000), &pods(2)[1..]);
     assert_eq!(engine.progress(at(959_999)).state, DrainState::Draining, "a pod went at 60 s");
@@ -407,7 +411,8 @@ fn a_pod_that_terminates_for_ever_names_its_finalizers_or_its_kubelet() {
 #[test]
 fn a_pod_that_terminates_for_too_long_is_passed_over_where_that_is_wanted() {
     let stuck = PodSeen { deletion: Some(Unix(1_700_000_030)), ..pod("a") };
-    let options = DrainOptions { skip_wait_for_delete_timeout: 60, ..DrainOptions::default() };
+    let options =
+        DrainOptions { skip_wait_for_delete_timeout: Duration::from_mins(1), ..DrainOptions::default() };
     let mut engine = begun_with(options, std::slice::from_ref(&stuck));
     let next = engine.next(at(1_000));
     assert_eq!((engine.progress(at(90_000)).left, next.wake), (1, Some(Mono(60_000))));
@@ -424,7 +429,7 @@ fn a_pod_that_terminates_for_too_long_is_passed_over_where_that_is_wanted() {
 fn a_forbidden_pod_is_gone_if_a_fresh_list_agrees_and_is_told_if_it_does_not() {
     let mut engine = begun(&pods(1));
     engine.next(at(0));
-    engine.answer(at(1), "uid-p000", Answer::Forbidden("no permission".to_owned()));
+    engine.answer(at(1), "uid-p000", EvictionResponse::Forbidden("no permission".to_owned()));
     assert_eq!((engine.progress(at(1)).left, engine.progress(at(1)).blocked.len()), (0, 0));
     let mut gone = engine.clone();
     gone.confirmed(at(2_000), &[]);

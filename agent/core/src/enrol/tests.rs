@@ -71,7 +71,7 @@ fn what_comes_back_decides_what_follows() {
     assert_eq!(after(RequestSeen::Unfit("another key".to_owned())), Next::Drop("another key".to_owned()));
     let said = Next::Remember(Denial { request: "csr-1".to_owned(), why: "no".to_owned(), retry: None });
     assert_eq!(after(RequestSeen::Denied("no".to_owned())), said);
-    assert_eq!(after(RequestSeen::Approved(NOW)), Next::Follow(Some(Unix(NOW.0 + SIGNING_PATIENCE))));
+    assert_eq!(after(RequestSeen::Approved(NOW)), Next::Follow(Some(NOW.plus(SIGNING_PATIENCE))));
     assert_eq!(after(RequestSeen::Approved(Unix(0))), Next::Follow(None), "told of once, not woken again");
 }
 
@@ -79,8 +79,8 @@ fn what_comes_back_decides_what_follows() {
 fn a_request_that_vanishes_is_made_again_but_not_in_a_hurry() {
     let mut seen = pending(Some(RequestSeen::Absent));
     seen.created = Some(Unix(NOW.0 - 1));
-    assert_eq!(next(&seen), Next::Rest(Some(Unix(NOW.0 - 1 + PAUSE))));
-    seen.created = Some(Unix(NOW.0 - PAUSE));
+    assert_eq!(next(&seen), Next::Rest(Some(Unix(NOW.0 - 1).plus(PAUSE))));
+    seen.created = Some(Unix(NOW.0 - PAUSE.as_secs()));
     assert_eq!(next(&seen), Next::Ask);
 }
 

@@ -20,7 +20,7 @@ pub use packages::simulation;
 pub use pods::pods;
 pub use space::disk_space;
 
-use crate::text::last_lines;
+use crate::api::text::last_lines;
 
 /// What a tool said before it ended.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

@@ -3,10 +3,9 @@
 //!
 //! Times are for people to see: nothing here asks how old a Lease is, and none is taken for being late.
 
-use crate::job::Holder;
-use crate::policy::PROTOCOL;
-use crate::seen::LeaseSeen;
-use crate::text;
+use crate::api::policy::PROTOCOL;
+use crate::api::{Holder, text};
+use crate::observed::LeaseSeen;
 use crate::time::Mono;
 
 /// How often a lost race is read and judged anew before the act is given up for now.
@@ -49,10 +48,10 @@ pub enum Standing {
 }
 
 impl Standing {
-    /// The fact it makes for `me`, as of the answer to a write at `at`.
+    /// The observation it makes for `me`, as of the answer to a write at `at`.
     pub fn seen(self, me: &Holder, at: Mono) -> LeaseSeen {
         match self {
-            Self::Ours => LeaseSeen::Held { at, job: me.job.clone() },
+            Self::Ours => LeaseSeen::Held { at, turn: me.turn.clone() },
             Self::Free => LeaseSeen::Free,
             Self::Other(name) => LeaseSeen::Other(name),
         }
@@ -124,10 +123,10 @@ fn speaks_newer(lease: &LeaseState) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::job::JobId;
+    use crate::api::TurnId;
 
     fn holder(node: &str) -> Holder {
-        Holder { node: node.into(), uid: format!("uid-{node}"), job: JobId("j".into()) }
+        Holder { node: node.into(), uid: format!("uid-{node}"), turn: TurnId("j".into()) }
     }
 
     fn lease(node: Option<&str>, mark: Option<&str>) -> LeaseState {
@@ -198,7 +197,7 @@ mod tests {
     #[test]
     fn another_job_of_the_same_node_is_somebody_else() {
         let before = LeaseState { holder: Some(holder("n1").to_string()), ..LeaseState::default() };
-        let now = Holder { job: JobId("k".into()), ..holder("n1") };
+        let now = Holder { turn: TurnId("k".into()), ..holder("n1") };
         assert!(matches!(standing(Some(&before), &now), Standing::Other(_)));
         assert!(matches!(judge(Some(&before), &now, &Wish::Claim), LeaseDecision::Stands(_)));
     }
@@ -238,7 +237,7 @@ mod tests {
         let me = holder("n1");
         let told = |read: Option<LeaseState>| standing(read.as_ref(), &me).seen(&me, Mono(7));
         assert_eq!(told(None), LeaseSeen::Free);
-        let ours = LeaseSeen::Held { at: Mono(7), job: me.job.clone() };
+        let ours = LeaseSeen::Held { at: Mono(7), turn: me.turn.clone() };
         assert_eq!(told(Some(lease(Some("n1"), None))), ours);
         let theirs = LeaseSeen::Other(holder("n2").to_string());
         assert_eq!(told(Some(lease(Some("n2"), None))), theirs);

@@ -4,12 +4,11 @@ use std::collections::BTreeSet;
 
 use super::checks;
 use super::checks::cluster::OtherTools;
+use crate::api::{Check, KubeadmCommand, Version};
 use crate::drain::DrainOptions;
-use crate::job::{Hop, Packages, Verb};
-use crate::preflight::{Check, Finding, Findings, Outcome};
-use crate::seen::{EtcdSeen, FleetSeen, NodeSeen};
+use crate::memory::{Packages, Plan};
+use crate::observed::{EtcdSeen, Finding, Findings, FleetSeen, NodeSeen, Outcome};
 use crate::time::Mono;
-use crate::version::Version;
 
 /// What the cluster shows to preflight.
 #[derive(Debug, Clone)]
@@ -49,7 +48,7 @@ pub struct HostPreflight {
     /// What would be installed; none where it could not be resolved (a finding says so).
     pub to: Option<Packages>,
     /// Whether the installed packages were fetched too, so that they can be put back.
-    pub way_back: bool,
+    pub can_restore_packages: bool,
 }
 
 impl HostPreflight {
@@ -82,35 +81,95 @@ pub fn asks_host(findings: &[Finding]) -> bool {
     !findings.iter().any(|finding| matches!(finding.outcome, Outcome::Pending(_)))
 }
 
-/// kubeadm's verb that is tried and planned with. Which control-plane node applies is decided with the Lease in hand;
+/// kubeadm's command that is tried and planned with. Which control-plane node applies is decided with the Lease in hand;
 /// here only the kind matters.
-pub const fn verb(control_plane: bool) -> Verb {
-    if control_plane { Verb::Apply } else { Verb::NodeWorker }
+pub const fn command(control_plane: bool) -> KubeadmCommand {
+    if control_plane { KubeadmCommand::Apply } else { KubeadmCommand::NodeWorker }
 }
 
 /// Both parts in one, in the order people read them ([`Check::ALL`]); `host` is none where it was not asked.
 pub fn findings(
     target: Version,
-    verb: Verb,
+    command: KubeadmCommand,
     at: Mono,
     cluster: ClusterPreflight,
     host: Option<HostPreflight>,
 ) -> Findings {
     let ClusterPreflight { mut findings, daemon_sets, csi_drivers } = cluster;
-    let hop = host.and_then(|host| {
-        let HostPreflight { findings: on_host, from, to, way_back } = host;
+    let plan = host.and_then(|host| {
+        let HostPreflight { findings: on_host, from, to, can_restore_packages } = host;
         findings.extend(on_host);
-        from.zip(to).map(|(from, to)| Hop { from, to, verb, target, way_back, daemon_sets, csi_drivers })
+        from.zip(to).map(|(from, to)| Plan {
+            from,
+            to,
+            command,
+            target,
+            can_restore_packages,
+            daemon_sets,
+            csi_drivers,
+        })
     });
     findings.sort_by_key(|finding| Check::ALL.iter().position(|check| *check == finding.check));
-    Findings { target, at, hop, findings }
+    Findings { target, at, plan, findings }
+}
+
+/// What follows from a run of preflight.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// Go on with these packages; `skipped` failed but were asked to be passed over.
+    Go {
+        /// The resolved packages.
+        plan: Box<Plan>,
+        /// Failed checks that `skip-checks` named.
+        skipped: Vec<Check>,
+    },
+    /// A person must act: the first failed check and everything that failed.
+    Refuse {
+        /// The check whose word becomes the reason.
+        check: Check,
+        /// All failures in one text.
+        message: String,
+    },
+    /// Ask again later.
+    NotYet(String),
+}
+
+/// Judges findings: failures refuse unless skipped, pending ones wait, and only a resolved plan goes on.
+pub fn judge(findings: &Findings, skip: &BTreeSet<Check>) -> Verdict {
+    let mut failures: Vec<(Check, &str)> = Vec::new();
+    let mut pending: Vec<&str> = Vec::new();
+    let mut skipped = Vec::new();
+    for Finding { check, outcome } in &findings.findings {
+        let skips = skip.contains(check) && check.may_be_skipped();
+        match outcome {
+            Outcome::Passed(_) => {}
+            Outcome::Failed(_) | Outcome::Pending(_) if skips => skipped.push(*check),
+            Outcome::Failed(text) => failures.push((*check, text)),
+            Outcome::Pending(text) => pending.push(text),
+        }
+    }
+    if let Some(&(check, _)) = failures.first() {
+        let message =
+            failures.iter().map(|(check, text)| format!("{check}: {text}")).collect::<Vec<_>>().join("; ");
+        return Verdict::Refuse { check, message };
+    }
+    if !pending.is_empty() {
+        return Verdict::NotYet(pending.join("; "));
+    }
+    match &findings.plan {
+        Some(plan) => Verdict::Go { plan: Box::new(plan.clone()), skipped },
+        None => Verdict::Refuse {
+            check: Check::Packages,
+            message: format!("Packages: no packages for {} were resolved", findings.target),
+        },
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::preflight::{Verdict, judge};
-    use crate::seen::{ControlPlanePod, FleetNode, Ready};
+    use crate::judge::preflight::{Verdict, judge};
+    use crate::observed::{ControlPlanePod, FleetNode, Ready};
 
     const TARGET: Version = Version::new(1, 36, 3);
 
@@ -136,12 +195,12 @@ mod tests {
             findings: vec![passed(Check::Kubeadm), passed(Check::Dpkg)],
             from: from.map(packages),
             to: to.map(packages),
-            way_back: true,
+            can_restore_packages: true,
         }
     }
 
     fn together(host: Option<HostPreflight>) -> Findings {
-        findings(TARGET, verb(false), Mono(5), on_cluster(&[Check::Etcd, Check::ApiServers]), host)
+        findings(TARGET, command(false), Mono(5), on_cluster(&[Check::Etcd, Check::ApiServers]), host)
     }
 
     #[test]
@@ -161,7 +220,7 @@ mod tests {
                 cluster.findings.push(Finding { check, outcome });
                 let asked = asks_host(&cluster.findings);
                 let host = asked.then(|| on_host(Some("1.36.2-1.1"), Some("1.36.3-1.1")));
-                let found = findings(TARGET, verb(false), Mono(5), cluster, host);
+                let found = findings(TARGET, command(false), Mono(5), cluster, host);
                 let verdict = judge(&found, &BTreeSet::from([check]));
                 assert!(
                     matches!(verdict, Verdict::Go { .. }),
@@ -179,25 +238,26 @@ mod tests {
 
     #[test]
     fn a_hop_is_planned_when_both_what_is_and_what_comes_is_known() {
-        let hop = together(Some(on_host(Some("1.36.2-1.1"), Some("1.36.3-1.1")))).hop.unwrap();
+        let plan = together(Some(on_host(Some("1.36.2-1.1"), Some("1.36.3-1.1")))).plan.unwrap();
         let ClusterPreflight { daemon_sets, csi_drivers, .. } = on_cluster(&[]);
         let (from, to) = (packages("1.36.2-1.1"), packages("1.36.3-1.1"));
-        let verb = Verb::NodeWorker;
-        let planned = Hop { from, to, verb, target: TARGET, way_back: true, daemon_sets, csi_drivers };
-        assert_eq!(hop, planned);
+        let command = KubeadmCommand::NodeWorker;
+        let planned =
+            Plan { from, to, command, target: TARGET, can_restore_packages: true, daemon_sets, csi_drivers };
+        assert_eq!(plan, planned);
         for host in [
             None,
             Some(on_host(None, None)),
             Some(on_host(Some("1.36.2-1.1"), None)),
             Some(on_host(None, Some("1.36.3-1.1"))),
         ] {
-            assert_eq!(together(host).hop, None);
+            assert_eq!(together(host).plan, None);
         }
     }
 
     #[test]
     fn a_control_plane_node_plans_to_apply_and_a_worker_does_not() {
-        assert_eq!((verb(true), verb(false)), (Verb::Apply, Verb::NodeWorker));
+        assert_eq!((command(true), command(false)), (KubeadmCommand::Apply, KubeadmCommand::NodeWorker));
     }
 
     #[test]

@@ -3,9 +3,7 @@
 
 use super::record::{KUBELET_BEHIND, Node};
 use super::{Judged, Rule, Violation, What, Who};
-use crate::job::LeaseName;
-use crate::report::Phase;
-use crate::version::Version;
+use crate::api::{LeaseName, Phase, Version};
 
 pub(super) fn judge(judged: &Judged<'_>) -> Vec<Violation> {
     let node = judged.node();

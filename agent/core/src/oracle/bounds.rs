@@ -7,8 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::fleet::Fleet;
 use super::{CUT_OFF, Expectations, FLEET, Judged, Rule, Violation, What, Who};
-use crate::job::Reason;
-use crate::report::Phase;
+use crate::api::{Phase, Reason};
 
 const HOUR: u64 = 3_600_000;
 /// What one [`What::Requested`] covers.

@@ -5,9 +5,7 @@ use std::collections::BTreeSet;
 use super::record::Node;
 use super::since::Since;
 use super::{Judged, Rule, Violation, What, Who};
-use crate::job::Reason;
-use crate::report::Phase;
-use crate::version::{PackageVersion, Version};
+use crate::api::{PackageVersion, Phase, Reason, Version};
 
 /// Stands in `What::WentWrong` for a disk that lost the agent's memory.
 pub const MEMORY_LOST: &str = "memory lost";

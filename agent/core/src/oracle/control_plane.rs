@@ -4,9 +4,7 @@ use super::record::Node;
 use super::since::Since;
 use super::verified::CLOCK_GRAIN;
 use super::{Judged, Rule, Violation, What, Who};
-use crate::job::{LeaseName, Verb};
-use crate::preflight::Check;
-use crate::version::Version;
+use crate::api::{Check, KubeadmCommand, LeaseName, Version};
 
 /// By this time after its start a kubelet has restarted what it will restart, in milliseconds: measured were 2 to 4 seconds
 /// after it was Ready, which it is within twenty.
@@ -116,7 +114,11 @@ fn half_done(judged: &Judged<'_>) -> Option<Violation> {
 
 /// Before each step without a way back it is looked again, for the drain may have taken an hour. What was begun is gone on
 /// with, for that may be what makes the control plane whole; kubeadm alone, which may restart etcd again, waits for etcd.
-fn whole_before_step(judged: &Judged<'_>, tool: &str, kubeadm: Option<(Verb, Version)>) -> Option<Violation> {
+fn whole_before_step(
+    judged: &Judged<'_>,
+    tool: &str,
+    kubeadm: Option<(KubeadmCommand, Version)>,
+) -> Option<Violation> {
     let node = judged.node();
     let tenure = node.tenure.as_ref()?;
     // Where it is the first of all, it is the turn's beginning and judged as that.
@@ -130,7 +132,7 @@ fn whole_before_step(judged: &Judged<'_>, tool: &str, kubeadm: Option<(Verb, Ver
 }
 
 /// Static pods are not drained: nothing is cordoned or evicted for them.
-fn out_of_service(judged: &Judged<'_>, kubeadm: Option<(Verb, Version)>) -> Option<Violation> {
+fn out_of_service(judged: &Judged<'_>, kubeadm: Option<(KubeadmCommand, Version)>) -> Option<Violation> {
     let node = judged.node();
     if !node.brings_static_pods(kubeadm?.1) {
         return None;

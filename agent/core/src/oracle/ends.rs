@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::fleet::Fleet;
 use super::record::Node;
 use super::{Event, What, Who};
-use crate::report::Phase;
+use crate::api::Phase;
 
 /// How a node stands at the end of a history.
 #[derive(Debug, Clone, PartialEq, Eq)]

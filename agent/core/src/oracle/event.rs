@@ -3,10 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use crate::job::{LeaseName, Reason, Verb};
-use crate::preflight::Check;
-use crate::report::Phase;
-use crate::version::{PackageVersion, Version};
+use crate::api::{Check, KubeadmCommand, LeaseName, PackageVersion, Phase, Reason, Version};
 
 /// One thing that happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,7 +68,7 @@ pub enum What {
     },
     /// A static pod of this node's control plane began to run this version, or runs no more.
     StaticPod {
-        /// One of [`crate::verify::STATIC_PODS`].
+        /// One of [`crate::judge::service::STATIC_PODS`].
         component: &'static str,
         /// The version of the running image; none while it does not run.
         version: Option<Version>,
@@ -170,7 +167,7 @@ pub enum What {
         /// [`crate::act::Tool::word`].
         tool: &'static str,
         /// kubeadm's verb and target.
-        kubeadm: Option<(Verb, Version)>,
+        kubeadm: Option<(KubeadmCommand, Version)>,
     },
     /// It ended, or died with its host.
     ToolEnded {

@@ -5,8 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::record::Node;
 use super::since::Since;
 use super::{ETCD_RESTORED, Event, FLEET, Rule, Violation, What, Who};
-use crate::job::{LeaseName, Verb};
-use crate::version::Version;
+use crate::api::{KubeadmCommand, LeaseName, Version};
 
 /// Who holds a Lease, and since which event.
 #[derive(Debug, Clone)]
@@ -153,12 +152,12 @@ impl<'a> Fleet<'a> {
     }
 
     fn take_apply(&mut self, index: usize, event: &Event) {
-        if let What::ToolStarted { kubeadm: Some((Verb::Apply, target)), .. } = &event.what {
+        if let What::ToolStarted { kubeadm: Some((KubeadmCommand::Apply, target)), .. } = &event.what {
             self.tried.insert(*target);
         }
-        let verb = self.node(&event.node).tenure.as_ref().and_then(|tenure| tenure.verb);
-        if let (What::ToolEnded { tool: "kubeadm-upgrade", ok: true }, Some(verb)) = (&event.what, verb)
-            && let (Verb::Apply, target) = verb.is
+        let command = self.node(&event.node).tenure.as_ref().and_then(|tenure| tenure.command);
+        if let (What::ToolEnded { tool: "kubeadm-upgrade", ok: true }, Some(command)) = (&event.what, command)
+            && let (KubeadmCommand::Apply, target) = command.is
             && !self.applied.contains_key(&target)
         {
             self.applied.insert(target, (event.node.clone(), index));

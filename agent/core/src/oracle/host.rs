@@ -2,8 +2,7 @@
 
 use super::record::{KUBELET_BEHIND, Node};
 use super::{Judged, Rule, Violation, What, Who};
-use crate::job::Verb;
-use crate::version::{PackageVersion, Version};
+use crate::api::{KubeadmCommand, PackageVersion, Version};
 
 /// Whether a tool changes what runs on the host; repairing dpkg and holding packages do not.
 pub(super) fn changes(tool: &str) -> bool {
@@ -11,7 +10,7 @@ pub(super) fn changes(tool: &str) -> bool {
 }
 
 /// Whether there is no simple way back once this tool has begun: kubelet's files alone can be put back.
-pub(super) fn is_irreversible(node: &Node, tool: &str, kubeadm: Option<(Verb, Version)>) -> bool {
+pub(super) fn is_irreversible(node: &Node, tool: &str, kubeadm: Option<(KubeadmCommand, Version)>) -> bool {
     let brings = tool == "kubeadm-upgrade" && node.control_plane && !node.writes_files_alone(kubeadm);
     tool == "install-kubelet" || brings
 }
@@ -23,9 +22,9 @@ pub(super) fn judge(judged: &Judged<'_>) -> Vec<Violation> {
             if changes(tool) {
                 broken.extend([in_service(judged, tool, *kubeadm), undrained(judged, tool, *kubeadm)]);
             }
-            if let Some((verb, target)) = kubeadm {
-                broken.extend([wrong_verb(judged, *verb, *target), hop(judged, *target)]);
-                broken.extend([config_back(judged, *verb, *target), leaves_behind(judged, *target)]);
+            if let Some((command, target)) = kubeadm {
+                broken.extend([wrong_verb(judged, *command, *target), hop(judged, *target)]);
+                broken.extend([config_back(judged, *command, *target), leaves_behind(judged, *target)]);
             }
             broken
         }
@@ -51,7 +50,11 @@ fn one_tool(judged: &Judged<'_>) -> Option<Violation> {
 
 /// Once the host is being changed, somebody else's uncordon is left be. A control plane is upgraded in service or out of
 /// it, for its static pods are not drained; kubelet never in service.
-fn in_service(judged: &Judged<'_>, tool: &str, kubeadm: Option<(Verb, Version)>) -> Option<Violation> {
+fn in_service(
+    judged: &Judged<'_>,
+    tool: &str,
+    kubeadm: Option<(KubeadmCommand, Version)>,
+) -> Option<Violation> {
     let node = judged.node();
     if !node.must_be_cordoned(tool, kubeadm) {
         return None;
@@ -73,7 +76,11 @@ fn in_service(judged: &Judged<'_>, tool: &str, kubeadm: Option<(Verb, Version)>)
     })
 }
 
-fn undrained(judged: &Judged<'_>, tool: &str, kubeadm: Option<(Verb, Version)>) -> Option<Violation> {
+fn undrained(
+    judged: &Judged<'_>,
+    tool: &str,
+    kubeadm: Option<(KubeadmCommand, Version)>,
+) -> Option<Violation> {
     let node = judged.node();
     let begun = node.tenure.as_ref().is_some_and(|tenure| tenure.drained.is_some());
     if begun || !judged.expectations.drain || !node.must_be_drained(tool, kubeadm) {
@@ -85,34 +92,35 @@ fn undrained(judged: &Judged<'_>, tool: &str, kubeadm: Option<(Verb, Version)>) 
     Some(judged.broken(Rule::Drain, message, &[Some(*bound)]))
 }
 
-fn wrong_verb(judged: &Judged<'_>, verb: Verb, target: Version) -> Option<Violation> {
+fn wrong_verb(judged: &Judged<'_>, command: KubeadmCommand, target: Version) -> Option<Violation> {
     judged.arose(Rule::Verb);
     let broken = |message: String, by| Some(judged.broken(Rule::Verb, message, &[by]));
     let node = judged.node();
-    if verb.is_control_plane() != node.control_plane {
-        return broken(format!("{verb:?} does not fit this kind of node"), None);
+    if command.is_control_plane() != node.control_plane {
+        return broken(format!("{command:?} does not fit this kind of node"), None);
     }
     let applied = judged.fleet.applied.get(&target);
     if let Some((first, done)) = applied.filter(|(first, _)| *first != judged.event.node)
-        && verb == Verb::Apply
+        && command == KubeadmCommand::Apply
     {
         let message =
             format!("{first} has applied {target} already, so this node must run `kubeadm upgrade node`");
         return broken(message, Some(*done));
     }
     // For kubelet alone the minor counts, for static pods the version.
-    let kubelet_alone = verb == Verb::NodeWorker || node.writes_files_alone(Some((verb, target)));
+    let kubelet_alone =
+        command == KubeadmCommand::NodeWorker || node.writes_files_alone(Some((command, target)));
     let minor = |version: Version| (version.major, version.minor);
     let differs = |is: Version| if kubelet_alone { minor(is) != minor(target) } else { is != target };
     let config = judged.fleet.config.filter(|config| differs(config.is) && !judged.unnoticed(config.by));
-    if let Some(config) = config.filter(|_| verb != Verb::Apply) {
+    if let Some(config) = config.filter(|_| command != KubeadmCommand::Apply) {
         let message = format!("`kubeadm upgrade node` for {target}, and kubeadm-config names {}", config.is);
         return broken(message, Some(config.by));
     }
     // Whoever asks for another version asks for a run of its own.
     let asked_for = node.target.is_some_and(|asked| asked.is == Some(target));
-    if let Some(begun) = node.tenure.as_ref().and_then(|tenure| tenure.verb)
-        && begun.is != (verb, target)
+    if let Some(begun) = node.tenure.as_ref().and_then(|tenure| tenure.command)
+        && begun.is != (command, target)
         && (begun.is.1 == target || !asked_for)
     {
         let message = format!("{:?} to {} was begun and has not succeeded", begun.is.0, begun.is.1);
@@ -120,14 +128,14 @@ fn wrong_verb(judged: &Judged<'_>, verb: Verb, target: Version) -> Option<Violat
     }
     // kubeadm-config names the target long before `apply` has done all of its work.
     let tried = judged.fleet.tried.contains(&target) && !judged.fleet.unnoted.contains(&target);
-    if verb == Verb::NodeControlPlane && !kubelet_alone && applied.is_none() && tried {
+    if command == KubeadmCommand::NodeControlPlane && !kubelet_alone && applied.is_none() && tried {
         return broken(format!("`kubeadm upgrade apply` to {target} was begun and never succeeded"), None);
     }
     None
 }
 
-fn config_back(judged: &Judged<'_>, verb: Verb, target: Version) -> Option<Violation> {
-    let config = judged.fleet.config.filter(|_| verb == Verb::Apply)?;
+fn config_back(judged: &Judged<'_>, command: KubeadmCommand, target: Version) -> Option<Violation> {
+    let config = judged.fleet.config.filter(|_| command == KubeadmCommand::Apply)?;
     judged.arose(Rule::ConfigNeverBack);
     (target < config.is && !judged.unnoticed(config.by)).then(|| {
         let message = format!("`apply` to {target} takes kubeadm-config back, which names {}", config.is);
@@ -193,12 +201,12 @@ fn downgrade(judged: &Judged<'_>, package: &str, version: &PackageVersion) -> Op
     let node = judged.node();
     let installed = node.installed.get(package)?;
     let (was, is) = (installed.kubernetes()?, version.kubernetes()?);
-    let way_back = node
+    let can_restore_packages = node
         .tenure
         .as_ref()
         .is_some_and(|tenure| tenure.changed.contains(package) && tenure.from.get(package) == Some(version));
     // Nobody can look and install at one moment.
-    (is < was && !way_back && !judged.just_installed_by_hand()).then(|| {
+    (is < was && !can_restore_packages && !judged.just_installed_by_hand()).then(|| {
         judged.broken(Rule::NoDowngrade, format!("{package} went from {installed} to {version}"), &[])
     })
 }

@@ -2,9 +2,7 @@
 
 use super::fleet::Held;
 use super::{Judged, Rule, Violation, What, Who};
-use crate::job::{LeaseName, Verb};
-use crate::report::Phase;
-use crate::version::Version;
+use crate::api::{KubeadmCommand, LeaseName, Phase, Version};
 
 /// After this time without its Node a holder may be replaced, in milliseconds.
 const ABSENT_LONG_ENOUGH: u64 = 600_000;
@@ -127,7 +125,7 @@ fn lost_for(judged: &Judged<'_>, what: &str, tolerance: u64) -> Option<Violation
 fn tool_without_lease(
     judged: &Judged<'_>,
     tool: &str,
-    kubeadm: Option<(Verb, Version)>,
+    kubeadm: Option<(KubeadmCommand, Version)>,
 ) -> Option<Violation> {
     if judged.may_put_back(tool) {
         return None;

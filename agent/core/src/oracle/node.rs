@@ -1,8 +1,7 @@
 //! Rules 6, 7, 9, 11 and the contract's `current`: what a node's agent may do to its Node and pods.
 
 use super::{Judged, Rule, Violation, What, Who};
-use crate::report::Phase;
-use crate::version::Version;
+use crate::api::{Phase, Version};
 
 pub(super) fn judge(judged: &Judged<'_>) -> Vec<Violation> {
     match &judged.event.what {

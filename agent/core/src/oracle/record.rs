@@ -6,10 +6,7 @@ use super::causes::Causes;
 use super::since::Since;
 use super::tenure::Tenure;
 use super::{Installed, What, Who};
-use crate::job::{LeaseName, Reason};
-use crate::preflight::Check;
-use crate::report::Phase;
-use crate::version::{PackageVersion, Version};
+use crate::api::{Check, LeaseName, PackageVersion, Phase, Reason, Version};
 
 mod tools;
 
@@ -353,7 +350,7 @@ impl Node {
             returned: None,
             puts_back: false,
             not_put_back: None,
-            verb: None,
+            command: None,
         });
     }
 

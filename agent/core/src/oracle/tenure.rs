@@ -4,8 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Installed;
 use super::since::Since;
-use crate::job::{LeaseName, Verb};
-use crate::version::Version;
+use crate::api::{KubeadmCommand, LeaseName, Version};
 
 /// From a node's taking of a Lease until it is back in service without it.
 #[derive(Debug, Clone)]
@@ -56,7 +55,7 @@ pub(super) struct Tenure {
     /// The last time that failed.
     pub(super) not_put_back: Option<usize>,
     /// kubeadm's verb and target, until it succeeded.
-    pub(super) verb: Option<Since<(Verb, Version)>>,
+    pub(super) command: Option<Since<(KubeadmCommand, Version)>>,
 }
 
 impl Tenure {

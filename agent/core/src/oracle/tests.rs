@@ -9,9 +9,7 @@ mod service;
 mod turn;
 
 use super::*;
-use crate::job::{LeaseName, Reason, Verb};
-use crate::report::Phase;
-use crate::version::Version;
+use crate::api::{KubeadmCommand, LeaseName, Phase, Reason, Version};
 
 const OLD: Version = Version::new(1, 36, 2);
 const NEW: Version = Version::new(1, 36, 3);
@@ -166,12 +164,12 @@ fn clearing(node: &str) -> Vec<What> {
 }
 
 fn changing(node: &str) -> Vec<What> {
-    let verb = if node == "cp" { Verb::Apply } else { Verb::NodeWorker };
+    let command = if node == "cp" { KubeadmCommand::Apply } else { KubeadmCommand::NodeWorker };
     let mut events = vec![
         started("install-kubeadm"),
         package("kubeadm", NEW, agent(node)),
         ended("install-kubeadm"),
-        What::ToolStarted { tool: "kubeadm-upgrade", kubeadm: Some((verb, NEW)) },
+        What::ToolStarted { tool: "kubeadm-upgrade", kubeadm: Some((command, NEW)) },
         ended("kubeadm-upgrade"),
         started("install-kubelet"),
         package("kubelet", NEW, agent(node)),

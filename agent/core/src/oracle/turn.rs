@@ -4,7 +4,7 @@ use super::lease::PROOF_AGE;
 use super::record::Node;
 use super::tenure::Tenure;
 use super::{Judged, Rule, Violation, What, Who};
-use crate::version::{PackageVersion, Version};
+use crate::api::{PackageVersion, Version};
 
 pub(super) fn judge(judged: &Judged<'_>) -> Vec<Violation> {
     let node = judged.node();

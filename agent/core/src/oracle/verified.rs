@@ -3,8 +3,7 @@
 use super::record::Node;
 use super::tenure::Tenure;
 use super::{Judged, Rule, Violation, What, Who};
-use crate::report::Phase;
-use crate::version::PackageVersion;
+use crate::api::{PackageVersion, Phase};
 
 /// Hosts tell when kubelet was started in whole seconds, so that a soak may look longer by one.
 pub(super) const CLOCK_GRAIN: u64 = 1_000;

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use upgrade_core::judge::checks::packages::resolve;
 
 use super::*;
-use crate::fuzz::{hostile, mangled};
+use crate::arbitrary::{hostile, mangled};
 use crate::host::resolve::listed;
 
 fn said(stdout: &str) -> Output {

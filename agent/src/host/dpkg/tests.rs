@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::fuzz::{hostile, mangled};
+use crate::arbitrary::{hostile, mangled};
 use crate::host::tests::{Machine, STATUS};
 
 fn judged(text: &str) -> Dpkg {

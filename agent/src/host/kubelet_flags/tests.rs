@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use upgrade_core::judge::checks::kubelet_flags;
-use upgrade_core::preflight::Outcome;
+use upgrade_core::observed::Outcome;
 
 use super::*;
-use crate::fuzz::{hostile, mangled};
+use crate::arbitrary::{hostile, mangled};
 use crate::host::tests::Machine;
 
 /// A kubelet that knows every flag but `--pod-infra-container-image` and `--network-plugin`.

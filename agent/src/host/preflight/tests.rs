@@ -6,7 +6,7 @@ use std::process::Command;
 use proptest::prelude::*;
 
 use super::*;
-use crate::fuzz::{hostile, mangled};
+use crate::arbitrary::{hostile, mangled};
 use crate::host::systemd::tests::{Fake, Restart};
 use crate::host::tests::Machine;
 
@@ -67,13 +67,13 @@ async fn with_a_real_apt_a_target_is_resolved_downloaded_and_tried_out() {
     // The test's own file system may be cgroup v1 in a temporary directory's eyes: allowed here.
     machine.write("/var/lib/kubelet/config.yaml", "failCgroupV1: false\n");
     let host = machine.host(&Fake::new(Restart::Hangs));
-    let seen = host.preflight("1.36.3".parse().unwrap(), Verb::NodeWorker).await.unwrap();
+    let seen = host.preflight("1.36.3".parse().unwrap(), KubeadmCommand::NodeWorker).await.unwrap();
     let failed: Vec<_> =
         seen.findings.iter().filter(|finding| !matches!(finding.outcome, Outcome::Passed(_))).collect();
     assert!(failed.is_empty(), "{failed:#?}");
     assert_eq!(seen.to.as_ref().unwrap().kubelet.as_str(), "1.36.3-1.2");
     assert_eq!(seen.from.as_ref().unwrap().kubelet.as_str(), "1.36.2-1.1");
-    assert!(seen.way_back);
+    assert!(seen.can_restore_packages);
     for check in [Check::Packages, Check::Simulation, Check::KubeletFlags, Check::Kubeadm, Check::Dpkg] {
         assert_eq!(found(&seen, check).len(), 1, "{check}");
     }
@@ -88,10 +88,10 @@ async fn with_a_real_apt_packages_that_are_gone_leave_no_way_back_and_refuse_not
     repository(&machine, &["1.36.3-1.1"]);
     machine.write("/var/lib/kubelet/config.yaml", "failCgroupV1: false\n");
     let host = machine.host(&Fake::new(Restart::Hangs));
-    let seen = host.preflight("1.36.3".parse().unwrap(), Verb::NodeWorker).await.unwrap();
-    assert!(!seen.way_back);
+    let seen = host.preflight("1.36.3".parse().unwrap(), KubeadmCommand::NodeWorker).await.unwrap();
+    assert!(!seen.can_restore_packages);
     assert!(matches!(found(&seen, Check::Packages)[..], [Outcome::Passed(_)]), "{seen:#?}");
-    let seen = host.preflight("1.36.9".parse().unwrap(), Verb::NodeWorker).await.unwrap();
+    let seen = host.preflight("1.36.9".parse().unwrap(), KubeadmCommand::NodeWorker).await.unwrap();
     let [Outcome::Failed(text)] = found(&seen, Check::Packages)[..] else { panic!("{seen:#?}") };
     assert!(text.contains("newest there is 1.36.3-1.1"), "{text}");
     assert_eq!(seen.to, None);
@@ -103,7 +103,7 @@ async fn with_a_real_apt_a_repository_that_is_away_is_a_fault() {
     repository(&machine, &["1.36.3-1.1"]);
     machine.write("/etc/apt/sources.list.d/kubernetes.list", "deb [trusted=yes] http://127.0.0.1:9 ./\n");
     let host = machine.host(&Fake::new(Restart::Hangs));
-    let fault = host.preflight("1.36.3".parse().unwrap(), Verb::NodeWorker).await.unwrap_err();
+    let fault = host.preflight("1.36.3".parse().unwrap(), KubeadmCommand::NodeWorker).await.unwrap_err();
     assert!(fault.message.contains("could not fetch the package lists"), "{}", fault.message);
 }
 

@@ -4,7 +4,7 @@ use super::*;
 use crate::host::systemd::tests::{Fake, Restart};
 use crate::host::tests::{Machine, seen};
 
-async fn restart(how: Restart) -> (Fake, Ended) {
+async fn restart(how: Restart) -> (Fake, ActResult) {
     let fake = Fake::new(how);
     let ended = Machine::new().host(&fake).restart_kubelet_within(Duration::from_secs(20)).await;
     (fake, ended)

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use upgrade_core::job::{JobId, Verb};
+use upgrade_core::api::{KubeadmCommand, TurnId};
 
 use super::*;
 use crate::host::systemd::tests::{Fake, FakeUnit, Restart};
@@ -12,7 +12,7 @@ const UNIT: &str = "node-upgrade-agent-tool-v1.36.3-1-kubeadm-upgrade-0.service"
 const OTHER: &str = "node-upgrade-agent-tool-v1.36.3-1-install-kubeadm-0.service";
 
 fn kubeadm() -> Tool {
-    Tool::Kubeadm { verb: Verb::NodeWorker, target: "v1.36.3".parse().unwrap() }
+    Tool::Kubeadm { command: KubeadmCommand::NodeWorker, target: "v1.36.3".parse().unwrap() }
 }
 
 fn starts(fake: &Fake) -> usize {
@@ -99,11 +99,11 @@ async fn tidying_forgets_what_ended_and_drops_copies_and_output() {
     fake.put(UNIT, FakeUnit { code: 1, status: 3, ..FakeUnit::new("failed") });
     let machine = Machine::control_plane();
     let host = machine.host(&fake);
-    assert_eq!(host.back_up(&JobId("v1.36.3-1".into())).await.fault, None);
+    assert_eq!(host.back_up(&TurnId("v1.36.3-1".into())).await.fault, None);
     fs::create_dir_all(machine.settings.logs()).unwrap();
     fs::write(machine.settings.log(UNIT), "said\n").unwrap();
     assert_eq!(host.tail(UNIT), "said");
-    let ended = host.tidy().await;
+    let ended = host.clean_up().await;
     assert_eq!(ended.fault, None);
     assert!(seen(&ended).tools.is_empty() && seen(&ended).backup.is_none());
     assert_eq!(host.tail(UNIT), "");

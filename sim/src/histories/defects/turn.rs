@@ -1,7 +1,7 @@
 //! Whose turn it is: pause, checks and skips, claims, and who waits for whom.
 
+use upgrade_core::api::Check;
 use upgrade_core::oracle::End;
-use upgrade_core::preflight::Check;
 
 use super::{ASKED, FROM, HOUR, MINUTE, TARGET, deleted, kubelet_sick, power_cut, target, unasked};
 use crate::fault::Fault;

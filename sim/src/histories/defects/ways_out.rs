@@ -209,7 +209,7 @@ pub(super) fn reports_are_dated() -> History {
 }
 
 /// That a claim compares API servers, `a21_a_claim_for_a_control_plane_compares_api_servers` shows
-/// (agent/core/src/slots/tests.rs): no run leads to an API server that is older than at preflight.
+/// (agent/core/src/judge/claim/tests.rs): no run leads to an API server that is older than at preflight.
 pub(super) fn a_new_target_is_judged() -> History {
     // Degraded in verification at its target; then people ask for the version it came from.
     let sick = Fault::DaemonPodsSick { node: "w1".to_owned(), lasts: 30 * MINUTE };

@@ -1,8 +1,7 @@
 //! Kubelets and hosts that go away, and what they start from when they come back.
 
-use upgrade_core::job::LeaseName;
+use upgrade_core::api::{LeaseName, Phase};
 use upgrade_core::oracle::What;
-use upgrade_core::report::Phase;
 
 use super::{
     FOR_EVER, FROM, Fault, History, MINUTE, Planned, Point, Setup, Want, World, asked, at, done, first,

@@ -1,8 +1,7 @@
 //! Who goes before whom, and who waits for whom.
 
+use upgrade_core::api::{PackageVersion, Phase, Version};
 use upgrade_core::oracle::What;
-use upgrade_core::report::Phase;
-use upgrade_core::version::{PackageVersion, Version};
 
 use super::{
     ASKS, FOR_EVER, Fault, History, MINUTE, NEXT, Planned, Point, Setup, TARGET, Want, World, asked_later,

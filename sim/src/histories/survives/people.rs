@@ -1,6 +1,6 @@
 //! What people do meanwhile: pauses, cordons, restored backups, agents that are gone or of another release.
 
-use upgrade_core::job::Reason;
+use upgrade_core::api::Reason;
 use upgrade_core::oracle::{FLEET, What};
 
 use super::{

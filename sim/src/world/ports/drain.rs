@@ -1,10 +1,10 @@
 //! A drain under way: the production engine, with the simulated API server under it.
 
-use upgrade_core::act::Ended;
+use upgrade_core::act::ActResult;
 use upgrade_core::agent::ActId;
-use upgrade_core::drain::{Answer, DrainOptions, DrainState, Engine};
+use upgrade_core::drain::{DrainOptions, Engine, EvictionResponse};
+use upgrade_core::observed::{DrainState, Observation};
 use upgrade_core::oracle::{What, Who};
-use upgrade_core::seen::Fact;
 use upgrade_core::time::Unix;
 
 use super::Caller;
@@ -48,7 +48,7 @@ impl World {
                 life.drain = None;
             }
             let caller = Caller { node: name, life: number, id: Some(id) };
-            return self.reply(&caller, Ended::well(vec![Fact::Drain(progress)]));
+            return self.reply(&caller, ActResult::ok(vec![Observation::Drain(progress)]));
         }
         for order in next.evict {
             self.later(
@@ -62,7 +62,10 @@ impl World {
         if let Some(at) = due.filter(|due| *due != known) {
             self.later(at, Happening::Drains { node: name.clone(), life: number, id });
         }
-        self.later(now, Happening::Saw { node: name, life: number, fact: Box::new(Fact::Drain(progress)) });
+        self.later(
+            now,
+            Happening::Saw { node: name, life: number, fact: Box::new(Observation::Drain(progress)) },
+        );
     }
 
     fn drain_of(&mut self, node: &str, number: u64, id: ActId) -> Option<&mut (ActId, Engine, u64)> {
@@ -76,11 +79,11 @@ impl World {
         let answer = if self.reaches(node, Identity::Kubelet) {
             self.evict(node, pod)
         } else {
-            Answer::Failed("the API server does not answer".to_owned())
+            EvictionResponse::Failed("the API server does not answer".to_owned())
         };
         let mute = self.machines.get(node).is_some_and(|machine| machine.mute_until > self.now);
         let Some((_, engine, _)) = self.drain_of(node, number, id) else { return };
-        let answer = if mute { Answer::Failed("not answered".to_owned()) } else { answer };
+        let answer = if mute { EvictionResponse::Failed("not answered".to_owned()) } else { answer };
         engine.answer(clock, pod, answer);
         if let Some(step) = self.life(node, number).and_then(|life| life.acts.get(&id).copied()) {
             self.strike_at(node, step, Point::Done);
@@ -89,27 +92,27 @@ impl World {
     }
 
     /// The eviction API: budgets first, then whatever webhooks say.
-    fn evict(&mut self, node: &str, uid: &str) -> Answer {
+    fn evict(&mut self, node: &str, uid: &str) -> EvictionResponse {
         let now = self.now;
-        let Some(pod) = self.api.stored.pods.get(uid) else { return Answer::Gone };
+        let Some(pod) = self.api.stored.pods.get(uid) else { return EvictionResponse::Gone };
         if pod.node != node {
-            return Answer::Forbidden(
+            return EvictionResponse::Forbidden(
                 "pods is forbidden: no relationship found between node and pod".to_owned(),
             );
         }
         if pod.seen.deletion.is_some() {
-            return Answer::Accepted;
+            return EvictionResponse::Accepted;
         }
-        let budget = self.api.budget(now).filter(|budget| budget.allowed <= 0);
+        let budget = self.api.budget(now).filter(|budget| budget.disruptions_allowed <= 0);
         if budget.is_some() || self.api.denied_until > now {
             self.record(node, What::EvictionRefused { pod: uid.to_owned() });
         }
         if let Some(budget) = budget {
             let message = "Cannot evict pod as it would violate the pod's disruption budget.".to_owned();
-            return Answer::Blocked { budget: Some(budget.name), message, retry_after: None };
+            return EvictionResponse::Blocked { budget: Some(budget.name), message, retry_after: None };
         }
         if self.api.denied_until > now {
-            return Answer::Failed("admission webhook denied the request".to_owned());
+            return EvictionResponse::Failed("admission webhook denied the request".to_owned());
         }
         let ends = Unix(self.unix(node).0 + GRACE / 1_000);
         if let Some(pod) = self.api.stored.pods.get_mut(uid) {
@@ -118,7 +121,7 @@ impl World {
         }
         self.record(node, What::Evicted { pod: uid.to_owned(), by: Who::Agent(node.to_owned()) });
         self.later(now + GRACE, Happening::PodGone { pod: uid.to_owned() });
-        Answer::Accepted
+        EvictionResponse::Accepted
     }
 
     /// The drain's watch of its pods shows a change.

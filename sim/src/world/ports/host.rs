@@ -1,9 +1,9 @@
 //! What acts do on the host itself.
 
-use upgrade_core::act::{Act, Ended, Tool};
+use upgrade_core::act::{Act, ActResult, Tool};
 use upgrade_core::agent::ActId;
-use upgrade_core::job::JobId;
-use upgrade_core::seen::{Fact, ToolState};
+use upgrade_core::api::TurnId;
+use upgrade_core::observed::{Observation, ToolState};
 use upgrade_core::time::Mono;
 
 use super::Caller;
@@ -14,21 +14,21 @@ use crate::world::process::transient;
 impl World {
     pub(super) fn host_act(&mut self, caller: &Caller, act: Act, at: Mono) {
         let node = caller.node.as_str();
-        let job = match act {
+        let turn = match act {
             Act::Run { unit, tool } => return self.run_tool(caller, &unit, &tool),
             Act::Await { unit } => return self.await_tool(caller, &unit),
-            Act::LookAtHost { job } => job,
+            Act::LookAtHost { turn } => turn,
             Act::BackUp { .. } if self.disk_is_full(node) => {
                 return self.reply(caller, transient("copy manifests: no space left on device"));
             }
             other => {
-                let job = self.job_of(node, caller.life);
+                let turn = self.job_of(node, caller.life);
                 self.change_host(node, &other);
-                job
+                turn
             }
         };
         let Some(machine) = self.machines.get(node) else { return };
-        let ended = Ended::well(vec![Fact::Host(machine.host.seen(at, job.as_ref()))]);
+        let ended = ActResult::ok(vec![Observation::Host(machine.host.seen(at, turn.as_ref()))]);
         self.reply(caller, ended);
     }
 
@@ -36,10 +36,10 @@ impl World {
         self.machines.get(node).is_some_and(|machine| machine.host.disk_full_until > self.now)
     }
 
-    /// The job in whose name the adapter looks at the copies.
-    fn job_of(&mut self, node: &str, life: u64) -> Option<JobId> {
+    /// The turn in whose name the adapter looks at the copies.
+    fn job_of(&mut self, node: &str, life: u64) -> Option<TurnId> {
         let memory = self.life(node, life)?.agent.memory();
-        memory.job.as_ref().map(|job| job.holder.job.clone())
+        memory.turn.as_ref().map(|turn| turn.holder.turn.clone())
     }
 
     fn change_host(&mut self, node: &str, act: &Act) {
@@ -48,20 +48,21 @@ impl World {
         let Some(machine) = self.machines.get_mut(node) else { return };
         let host = &mut machine.host;
         match act {
-            // A finished copy of this job is kept as it is.
-            Act::BackUp { job } if host.copy.as_ref().is_none_or(|copy| copy.job != *job) => {
+            // A finished copy of this turn is kept as it is.
+            Act::BackUp { turn } if host.copy.as_ref().is_none_or(|copy| copy.turn != *turn) => {
                 let (manifests, kubelet_files) = (host.manifests.clone(), host.kubelet_files);
-                host.copy = Some(Copy { job: job.clone(), manifests, kubelet_files });
+                host.copy = Some(Copy { turn: turn.clone(), manifests, kubelet_files });
             }
-            Act::RestoreManifests { job } => {
-                let copy = host.copy.iter().filter(|copy| copy.job == *job).flat_map(|copy| &copy.manifests);
+            Act::RestoreManifests { turn } => {
+                let copy =
+                    host.copy.iter().filter(|copy| copy.turn == *turn).flat_map(|copy| &copy.manifests);
                 let missing = copy.filter(|(component, _)| !host.manifests.contains_key(*component));
                 restored.extend(missing.map(|(component, version)| (*component, *version)));
             }
-            Act::RestoreKubeletConfig { job } => {
-                files = host.copy.as_ref().filter(|copy| copy.job == *job).map(|copy| copy.kubelet_files);
+            Act::RestoreKubeletConfig { turn } => {
+                files = host.copy.as_ref().filter(|copy| copy.turn == *turn).map(|copy| copy.kubelet_files);
             }
-            Act::Tidy => {
+            Act::CleanUp => {
                 host.copy = None;
                 host.units.retain(|_, unit| unit.state == ToolState::Running);
             }
@@ -105,9 +106,9 @@ impl World {
             if let Some(life) = self.life(node, number) {
                 life.awaited.remove(&id);
             }
-            let (job, at) = (self.job_of(node, number), self.clock(node).mono);
+            let (turn, at) = (self.job_of(node, number), self.clock(node).mono);
             let Some(machine) = self.machines.get(node) else { return };
-            let ended = Ended::well(vec![Fact::Host(machine.host.seen(at, job.as_ref()))]);
+            let ended = ActResult::ok(vec![Observation::Host(machine.host.seen(at, turn.as_ref()))]);
             self.reply(&Caller { node: node.to_owned(), life: number, id: Some(id) }, ended);
         }
     }

@@ -1,10 +1,10 @@
 //! Leases by compare-and-swap: read, judged by the core, written with the resourceVersion that was read.
 
-use upgrade_core::act::{Act, Ended};
-use upgrade_core::job::{Holder, LeaseName};
+use upgrade_core::act::{Act, ActResult};
+use upgrade_core::api::{Holder, LeaseName};
 use upgrade_core::judge::lease::{LeaseDecision, LeaseState, Standing, TRIES, Wish, judge, standing};
+use upgrade_core::observed::Observation;
 use upgrade_core::oracle::Who;
-use upgrade_core::seen::Fact;
 
 use super::{Caller, Write};
 use crate::fault::Identity;
@@ -74,6 +74,6 @@ impl World {
 
     fn lease_answered(&mut self, caller: &Caller, standing: Standing, holder: &Holder) {
         let at = self.clock(&caller.node).mono;
-        self.reply(caller, Ended::well(vec![Fact::Lease(standing.seen(holder, at))]));
+        self.reply(caller, ActResult::ok(vec![Observation::Lease(standing.seen(holder, at))]));
     }
 }

@@ -1,14 +1,15 @@
 //! The own Node: read, and patched with the resourceVersion of the Node a patch was decided from.
 
-use upgrade_core::act::{Act, Ended};
-use upgrade_core::cordon::{self, CordonPatch, TRIES};
+use upgrade_core::act::{Act, ActResult};
+use upgrade_core::api::Version;
+use upgrade_core::api::annotations::CURRENT;
+use upgrade_core::judge::cordon::{self, CordonPatch, TRIES};
+use upgrade_core::observed::{NodeSeen, Observation};
 use upgrade_core::oracle::What;
-use upgrade_core::request::CURRENT;
-use upgrade_core::seen::{Fact, NodeSeen};
-use upgrade_core::version::Version;
 
 use super::{Caller, Write};
 use crate::fault::Identity;
+use crate::world::api::Node;
 use crate::world::process::{TRAVEL, transient};
 use crate::world::{Happening, World};
 
@@ -25,7 +26,7 @@ pub(in crate::world) struct Patch {
 fn decide(act: &Act, node: &NodeSeen) -> Option<CordonPatch> {
     match act {
         Act::Cordon => cordon::cordon(node),
-        Act::Disown => cordon::disown(node),
+        Act::ForgetCordon => cordon::forget_cordon(node),
         _ => cordon::uncordon(node),
     }
 }
@@ -40,12 +41,12 @@ impl World {
         if !self.reaches(&caller.node, Identity::Kubelet) {
             return self.reply(caller, transient("the API server does not answer"));
         }
-        let Some(seen) = self.api.stored.nodes.get(&caller.node).cloned() else {
+        let Some(seen) = self.api.stored.nodes.get(&caller.node).map(Node::seen) else {
             return self.reply(caller, transient("the Node does not exist"));
         };
         let Some(patch) = decide(act, &seen) else {
             let fact = self.read_node(caller);
-            return self.reply(caller, Ended::well(vec![fact]));
+            return self.reply(caller, ActResult::ok(vec![fact]));
         };
         let (uid, version) = (seen.uid, seen.resource_version);
         let patch = Patch { act: act.clone(), uid, version, change: patch, tries };
@@ -64,8 +65,8 @@ impl World {
             let CordonPatch { unschedulable, found_cordoned } = patch.change;
             self.patch_cordon(&caller.node, unschedulable, found_cordoned);
             self.own_write(&caller.node, caller.life);
-            let node = self.api.stored.nodes.get(&caller.node).cloned();
-            self.reply(caller, Ended::well(vec![Fact::Node(node)]));
+            let node = self.api.stored.nodes.get(&caller.node).map(Node::seen);
+            self.reply(caller, ActResult::ok(vec![Observation::Node(node)]));
         } else if patch.tries > 1 {
             self.decide_patch(caller, &patch.act, patch.tries - 1);
         } else {
@@ -74,14 +75,14 @@ impl World {
     }
 
     /// A direct read; one that shows an API server put back to an older state makes the watch begin anew.
-    pub(super) fn read_node(&mut self, caller: &Caller) -> Fact {
-        let seen = self.api.stored.nodes.get(&caller.node).cloned();
+    pub(super) fn read_node(&mut self, caller: &Caller) -> Observation {
+        let seen = self.api.stored.nodes.get(&caller.node).map(Node::seen);
         if let (Some(seen), Some(life)) = (&seen, self.life(&caller.node, caller.life))
             && life.mark.is_restored(life.mark.before(), &seen.resource_version)
         {
             self.watch_broke(&caller.node, caller.life);
         }
-        Fact::Node(seen)
+        Observation::Node(seen)
     }
 
     /// An answer to a write of the Node.
@@ -94,7 +95,7 @@ impl World {
         }
     }
 
-    pub(super) fn announce(&mut self, caller: &Caller, current: Version) -> Ended {
+    pub(super) fn publish_current(&mut self, caller: &Caller, current: Version) -> ActResult {
         let node = caller.node.as_str();
         if !self.api.stored.nodes.contains_key(node) {
             return transient("the Node does not exist");
@@ -105,6 +106,6 @@ impl World {
         }
         self.annotate(node, CURRENT, Some(current_text));
         self.own_write(&caller.node, caller.life);
-        Ended::well(vec![self.read_node(caller)])
+        ActResult::ok(vec![self.read_node(caller)])
     }
 }

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use upgrade_core::act::Ended;
+use upgrade_core::act::ActResult;
+use upgrade_core::api::{Check, KubeadmCommand, Version};
 use upgrade_core::drain::budget::{Budget, forecast};
-use upgrade_core::drain::{Answer, DrainOptions};
-use upgrade_core::job::Verb;
+use upgrade_core::drain::{DrainOptions, EvictionResponse};
 use upgrade_core::judge::checks::Output;
 use upgrade_core::judge::checks::cluster::OtherTools;
 use upgrade_core::judge::checks::host::{Cgroups, KubeletUnit, cgroups, dpkg, kubelet_unit};
@@ -16,13 +16,11 @@ use upgrade_core::judge::checks::packages::{
 use upgrade_core::judge::checks::pods::{Tried, pods, to_try};
 use upgrade_core::judge::checks::space::{FileSystem, disk_space, needs};
 use upgrade_core::judge::preflight::{
-    ClusterPreflight, ClusterSeen, HostPreflight, asks_host, cluster_findings, findings, verb,
+    ClusterPreflight, ClusterSeen, HostPreflight, asks_host, cluster_findings, command, findings,
 };
-use upgrade_core::preflight::{Check, Finding, Outcome};
-use upgrade_core::seen::{Fact, PodSeen};
+use upgrade_core::judge::service::daemon_sets;
+use upgrade_core::observed::{Finding, Observation, Outcome, PodSeen};
 use upgrade_core::time::Mono;
-use upgrade_core::verify::daemon_sets;
-use upgrade_core::version::Version;
 
 use super::Caller;
 use crate::fault::Identity;
@@ -50,7 +48,7 @@ impl World {
         self.later(self.now + TAKES, Happening::Replies { caller, ended });
     }
 
-    fn find_out(&self, node: &str, target: Version) -> Ended {
+    fn find_out(&self, node: &str, target: Version) -> ActResult {
         let (Some(machine), Some(seen)) = (self.machines.get(node), self.api.stored.nodes.get(node)) else {
             return transient("the Node does not exist");
         };
@@ -60,7 +58,7 @@ impl World {
         let here = self.pods_of(node, at);
         let control_plane = machine.host.seen(at, None).control_plane;
         let cluster = ClusterSeen {
-            node: seen,
+            node: &seen.seen(),
             fleet: &self.fleet(at),
             tools: OtherTools::default(),
             pods: self.drainable(node, &here.pods, &options),
@@ -72,15 +70,15 @@ impl World {
             daemon_sets: daemon_sets(&here.pods),
             csi_drivers: here.csi_drivers,
         };
-        let verb = verb(control_plane);
+        let command = command(control_plane);
         let host = match asks_host(&found.findings)
-            .then(|| self.host_preflight(node, &machine.host, target, verb))
+            .then(|| self.host_preflight(node, &machine.host, target, command))
         {
             Some(Err(words)) => return transient(&words),
             Some(Ok(host)) => Some(host),
             None => None,
         };
-        Ended::well(vec![Fact::Preflight(findings(target, verb, at, found, host))])
+        ActResult::ok(vec![Observation::Preflight(findings(target, command, at, found, host))])
     }
 
     /// The budgets' figures and dry runs of evictions.
@@ -92,7 +90,10 @@ impl World {
         let mut tried = Tried::default();
         for pod in to_try(own, options, now) {
             let denied = self.api.denied_until > self.now;
-            tried.take(pod, if denied { Answer::Failed(DENIED.to_owned()) } else { Answer::Accepted });
+            tried.take(
+                pod,
+                if denied { EvictionResponse::Failed(DENIED.to_owned()) } else { EvictionResponse::Accepted },
+            );
         }
         pods(options, &forecast, &tried)
     }
@@ -106,9 +107,10 @@ impl World {
         node: &str,
         host: &Host,
         target: Version,
-        verb: Verb,
+        command: KubeadmCommand,
     ) -> Result<HostPreflight, String> {
-        let mut seen = HostPreflight { findings: Vec::new(), from: None, to: None, way_back: false };
+        let mut seen =
+            HostPreflight { findings: Vec::new(), from: None, to: None, can_restore_packages: false };
         let unit = KubeletUnit {
             active: host.kubelet.active,
             state: "activating".to_owned(),
@@ -143,12 +145,13 @@ impl World {
             }
         };
         add(Check::Simulation, simulation(&Simulation::default()));
-        let way_back = host.version("kubelet").is_some_and(|version| self.api.offered.contains(&version));
+        let can_restore_packages =
+            host.version("kubelet").is_some_and(|version| self.api.offered.contains(&version));
         if roomy {
-            add(Check::Packages, downloaded(&to, way_back));
-            add(Check::Kubeadm, kubeadm("preflight", &self.kubeadm_says(node, verb, target)));
+            add(Check::Packages, downloaded(&to, can_restore_packages));
+            add(Check::Kubeadm, kubeadm("preflight", &self.kubeadm_says(node, command, target)));
         }
-        Ok(HostPreflight { from: Some(from), to: Some(to), way_back, ..seen })
+        Ok(HostPreflight { from: Some(from), to: Some(to), can_restore_packages, ..seen })
     }
 
     fn file_systems(&self, host: &Host) -> Vec<FileSystem> {
@@ -165,15 +168,15 @@ impl World {
     }
 
     /// What the repository lists, newest first.
-    fn offered(&self) -> BTreeMap<String, Vec<upgrade_core::version::PackageVersion>> {
+    fn offered(&self) -> BTreeMap<String, Vec<upgrade_core::api::PackageVersion>> {
         let versions: Vec<_> =
             self.api.offered.iter().rev().filter_map(|version| package(*version)).collect();
         ["kubeadm", "kubelet", "kubectl"].map(|name| (name.to_owned(), versions.clone())).into()
     }
 
     /// The new kubeadm's own preflight phase, tried from beside.
-    fn kubeadm_says(&self, node: &str, verb: Verb, target: Version) -> Output {
-        match self.kubeadm_refuses(node, verb, target, target) {
+    fn kubeadm_says(&self, node: &str, command: KubeadmCommand, target: Version) -> Output {
+        match self.kubeadm_refuses(node, command, target, target) {
             None => Output::default(),
             Some(words) => Output { status: 1, stderr: words.to_owned(), ..Output::default() },
         }

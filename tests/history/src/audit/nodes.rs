@@ -3,12 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
-use upgrade_core::job::Reason;
+use upgrade_core::api::annotations::{CURRENT, IGNORE, PHASE, STATUS, TARGET, is_on};
+use upgrade_core::api::{Check, Phase, Reason, Report, Request, Version};
 use upgrade_core::oracle::{What, Who};
-use upgrade_core::preflight::Check;
-use upgrade_core::report::{Phase, Report};
-use upgrade_core::request::{CURRENT, IGNORE, PHASE, Request, STATUS, TARGET, is_on};
-use upgrade_core::version::Version;
 
 use super::{Story, Write};
 

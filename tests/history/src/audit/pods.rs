@@ -3,10 +3,9 @@
 use std::collections::BTreeMap;
 
 use serde_json::Value;
-use upgrade_core::image;
+use upgrade_core::api::{Version, image};
+use upgrade_core::judge::service::STATIC_PODS;
 use upgrade_core::oracle::What;
-use upgrade_core::verify::STATIC_PODS;
-use upgrade_core::version::Version;
 
 use super::{Story, Write};
 

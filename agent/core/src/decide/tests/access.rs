@@ -1,13 +1,14 @@
 //! Rules about the coordination credential.
 
 use super::*;
-use crate::report::{Phase, derive};
-use crate::seen::{Access, Fact};
+use crate::api::Phase;
+use crate::decide::derive;
+use crate::observed::{Access, Observation};
 
-fn without_a_credential() -> Seen {
+fn without_a_credential() -> Observed {
     let mut seen = seen();
-    let why = Trouble::new(Reason::WaitingForApproval, "approve csr-1");
-    seen.take(Fact::Access(Access::Missing(why)), NOW.mono);
+    let why = Explanation::new(Reason::WaitingForApproval, "approve csr-1");
+    seen.take(Observation::Access(Access::Missing(why)), NOW.mono);
     seen
 }
 
@@ -32,7 +33,7 @@ fn without_a_credential_nothing_is_made_of_a_journal_that_is_new() {
 fn people_see_that_a_node_has_an_agent_before_it_is_let_in() {
     let mut seen = without_a_credential();
     annotate(&mut seen, CURRENT, None);
-    assert_eq!(act(next(&known(), &seen)), Act::Announce { current: OLD });
+    assert_eq!(act(next(&known(), &seen)), Act::PublishCurrent { current: OLD });
     annotate(&mut seen, TARGET, None);
     annotate(&mut seen, CURRENT, Some("v1.36.2"));
     assert!(waits(&next(&known(), &seen)), "with a target or without");
@@ -55,7 +56,7 @@ fn a_waiting_node_is_not_reported_as_upgraded_and_a_note_stands_beside_the_rest(
     assert_eq!((report.phase, report.reason), (Phase::Idle, Reason::WaitingForApproval));
     assert_eq!((report.message.as_str(), report.notes.len()), ("approve csr-1", 0));
     let mut seen = super::seen();
-    seen.take(Fact::Access(Access::Usable { note: Some("renew me".to_owned()) }), NOW.mono);
+    seen.take(Observation::Access(Access::Usable { note: Some("renew me".to_owned()) }), NOW.mono);
     let report = derive(&known(), &seen, &next(&known(), &seen), None).unwrap();
     assert_eq!(report.notes, ["renew me"]);
 }

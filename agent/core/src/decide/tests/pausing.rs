@@ -2,11 +2,11 @@
 
 use super::*;
 
-/// What is remembered once a job that backed out for this reason is over.
+/// What is remembered once a turn that backed out for this reason is over.
 fn over(before: Option<Backoff>, reason: Reason) -> Memory {
-    let backed_out = Verdict::BackedOut(Trouble::new(reason, "web holds a"));
+    let backed_out = Verdict::BackedOut(Explanation::new(reason, "web holds a"));
     let memory = Memory { backoff: before, ..worker(Stage::Returning(backed_out)) };
-    let seen = Seen { lease: Some(LeaseSeen::Free), ..seen() };
+    let seen = Observed { lease: Some(LeaseSeen::Free), ..seen() };
     match next(&memory, &seen) {
         Next::Remember(over) => *over,
         other => panic!("not over: {other:?}"),
@@ -14,8 +14,8 @@ fn over(before: Option<Backoff>, reason: Reason) -> Memory {
 }
 
 fn leaves_alone_for(memory: &Memory, seconds: u64) {
-    let until = NOW.mono.plus(seconds * 1_000);
-    let decided = next(memory, &Seen { lease: Some(LeaseSeen::Free), ..seen() });
+    let until = NOW.mono.plus(Duration::from_secs(seconds));
+    let decided = next(memory, &Observed { lease: Some(LeaseSeen::Free), ..seen() });
     let waits = matches!(&decided, Next::Wait { why, until: Some(at) }
         if *at == until && why.reason == Reason::BackingOff);
     assert!(waits, "{seconds} s: {decided:?}");
@@ -37,20 +37,26 @@ fn whose_lease_was_taken_away_leaves_the_node_alone_for_a_minute() {
 
 #[test]
 fn retreats_from_another_target_do_not_count() {
-    let why = Trouble::new(Reason::DrainBlocked, "budget");
+    let why = Explanation::new(Reason::DrainBlocked, "budget");
     let backoff = Backoff { target: OLD, retreats: 2, until: Unix(0), retry: None, why };
     leaves_alone_for(&over(Some(backoff), Reason::DrainBlocked), 300);
 }
 
-/// A job some way into its step, each count of it different from that of a fresh step.
+/// A turn some way into its step, each count of it different from that of a fresh step.
 fn worn(stage: Stage) -> Memory {
     let entered = Unix(4_000);
-    remembering(Job { tries: 2, runs: 7, entered, not_before: Unix(4_990), ..job(stage, Verb::NodeWorker) })
+    remembering(Turn {
+        attempts: 2,
+        unit_serial: 7,
+        entered,
+        not_before: Unix(4_990),
+        ..turn(stage, KubeadmCommand::NodeWorker)
+    })
 }
 
 #[test]
 fn a_step_that_is_entered_has_no_failures_no_pause_and_unit_names_of_its_own() {
-    let staged = |seen: Seen| Seen { host: Some(host("1.36.3-1.1", "1.36.2-1.1")), ..seen };
+    let staged = |seen: Observed| Observed { host: Some(host("1.36.3-1.1", "1.36.2-1.1")), ..seen };
     let mut cancelled = cordoned(seen(), false);
     annotate(&mut cancelled, TARGET, None);
     for (stage, seen) in [
@@ -59,26 +65,26 @@ fn a_step_that_is_entered_has_no_failures_no_pause_and_unit_names_of_its_own() {
         (draining(), cancelled),
     ] {
         let Next::Remember(memory) = next(&worn(stage.clone()), &seen) else { panic!("{stage:?} goes on") };
-        let job = memory.job.unwrap();
-        assert_ne!(job.stage, stage);
-        assert_eq!((job.tries, job.runs), (0, 8), "{:?}", job.stage);
-        assert_eq!((job.entered, job.not_before), (NOW.unix, Unix(0)), "{:?}", job.stage);
+        let turn = memory.turn.unwrap();
+        assert_ne!(turn.stage, stage);
+        assert_eq!((turn.attempts, turn.unit_serial), (0, 8), "{:?}", turn.stage);
+        assert_eq!((turn.entered, turn.not_before), (NOW.unix, Unix(0)), "{:?}", turn.stage);
     }
 }
 
 #[test]
 fn a_lease_is_claimed_only_on_a_preflight_for_this_target_made_in_this_life() {
     let memory = worker(Stage::Clearing { disturbed: None });
-    let free = Seen { lease: Some(LeaseSeen::Free), ..seen() };
+    let free = Observed { lease: Some(LeaseSeen::Free), ..seen() };
     let passed = findings(Outcome::Passed(String::new()));
     let another = Findings { target: OLD, ..passed.clone() };
     for preflight in [None, Some(another)] {
-        let Next::Remember(anew) = next(&memory, &Seen { preflight, ..free.clone() }) else {
+        let Next::Remember(anew) = next(&memory, &Observed { preflight, ..free.clone() }) else {
             panic!("claimed unprepared")
         };
-        assert_eq!(anew.job, None);
+        assert_eq!(anew.turn, None);
     }
-    let prepared = Seen { preflight: Some(passed), ..free };
+    let prepared = Observed { preflight: Some(passed), ..free };
     assert!(matches!(act(next(&memory, &prepared)), Act::Claim { .. }));
 }
 
@@ -98,7 +104,7 @@ fn nothing_is_cordoned_when_the_packages_are_not_those_that_preflight_found() {
         unconfigured("kubelet"),
         HostSeen { dpkg_interrupted: true, ..as_found() },
     ] {
-        let decided = next(&memory, &Seen { host: Some(host), ..seen() });
+        let decided = next(&memory, &Observed { host: Some(host), ..seen() });
         let backs_out = matches!(
             stage_of(&decided),
             Stage::Returning(Verdict::BackedOut(why)) if why.reason == Reason::PreflightPending
@@ -113,10 +119,10 @@ fn a_kubelet_that_is_not_ready_is_waited_for_as_long_as_the_policy_says_and_no_l
     let mut seen = cordoned(seen(), false);
     seen.node.as_mut().unwrap().ready = Ready::False;
     let after = |seconds: u64| {
-        let job = job(Stage::Returning(Verdict::Done), Verb::NodeWorker);
-        next(&remembering(Job { entered: Unix(NOW.unix.0 - seconds), ..job }), &seen)
+        let turn = turn(Stage::Returning(Verdict::Done), KubeadmCommand::NodeWorker);
+        next(&remembering(Turn { entered: Unix(NOW.unix.0 - seconds), ..turn }), &seen)
     };
-    let timeout = settings().verify_timeout;
+    let timeout = settings().verify_timeout.as_secs();
     assert!(matches!(after(timeout - 1), Next::Wait { why, .. } if why.reason == Reason::NotReady));
     assert!(
         matches!(stage_of(&after(timeout)), Stage::Degraded { why, .. } if why.reason == Reason::NotReady)
@@ -125,7 +131,7 @@ fn a_kubelet_that_is_not_ready_is_waited_for_as_long_as_the_policy_says_and_no_l
 
 #[test]
 fn a_new_target_of_a_degraded_node_that_is_pending_is_looked_at_again_after_a_pause() {
-    let why = Trouble::new(Reason::NotVerified, "why");
+    let why = Explanation::new(Reason::NotVerified, "why");
     let memory = worker(Stage::Degraded { step: Step::Verifying, why });
     let newer = Version::new(1, 36, 4);
     let mut seen = cordoned(seen(), false);

@@ -1,15 +1,15 @@
 //! Everything that verification wants is asked, and nothing is taken for granted that was not seen since.
 
 use super::*;
-use crate::seen::{EtcdSeen, LocalControlPlane, PodsSeen};
-use crate::verify::STATIC_PODS;
-use crate::verify::tests::static_pod;
+use crate::judge::service::STATIC_PODS;
+use crate::judge::service::tests::static_pod;
+use crate::observed::{EtcdSeen, LocalControlPlane, PodsSeen};
 
 /// What makes a node serve no longer, or makes an observation old.
-type Change = fn(&mut Seen);
+type Change = fn(&mut Observed);
 
 /// A control plane that serves at its target.
-fn serving() -> Seen {
+fn serving() -> Observed {
     let mut seen = cordoned(seen(), false);
     seen.node.as_mut().unwrap().kubelet = Some(NEW);
     seen.host = Some(host("1.36.3-1.1", "1.36.3-1.1"));
@@ -21,7 +21,7 @@ fn serving() -> Seen {
 }
 
 fn verifying() -> Memory {
-    remembering(job(changing(Step::Verifying), Verb::Apply))
+    remembering(turn(changing(Step::Verifying), KubeadmCommand::Apply))
 }
 
 #[test]
@@ -63,7 +63,7 @@ fn what_was_seen_too_long_ago_is_looked_at_before_a_node_is_verified() {
 #[test]
 fn the_fleets_min_ready_seconds_are_waited_for_where_they_are_longer_than_the_soak() {
     let mut seen = serving();
-    seen.policy.min_ready_seconds = 1_001;
+    seen.policy.min_ready = Duration::from_secs(1_001);
     let decided = next(&verifying(), &seen);
     assert!(matches!(&decided, Next::Wait { why, .. } if why.message.contains("1000 s of 1001 s")));
 }

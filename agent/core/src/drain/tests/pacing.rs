@@ -1,9 +1,10 @@
 //! When what was refused is asked for again.
 
 use super::*;
+use crate::time::Mono;
 
 /// The next order there is, when only time passes until then.
-fn next_order(engine: &mut Engine, from: u64) -> (u64, Order) {
+fn next_order(engine: &mut Engine, from: u64) -> (u64, Eviction) {
     let mut now = from;
     loop {
         let next = engine.next(at(now));
@@ -53,9 +54,9 @@ fn the_next_pod_asks_as_soon_as_its_budget_lets_one_go() {
         engine.answer(at(0), &order.uid, blocked());
     }
     assert_eq!(names(&engine.next(at(1_000))), ["p000"]);
-    engine.answer(at(1_020), "uid-p000", Answer::Accepted);
+    engine.answer(at(1_020), "uid-p000", EvictionResponse::Accepted);
     assert_eq!(names(&engine.next(at(1_020))), ["p001"]);
-    engine.answer(at(1_040), "uid-p001", Answer::Accepted);
+    engine.answer(at(1_040), "uid-p001", EvictionResponse::Accepted);
     assert_eq!(names(&engine.next(at(1_040))), ["p002"]);
     engine.answer(at(1_060), "uid-p002", blocked());
     let waiting = engine.next(at(1_060));
@@ -72,7 +73,7 @@ fn once_a_budget_refuses_a_pod_those_of_its_controller_that_were_not_tried_wait_
         engine.answer(at(6), &order.uid, blocked());
     }
     assert_eq!(names(&engine.next(at(1_006))), ["p016"], "one that was not tried is the next to ask");
-    engine.answer(at(1_010), "uid-p016", Answer::Accepted);
+    engine.answer(at(1_010), "uid-p016", EvictionResponse::Accepted);
     assert_eq!(names(&engine.next(at(1_010))), ["p017"]);
 }
 
@@ -80,7 +81,7 @@ fn once_a_budget_refuses_a_pod_those_of_its_controller_that_were_not_tried_wait_
 fn budgets_are_asked_apart_from_each_other() {
     let mut engine = begun(&pods(2));
     engine.next(at(0));
-    let by = |budget: &str| Answer::Blocked {
+    let by = |budget: &str| EvictionResponse::Blocked {
         budget: Some(budget.to_owned()),
         message: "needs 2 pods".to_owned(),
         retry_after: None,
@@ -103,9 +104,9 @@ fn pods_that_are_not_ready_do_not_wait_for_the_turn_of_those_that_are() {
 #[test]
 fn what_no_budget_refuses_is_tried_again_ever_more_seldom() {
     for answer in [
-        Answer::Failed("no".to_owned()),
-        Answer::Busy { retry_after: None },
-        Answer::Blocked { budget: None, message: "two budgets".to_owned(), retry_after: None },
+        EvictionResponse::Failed("no".to_owned()),
+        EvictionResponse::Busy { retry_after: None },
+        EvictionResponse::Blocked { budget: None, message: "two budgets".to_owned(), retry_after: None },
     ] {
         let mut engine = begun(&pods(1));
         let mut now = 0;
@@ -121,13 +122,21 @@ fn what_no_budget_refuses_is_tried_again_ever_more_seldom() {
 #[test]
 fn the_servers_own_pause_counts_where_it_is_longer() {
     for (retry_after, shortest) in [(None, 0), (Some(500), 0), (Some(10_000), 10_000)] {
+        let retry_after = retry_after.map(Duration::from_millis);
         for (answer, pause) in [
             (
-                Answer::Blocked { budget: Some("web".to_owned()), message: "wait".to_owned(), retry_after },
+                EvictionResponse::Blocked {
+                    budget: Some("web".to_owned()),
+                    message: "wait".to_owned(),
+                    retry_after,
+                },
                 1_000,
             ),
-            (Answer::Blocked { budget: None, message: "two budgets".to_owned(), retry_after }, 5_000),
-            (Answer::Busy { retry_after }, 5_000),
+            (
+                EvictionResponse::Blocked { budget: None, message: "two budgets".to_owned(), retry_after },
+                5_000,
+            ),
+            (EvictionResponse::Busy { retry_after }, 5_000),
         ] {
             let pause = pause.max(shortest);
             let mut engine = begun(&pods(1));

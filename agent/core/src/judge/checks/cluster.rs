@@ -1,10 +1,9 @@
 //! What the cluster says to an upgrade of one of its nodes.
 
 use super::pods::not_drained;
+use crate::api::Version;
 use crate::drain::DrainOptions;
-use crate::preflight::Outcome;
-use crate::seen::{EtcdSeen, FleetSeen, NodeSeen, Ready};
-use crate::version::Version;
+use crate::observed::{EtcdSeen, FleetSeen, NodeSeen, Outcome, Ready};
 
 /// Annotation: kured's note that it is about to reboot the node.
 pub const KURED_AT_WORK: &str = "weave.works/kured-reboot-in-progress";

@@ -1,7 +1,7 @@
 //! What this host says of itself: dpkg's database, kubelet's unit, cgroups.
 
-use crate::preflight::Outcome;
-use crate::version::Version;
+use crate::api::Version;
+use crate::observed::Outcome;
 
 /// The unit of the kubelet package.
 pub const KUBELET_UNIT: &str = "kubelet.service";

@@ -1,9 +1,9 @@
 //! What the new kubeadm says of this node before it is let do anything.
 
 use super::Output;
-use crate::preflight::Outcome;
-use crate::text::last_lines;
-use crate::version::Version;
+use crate::api::Version;
+use crate::api::text::last_lines;
+use crate::observed::Outcome;
 
 /// Signs of an API server that is away for the moment, or whose node authorizer has not caught up after a restart.
 const PASSING: [&str; 9] = [

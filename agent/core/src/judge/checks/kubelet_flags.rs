@@ -1,8 +1,8 @@
 //! Whether the new kubelet accepts this node's flags: it is run with them and `--version`, again and again without
 //! the flag it refused, until it accepts the rest or fails for another reason.
 
-use crate::preflight::Outcome;
-use crate::version::Version;
+use crate::api::Version;
+use crate::observed::Outcome;
 
 /// Written by kubeadm; holds `KUBELET_KUBEADM_ARGS`.
 pub const KUBEADM_FLAGS: &str = "/var/lib/kubelet/kubeadm-flags.env";
@@ -10,7 +10,7 @@ pub const KUBEADM_FLAGS: &str = "/var/lib/kubelet/kubeadm-flags.env";
 pub const EXTRA_FLAGS: &str = "/etc/default/kubelet";
 
 /// Flags that the new kubeadm itself takes out of kubeadm-flags.env (and from nowhere else), by the one minor that
-/// does: its `post-upgrade` phase, kubernetes/kubernetes#133778. A hop over that minor does not take them out.
+/// does: its `post-upgrade` phase, kubernetes/kubernetes#133778. A plan over that minor does not take them out.
 const REMOVED_BY_KUBEADM: [(&str, u32); 1] = [("--pod-infra-container-image", 35)];
 
 /// This node's flags.

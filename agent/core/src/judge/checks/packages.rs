@@ -3,10 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::Output;
-use crate::job::Packages;
-use crate::preflight::Outcome;
-use crate::seen::PackageSeen;
-use crate::version::{PackageVersion, Version};
+use crate::api::{PackageVersion, Version};
+use crate::memory::Packages;
+use crate::observed::{Outcome, PackageSeen};
 
 /// What an upgrade may change; the last two come with the first.
 const EXPECTED: [&str; 5] = ["kubeadm", "kubelet", "kubectl", "cri-tools", "kubernetes-cni"];
@@ -103,11 +102,14 @@ pub fn resolve(
     })
 }
 
-/// The packages are here; `way_back` says whether the installed ones are too. That they are gone from the repository
+/// The packages are here; `can_restore_packages` says whether the installed ones are too. That they are gone from the repository
 /// is no fault: there is no way back then, and nothing else is wrong.
-pub fn downloaded(to: &Packages, way_back: bool) -> Outcome {
-    let note =
-        if way_back { "" } else { "; the installed ones are not there any more, so there is no way back" };
+pub fn downloaded(to: &Packages, can_restore_packages: bool) -> Outcome {
+    let note = if can_restore_packages {
+        ""
+    } else {
+        "; the installed ones are not there any more, so there is no way back"
+    };
     Outcome::Passed(format!("kubelet {} is downloaded{note}", to.kubelet))
 }
 

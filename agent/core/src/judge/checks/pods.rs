@@ -3,11 +3,10 @@
 
 use std::collections::BTreeMap;
 
+use crate::api::text;
 use crate::drain::budget::Forecast;
-use crate::drain::{Answer, DrainOptions, Sort, sort};
-use crate::preflight::Outcome;
-use crate::seen::PodSeen;
-use crate::text;
+use crate::drain::{Disposition, DrainOptions, EvictionResponse, filter};
+use crate::observed::{Outcome, PodSeen};
 use crate::time::Unix;
 
 /// So many things are told of one kind.
@@ -24,12 +23,15 @@ pub struct Tried {
 
 impl Tried {
     /// Takes in what the API server said to the eviction of a pod.
-    pub fn take(&mut self, pod: &PodSeen, answer: Answer) {
+    pub fn take(&mut self, pod: &PodSeen, answer: EvictionResponse) {
         let told = |words: &str| format!("pod {}/{}: {words}", pod.namespace, pod.name);
         match answer {
-            Answer::Forbidden(words) => self.forbidden.push((pod.uid.clone(), told(&words))),
-            Answer::Failed(words) => self.failed.push(told(&words)),
-            Answer::Accepted | Answer::Gone | Answer::Blocked { .. } | Answer::Busy { .. } => {}
+            EvictionResponse::Forbidden(words) => self.forbidden.push((pod.uid.clone(), told(&words))),
+            EvictionResponse::Failed(words) => self.failed.push(told(&words)),
+            EvictionResponse::Accepted
+            | EvictionResponse::Gone
+            | EvictionResponse::Blocked { .. }
+            | EvictionResponse::Busy { .. } => {}
         }
     }
 
@@ -52,7 +54,7 @@ pub fn refused(forecast: &Forecast) -> Option<Outcome> {
 /// The pods whose evictions are tried: one of each controller, for what admission says to one pod of a controller it
 /// says to all; and every pod that has none.
 pub fn to_try<'a>(pods: &'a [PodSeen], options: &DrainOptions, now: Unix) -> Vec<&'a PodSeen> {
-    let going = pods.iter().filter(|pod| sort(pod, options, now) == Sort::Evict);
+    let going = pods.iter().filter(|pod| filter(pod, options, now) == Disposition::Evict);
     let by_controller: BTreeMap<_, _> = going
         .map(|pod| {
             let owner = pod.controller.as_ref();

@@ -1,6 +1,6 @@
 //! Room for packages, images and the copy of etcd that kubeadm makes.
 
-use crate::preflight::Outcome;
+use crate::observed::Outcome;
 
 const MIB: u64 = 1024 * 1024;
 /// The three programs unpacked, the old ones still there: 2 × ≈ 190 MB as of 1.36.

@@ -1,10 +1,9 @@
 //! Tools and packages: what happens on a node's host.
 
 use super::{Node, Run};
-use crate::job::Verb;
+use crate::api::{KubeadmCommand, Version};
 use crate::oracle::since::Since;
 use crate::oracle::{What, Who, host};
-use crate::version::Version;
 
 impl Node {
     pub(super) fn take_host(&mut self, index: usize, what: &What) {
@@ -16,7 +15,7 @@ impl Node {
                 self.unfinished = self.unfinished.filter(|_| !*ok || *tool != "kubeadm-upgrade");
                 match &mut self.tenure {
                     Some(tenure) if *ok && *tool == "kubeadm-upgrade" => {
-                        let ran = tenure.verb.take().map(|verb| verb.is.1);
+                        let ran = tenure.command.take().map(|command| command.is.1);
                         tenure.ran_to = ran.filter(|_| tenure.irreversible.contains(tool)).or(tenure.ran_to);
                     }
                     Some(tenure)
@@ -53,7 +52,7 @@ impl Node {
         }
     }
 
-    fn take_start(&mut self, index: usize, tool: &'static str, kubeadm: Option<(Verb, Version)>) {
+    fn take_start(&mut self, index: usize, tool: &'static str, kubeadm: Option<(KubeadmCommand, Version)>) {
         self.tool = Some(Since { is: tool, by: index });
         self.tool_at = Some(index);
         let drained = self.must_be_drained(tool, kubeadm);
@@ -76,8 +75,8 @@ impl Node {
             tenure.irreversible.insert(tool);
             (tenure.failed, tenure.ran_to, tenure.is_at_rest) = (None, None, false);
         }
-        if let Some((verb, version)) = kubeadm {
-            tenure.verb = Some(Since { is: (verb, version), by: index });
+        if let Some((command, version)) = kubeadm {
+            tenure.command = Some(Since { is: (command, version), by: index });
             // The last hop of a new plan; an intermediate one is on the way to the same target.
             if asks_for == Some(version) || tenure.towards.is_none_or(|towards| towards < version) {
                 tenure.towards = Some(version);
@@ -99,17 +98,27 @@ impl Node {
 
     /// Whether the node must have been drained before this tool: a control plane's own upgrade needs no drain where
     /// nothing was cordoned for it.
-    pub(in crate::oracle) fn must_be_drained(&self, tool: &str, kubeadm: Option<(Verb, Version)>) -> bool {
+    pub(in crate::oracle) fn must_be_drained(
+        &self,
+        tool: &str,
+        kubeadm: Option<(KubeadmCommand, Version)>,
+    ) -> bool {
         self.must_be_cordoned(tool, kubeadm) || self.cordoned_by_agent().is_some()
     }
 
     /// Whether a tool is for what has the node out of service: kubelet's package or files.
-    pub(in crate::oracle) fn must_be_cordoned(&self, tool: &str, kubeadm: Option<(Verb, Version)>) -> bool {
+    pub(in crate::oracle) fn must_be_cordoned(
+        &self,
+        tool: &str,
+        kubeadm: Option<(KubeadmCommand, Version)>,
+    ) -> bool {
         !self.control_plane || tool == "install-kubelet" || self.writes_files_alone(kubeadm)
     }
 
     /// Where the static pods are at the version already, `kubeadm upgrade node` writes kubelet's files alone.
-    pub(in crate::oracle) fn writes_files_alone(&self, kubeadm: Option<(Verb, Version)>) -> bool {
-        kubeadm.is_some_and(|(verb, to)| verb == Verb::NodeControlPlane && !self.brings_static_pods(to))
+    pub(in crate::oracle) fn writes_files_alone(&self, kubeadm: Option<(KubeadmCommand, Version)>) -> bool {
+        kubeadm.is_some_and(|(command, to)| {
+            command == KubeadmCommand::NodeControlPlane && !self.brings_static_pods(to)
+        })
     }
 }

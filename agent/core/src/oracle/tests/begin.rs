@@ -211,7 +211,7 @@ fn at_work_with(events: Vec<What>) -> Story {
 
 #[test]
 fn a_run_of_kubeadm_keeps_others_away_with_or_without_its_lease() {
-    let run = What::ToolStarted { tool: "kubeadm-upgrade", kubeadm: Some((Verb::Apply, NEW)) };
+    let run = What::ToolStarted { tool: "kubeadm-upgrade", kubeadm: Some((KubeadmCommand::Apply, NEW)) };
     let begins =
         [What::TargetSet(Some(NEW)), taken("cp2", LeaseName::ControlPlane), started("install-kubeadm")];
     let mut story = at_work_with(vec![run.clone(), freed("cp")]);

@@ -1,7 +1,7 @@
 //! The control plane before and after its turns.
 
 use super::*;
-use crate::preflight::Check;
+use crate::api::Check;
 
 const PODS: [&str; 3] = ["kube-apiserver", "kube-controller-manager", "kube-scheduler"];
 
@@ -253,7 +253,8 @@ fn no_later_turn_goes_on_from_a_run_of_kubeadm_that_never_succeeded() {
 fn a_turn_that_finds_its_static_pods_at_the_target_may_go_back_from_a_run_that_failed() {
     let mut story = Story::begin();
     story.all("cp", [api_server(NEW), What::TargetSet(Some(NEW)), taken("cp", LeaseName::ControlPlane)]);
-    let run = What::ToolStarted { tool: "kubeadm-upgrade", kubeadm: Some((Verb::NodeControlPlane, NEW)) };
+    let run =
+        What::ToolStarted { tool: "kubeadm-upgrade", kubeadm: Some((KubeadmCommand::NodeControlPlane, NEW)) };
     story.all("cp", [What::Cordoned { by: agent("cp") }, What::PodGone { pod: "cp-pod".to_owned() }]);
     story.all("cp", [run, What::ToolEnded { tool: "kubeadm-upgrade", ok: false }]);
     story.clone().all("cp", [What::Uncordoned { by: agent("cp") }, released("cp")]).keeps();
@@ -264,13 +265,13 @@ fn a_turn_that_finds_its_static_pods_at_the_target_may_go_back_from_a_run_that_f
 fn kubelets_files_are_written_on_a_drained_node_that_is_out_of_service() {
     let mut story = Story::begin();
     story.all("cp", [api_server(NEW), What::TargetSet(Some(NEW)), taken("cp", LeaseName::ControlPlane)]);
-    let run = |verb| What::ToolStarted { tool: "kubeadm-upgrade", kubeadm: Some((verb, NEW)) };
-    story.clone().add("cp", run(Verb::Apply)).keeps();
-    let broken = story.clone().add("cp", run(Verb::NodeControlPlane)).broken();
+    let run = |command| What::ToolStarted { tool: "kubeadm-upgrade", kubeadm: Some((command, NEW)) };
+    story.clone().add("cp", run(KubeadmCommand::Apply)).keeps();
+    let broken = story.clone().add("cp", run(KubeadmCommand::NodeControlPlane)).broken();
     assert!([Rule::ChangedInService, Rule::Drain].iter().all(|rule| broken.contains(rule)), "{broken:?}");
     story
         .add("cp", What::Cordoned { by: agent("cp") })
-        .add("cp", run(Verb::NodeControlPlane))
+        .add("cp", run(KubeadmCommand::NodeControlPlane))
         .breaks(Rule::Drain);
 }
 

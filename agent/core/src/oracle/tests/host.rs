@@ -27,15 +27,15 @@ fn a_kubelet_that_talks_to_its_own_api_server_may_be_newer_than_the_others() {
 #[test]
 fn a_verb_that_does_not_fit_or_changes_breaks_rule_3() {
     let kubeadm = |what: &What| matches!(what, What::ToolStarted { kubeadm: Some(_), .. });
-    let run = |verb| What::ToolStarted { tool: "kubeadm-upgrade", kubeadm: Some((verb, NEW)) };
-    exchanged(kubeadm, &[run(Verb::Apply)]).breaks(Rule::Verb);
+    let run = |command| What::ToolStarted { tool: "kubeadm-upgrade", kubeadm: Some((command, NEW)) };
+    exchanged(kubeadm, &[run(KubeadmCommand::Apply)]).breaks(Rule::Verb);
     let mut story = Story::begin();
     story.all("cp", clearing("cp"));
     let failed = What::ToolEnded { tool: "kubeadm-upgrade", ok: false };
-    story.all("cp", [run(Verb::Apply), failed.clone(), run(Verb::Apply), failed]).keeps();
-    story.clone().add("cp", run(Verb::NodeControlPlane)).breaks(Rule::Verb);
+    story.all("cp", [run(KubeadmCommand::Apply), failed.clone(), run(KubeadmCommand::Apply), failed]).keeps();
+    story.clone().add("cp", run(KubeadmCommand::NodeControlPlane)).breaks(Rule::Verb);
     let next = Version { patch: NEW.patch + 1, ..NEW };
-    let run = What::ToolStarted { tool: "kubeadm-upgrade", kubeadm: Some((Verb::Apply, next)) };
+    let run = What::ToolStarted { tool: "kubeadm-upgrade", kubeadm: Some((KubeadmCommand::Apply, next)) };
     assert_eq!(story.clone().add("cp", run.clone()).broken(), [Rule::Cancel, Rule::Verb]);
     story.add("cp", What::TargetSet(Some(next))).add("cp", run).keeps();
 }
@@ -46,36 +46,39 @@ fn a_second_control_plane_node_that_applies_breaks_rule_3() {
     story.add("cp2", What::Joined { control_plane: true, uid: "cp2-uid".to_owned() });
     story.add("cp2", taken("cp2", LeaseName::ControlPlane));
     story.add("cp2", What::Cordoned { by: agent("cp2") });
-    let run = |verb| What::ToolStarted { tool: "kubeadm-upgrade", kubeadm: Some((verb, NEW)) };
-    story.clone().add("cp2", run(Verb::NodeControlPlane)).keeps();
-    story.add("cp2", run(Verb::Apply)).breaks(Rule::Verb);
+    let run = |command| What::ToolStarted { tool: "kubeadm-upgrade", kubeadm: Some((command, NEW)) };
+    story.clone().add("cp2", run(KubeadmCommand::NodeControlPlane)).keeps();
+    story.add("cp2", run(KubeadmCommand::Apply)).breaks(Rule::Verb);
 }
 
 #[test]
 fn an_apply_that_nobody_noted_may_be_run_again_by_another_node() {
-    let again = |verb, ended: usize, lost: What| {
+    let again = |command, ended: usize, lost: What| {
         let mut story = Story::begin();
         control_plane::joins(&mut story, "cp2");
-        let run = What::ToolStarted { tool: "kubeadm-upgrade", kubeadm: Some((verb, NEW)) };
+        let run = What::ToolStarted { tool: "kubeadm-upgrade", kubeadm: Some((command, NEW)) };
         story.all("cp", clearing("cp")).all("cp", changing("cp")[..ended].to_vec()).add("cp", lost);
         story.all("cp", [freed("cp"), What::Deleted]);
         story.all("cp2", [What::TargetSet(Some(NEW)), taken("cp2", LeaseName::ControlPlane), run]);
         story.broken().contains(&Rule::Verb)
     };
     assert!(matches!(changing("cp")[5], What::ToolEnded { tool: "kubeadm-upgrade", ok: true }));
-    for verb in [Verb::Apply, Verb::NodeControlPlane] {
-        assert!(!again(verb, 6, What::AgentDied), "{verb:?}");
-        assert!(!again(verb, 6, What::Booted), "{verb:?}");
+    for command in [KubeadmCommand::Apply, KubeadmCommand::NodeControlPlane] {
+        assert!(!again(command, 6, What::AgentDied), "{command:?}");
+        assert!(!again(command, 6, What::Booted), "{command:?}");
     }
-    assert!(again(Verb::Apply, 7, What::AgentDied), "it went on with the next tool");
-    assert!(again(Verb::NodeControlPlane, 5, What::AgentDied), "it was not seen to end");
+    assert!(again(KubeadmCommand::Apply, 7, What::AgentDied), "it went on with the next tool");
+    assert!(again(KubeadmCommand::NodeControlPlane, 5, What::AgentDied), "it was not seen to end");
 }
 
 #[test]
 fn a_control_plane_that_skips_a_minor_breaks_rule_4() {
     let mut story = Story::begin();
     story.all("cp", clearing("cp"));
-    let run = |target| What::ToolStarted { tool: "kubeadm-upgrade", kubeadm: Some((Verb::Apply, target)) };
+    let run = |target| What::ToolStarted {
+        tool: "kubeadm-upgrade",
+        kubeadm: Some((KubeadmCommand::Apply, target)),
+    };
     story.clone().add("cp", run(Version::new(1, 37, 0))).keeps();
     story.add("cp", run(Version::new(1, 38, 0))).breaks(Rule::Hops);
 }
@@ -85,8 +88,10 @@ fn the_api_server_of_a_node_that_was_removed_counts_in_no_hop() {
     let mut story = Story::begin();
     story.add("cp2", What::Joined { control_plane: true, uid: "cp2-uid".to_owned() });
     story.add("cp2", api_server(Version::new(1, 35, 9))).all("cp", clearing("cp"));
-    let run =
-        What::ToolStarted { tool: "kubeadm-upgrade", kubeadm: Some((Verb::Apply, Version::new(1, 37, 0))) };
+    let run = What::ToolStarted {
+        tool: "kubeadm-upgrade",
+        kubeadm: Some((KubeadmCommand::Apply, Version::new(1, 37, 0))),
+    };
     assert!(story.clone().add("cp", run.clone()).broken().contains(&Rule::Hops));
     story.add("cp2", What::Deleted);
     assert!(!story.add("cp", run).broken().contains(&Rule::Hops));
@@ -143,7 +148,7 @@ fn the_first_tool_of_a_node_cannot_be_beside_another() {
 }
 
 fn applies(target: Version) -> What {
-    What::ToolStarted { tool: "kubeadm-upgrade", kubeadm: Some((Verb::Apply, target)) }
+    What::ToolStarted { tool: "kubeadm-upgrade", kubeadm: Some((KubeadmCommand::Apply, target)) }
 }
 
 #[test]
@@ -163,14 +168,16 @@ fn node_after_an_apply_that_never_succeeded_breaks_rule_3() {
     story.add("cp", What::ToolEnded { tool: "kubeadm-upgrade", ok: false });
     story.all("cp", [What::Uncordoned { by: agent("cp") }, released("cp")]);
     story.all("cp2", [What::TargetSet(Some(NEW)), taken("cp2", LeaseName::ControlPlane)]);
-    let node = What::ToolStarted { tool: "kubeadm-upgrade", kubeadm: Some((Verb::NodeControlPlane, NEW)) };
+    let node =
+        What::ToolStarted { tool: "kubeadm-upgrade", kubeadm: Some((KubeadmCommand::NodeControlPlane, NEW)) };
     assert!(story.clone().add("cp2", node).broken().contains(&Rule::Verb));
     assert!(!story.add("cp2", applies(NEW)).broken().contains(&Rule::Verb));
 }
 
 #[test]
 fn node_runs_only_for_the_version_that_kubeadm_config_names() {
-    let node = What::ToolStarted { tool: "kubeadm-upgrade", kubeadm: Some((Verb::NodeControlPlane, NEW)) };
+    let node =
+        What::ToolStarted { tool: "kubeadm-upgrade", kubeadm: Some((KubeadmCommand::NodeControlPlane, NEW)) };
     let named = |version| {
         let mut story = after_the_control_plane();
         control_plane::joins(&mut story, "cp2");
@@ -214,7 +221,7 @@ fn no_kubelet_is_left_more_than_three_minors_behind() {
         story.add("w1", says(true, kubelet)).all("cp", clearing("cp"));
         let run = What::ToolStarted {
             tool: "kubeadm-upgrade",
-            kubeadm: Some((Verb::Apply, Version::new(1, 37, 0))),
+            kubeadm: Some((KubeadmCommand::Apply, Version::new(1, 37, 0))),
         };
         story.add("cp", What::TargetSet(Some(Version::new(1, 37, 0)))).add("cp", run);
         story
@@ -225,11 +232,11 @@ fn no_kubelet_is_left_more_than_three_minors_behind() {
 
 #[test]
 fn kubelets_own_turn_wants_kubeadm_config_at_its_minor() {
-    let run = |verb| What::ToolStarted { tool: "kubeadm-upgrade", kubeadm: Some((verb, NEW)) };
+    let run = |command| What::ToolStarted { tool: "kubeadm-upgrade", kubeadm: Some((command, NEW)) };
     let worker = |config| {
         let mut story = after_the_control_plane();
         story.all("w1", clearing("w1")).add(FLEET, What::KubeadmConfig { version: config });
-        story.add("w1", run(Verb::NodeWorker));
+        story.add("w1", run(KubeadmCommand::NodeWorker));
         story
     };
     worker(Version::new(1, 36, 4)).keeps();
@@ -237,14 +244,14 @@ fn kubelets_own_turn_wants_kubeadm_config_at_its_minor() {
     worker(Version::new(1, 37, 1)).breaks(Rule::Verb);
     let mut at_rest = Story::begin();
     at_rest.add("cp", api_server(NEW)).add(FLEET, What::KubeadmConfig { version: Version::new(1, 36, 4) });
-    at_rest.all("cp", clearing("cp")).add("cp", run(Verb::NodeControlPlane)).keeps();
+    at_rest.all("cp", clearing("cp")).add("cp", run(KubeadmCommand::NodeControlPlane)).keeps();
 }
 
 #[test]
 fn a_note_that_went_with_a_restored_etcd_is_nobodys_fault() {
     let mut story = after_the_control_plane();
     control_plane::joins(&mut story, "cp2");
-    let run = What::ToolStarted { tool: "kubeadm-upgrade", kubeadm: Some((Verb::Apply, NEW)) };
+    let run = What::ToolStarted { tool: "kubeadm-upgrade", kubeadm: Some((KubeadmCommand::Apply, NEW)) };
     let begins = [What::TargetSet(Some(NEW)), taken("cp2", LeaseName::ControlPlane), run];
     story.clone().all("cp2", begins.clone()).breaks(Rule::Verb);
     story.add(FLEET, What::WentWrong { what: ETCD_RESTORED }).all("cp2", begins).keeps();

@@ -65,7 +65,8 @@ fn kubelet_to_come(runs: Version) -> Story {
     let mut story = Story::begin();
     story.all("cp", [api_server(runs), What::TargetSet(Some(NEW)), taken("cp", LeaseName::ControlPlane)]);
     story.all("cp", clearing("cp")[2..].to_vec());
-    let run = What::ToolStarted { tool: "kubeadm-upgrade", kubeadm: Some((Verb::NodeControlPlane, NEW)) };
+    let run =
+        What::ToolStarted { tool: "kubeadm-upgrade", kubeadm: Some((KubeadmCommand::NodeControlPlane, NEW)) };
     story.all("cp", [run, api_server(NEW), ended("kubeadm-upgrade")]);
     story
 }
@@ -84,8 +85,10 @@ fn a_control_planes_second_turn_has_a_way_back_until_kubelet_is_installed() {
 
 #[test]
 fn kubeadm_runs_for_the_patch_that_is_asked_for() {
-    let run =
-        |target| What::ToolStarted { tool: "kubeadm-upgrade", kubeadm: Some((Verb::NodeWorker, target)) };
+    let run = |target| What::ToolStarted {
+        tool: "kubeadm-upgrade",
+        kubeadm: Some((KubeadmCommand::NodeWorker, target)),
+    };
     let mut story = after_the_control_plane();
     story.all("w1", clearing("w1")).add("w1", What::TargetSet(Some(Version::new(1, 36, 4))));
     story.clone().add("w1", run(NEW)).breaks(Rule::Cancel);

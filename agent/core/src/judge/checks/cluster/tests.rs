@@ -1,5 +1,5 @@
 use super::*;
-use crate::seen::{ControlPlanePod, FleetNode};
+use crate::observed::{ControlPlanePod, FleetNode};
 
 const TARGET: Version = Version::new(1, 36, 3);
 const OLD: Version = Version::new(1, 36, 2);

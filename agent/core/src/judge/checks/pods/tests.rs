@@ -1,5 +1,5 @@
 use super::*;
-use crate::seen::Owner;
+use crate::observed::Owner;
 
 fn pod(name: &str, owner: Option<&str>) -> PodSeen {
     PodSeen {
@@ -41,8 +41,13 @@ fn one_pod_of_each_controller_is_tried_and_each_pod_that_has_none() {
 #[test]
 fn what_budgets_and_a_busy_server_say_to_a_dry_run_is_no_finding() {
     let mut tried = Tried::default();
-    let budget = Answer::Blocked { budget: None, message: String::new(), retry_after: None };
-    for answer in [Answer::Accepted, Answer::Gone, budget, Answer::Busy { retry_after: None }] {
+    let budget = EvictionResponse::Blocked { budget: None, message: String::new(), retry_after: None };
+    for answer in [
+        EvictionResponse::Accepted,
+        EvictionResponse::Gone,
+        budget,
+        EvictionResponse::Busy { retry_after: None },
+    ] {
         tried.take(&pod("a", None), answer);
     }
     assert_eq!(tried, Tried::default());
@@ -51,8 +56,8 @@ fn what_budgets_and_a_busy_server_say_to_a_dry_run_is_no_finding() {
 #[test]
 fn a_forbidden_eviction_counts_only_while_its_pod_is_here() {
     let mut tried = Tried::default();
-    tried.take(&pod("a", None), Answer::Forbidden("no".into()));
-    tried.take(&pod("b", None), Answer::Forbidden("no".into()));
+    tried.take(&pod("a", None), EvictionResponse::Forbidden("no".into()));
+    tried.take(&pod("b", None), EvictionResponse::Forbidden("no".into()));
     let again = PodSeen { uid: "another".into(), ..pod("b", None) };
     tried.keep_those_still_here(&[pod("a", None), again]);
     assert_eq!(tried.forbidden, [("uid-a".to_owned(), "pod default/a: no".to_owned())]);
@@ -63,9 +68,9 @@ fn pods_pass_wait_or_are_refused_by_the_worst_that_is_known_of_them() {
     let never = Forecast { never: lines(7), ..Forecast::default() };
     let fine = Forecast { evicted: 3, ..Forecast::default() };
     let mut failed = Tried::default();
-    failed.take(&pod("a", None), Answer::Failed("webhook away".into()));
+    failed.take(&pod("a", None), EvictionResponse::Failed("webhook away".into()));
     let mut both = failed.clone();
-    both.take(&pod("b", None), Answer::Forbidden("not yours".into()));
+    both.take(&pod("b", None), EvictionResponse::Forbidden("not yours".into()));
     for (forecast, tried, outcome) in [
         (&never, &both, Outcome::Failed("line 0; line 1; line 2; line 3; line 4 and 2 more".into())),
         (&fine, &both, Outcome::Failed("the API server refuses evictions: pod default/b: not yours".into())),

@@ -1,13 +1,13 @@
 use super::*;
-use crate::job::JobId;
-use crate::seen::ControlPlanePod;
+use crate::api::TurnId;
+use crate::observed::ControlPlanePod;
 use crate::time::Mono;
 
 const TARGET: Version = Version::new(1, 36, 3);
 const OLD: Version = Version::new(1, 36, 2);
 
 fn holder(node: &str) -> Holder {
-    Holder { node: node.into(), uid: format!("uid-{node}"), job: JobId("j".into()) }
+    Holder { node: node.into(), uid: format!("uid-{node}"), turn: TurnId("j".into()) }
 }
 
 fn node(name: &str, control_plane: bool) -> FleetNode {
@@ -47,17 +47,17 @@ fn plane() -> Candidate<'static> {
     Candidate { node: "cp1", lease: LeaseName::ControlPlane, target: TARGET, drains: true }
 }
 
-fn worker_stands(fleet: &FleetSeen) -> Standing {
-    standing(worker(), &holder("w1"), fleet, None)
+fn worker_stands(fleet: &FleetSeen) -> ClaimStanding {
+    claim_stands(worker(), &holder("w1"), fleet, None)
 }
 
-fn gives_back(standing: &Standing, words: &str) {
-    assert!(matches!(standing, Standing::GiveBack(why) if why.message.contains(words)), "{standing:?}");
+fn gives_back(standing: &ClaimStanding, words: &str) {
+    assert!(matches!(standing, ClaimStanding::GiveBack(why) if why.message.contains(words)), "{standing:?}");
 }
 
 #[test]
 fn a_worker_goes_when_nobody_stands_in_its_way() {
-    assert_eq!(worker_stands(&fleet()), Standing::Holds);
+    assert_eq!(worker_stands(&fleet()), ClaimStanding::Holds);
 }
 
 #[test]
@@ -67,27 +67,27 @@ fn a_node_that_is_down_uses_up_the_budget_unless_people_ignore_it() {
     fleet.nodes.push(node("w3", false));
     gives_back(&worker_stands(&fleet), "used by w2");
     fleet.nodes[2].ignored = true;
-    assert_eq!(worker_stands(&fleet), Standing::Holds);
+    assert_eq!(worker_stands(&fleet), ClaimStanding::Holds);
 }
 
 #[test]
 fn a_node_in_the_middle_of_its_upgrade_counts_even_if_somebody_freed_its_lease() {
     let mut fleet = fleet();
-    fleet.nodes[2].in_hand = true;
+    fleet.nodes[2].mid_upgrade = true;
     gives_back(&worker_stands(&fleet), "used by w2");
     fleet.leases = vec![lease(LeaseName::ControlPlane, Some("cp1"))];
-    let kept = standing(plane(), &holder("cp1"), &fleet, None);
-    assert!(matches!(kept, Standing::KeepAndWait(why) if why.message.contains("w2")));
+    let kept = claim_stands(plane(), &holder("cp1"), &fleet, None);
+    assert!(matches!(kept, ClaimStanding::KeepAndWait(why) if why.message.contains("w2")));
 }
 
 #[test]
 fn nobody_waits_with_a_lease_in_hand_for_a_node_that_needs_a_person() {
     let mut fleet = fleet();
-    fleet.nodes[2] = FleetNode { in_hand: true, degraded: true, ..fleet.nodes[2].clone() };
+    fleet.nodes[2] = FleetNode { mid_upgrade: true, degraded: true, ..fleet.nodes[2].clone() };
     fleet.leases = vec![lease(LeaseName::ControlPlane, Some("cp1"))];
-    gives_back(&standing(plane(), &holder("cp1"), &fleet, None), "w2 is degraded");
+    gives_back(&claim_stands(plane(), &holder("cp1"), &fleet, None), "w2 is degraded");
     let turn = TurnSeen { control_planes: vec![fleet.nodes[2].clone()], ..TurnSeen::default() };
-    assert!(not_yet(worker(), &turn).is_some());
+    assert!(may_claim(worker(), &turn).is_some());
 }
 
 #[test]
@@ -99,7 +99,7 @@ fn a_degraded_node_uses_up_the_budget_and_its_lease_halts_claims() {
     halted.leases.push(FleetLease { degraded: Some("disk".into()), ..lease(LeaseName::Slot(1), Some("w2")) });
     gives_back(&worker_stands(&halted), "disk");
     let turn = TurnSeen { leases: halted.leases, ..TurnSeen::default() };
-    assert_eq!(not_yet(plane(), &turn).unwrap().reason, Reason::BudgetExhausted);
+    assert_eq!(may_claim(plane(), &turn).unwrap().reason, Reason::BudgetExhausted);
 }
 
 #[test]
@@ -107,8 +107,8 @@ fn when_a_worker_and_a_control_plane_node_see_each_other_the_worker_gives_way() 
     let mut fleet = fleet();
     fleet.leases.push(lease(LeaseName::ControlPlane, Some("cp1")));
     gives_back(&worker_stands(&fleet), "cp1 holds the Lease control-plane");
-    let kept = standing(plane(), &holder("cp1"), &fleet, None);
-    assert!(matches!(kept, Standing::KeepAndWait(why) if why.message.contains("w1")));
+    let kept = claim_stands(plane(), &holder("cp1"), &fleet, None);
+    assert!(matches!(kept, ClaimStanding::KeepAndWait(why) if why.message.contains("w1")));
 }
 
 #[test]
@@ -117,10 +117,10 @@ fn workers_wait_for_a_control_plane_node_with_an_unmet_target() {
     fleet.nodes[0].current = Some(OLD);
     gives_back(&worker_stands(&fleet), "cp1 goes to v1.36.3 first");
     let turn = TurnSeen { control_planes: vec![fleet.nodes[0].clone()], ..TurnSeen::default() };
-    assert!(not_yet(worker(), &turn).is_some());
-    assert_eq!(not_yet(plane(), &turn), None);
+    assert!(may_claim(worker(), &turn).is_some());
+    assert_eq!(may_claim(plane(), &turn), None);
     fleet.nodes[0].ignored = true;
-    assert_eq!(worker_stands(&fleet), Standing::Holds);
+    assert_eq!(worker_stands(&fleet), ClaimStanding::Holds);
 }
 
 #[test]
@@ -141,18 +141,18 @@ fn a_control_plane_node_goes_only_while_the_rest_of_the_control_plane_is_whole()
         etcd: Some(EtcdSeen { members, healthy, learners, alarms }),
         ..LocalControlPlane::default()
     };
-    assert_eq!(standing(plane(), &me, &fleet, Some(&local(1, 1, 0, 0))), Standing::Holds);
+    assert_eq!(claim_stands(plane(), &me, &fleet, Some(&local(1, 1, 0, 0))), ClaimStanding::Holds);
     for (members, healthy, learners, alarms) in [(2, 2, 0, 0), (1, 0, 0, 0), (1, 1, 1, 0), (1, 1, 0, 1)] {
         gives_back(
-            &standing(plane(), &me, &fleet, Some(&local(members, healthy, learners, alarms))),
+            &claim_stands(plane(), &me, &fleet, Some(&local(members, healthy, learners, alarms))),
             "etcd is not whole",
         );
     }
     fleet.nodes.push(node("cp2", true));
-    gives_back(&standing(plane(), &me, &fleet, None), "API server on cp2");
+    gives_back(&claim_stands(plane(), &me, &fleet, None), "API server on cp2");
     fleet.pods.push(server("cp2", "kube-apiserver", OLD));
-    assert_eq!(standing(plane(), &me, &fleet, None), Standing::Holds);
-    gives_back(&standing(plane(), &me, &fleet, Some(&local(2, 2, 0, 0))), "etcd on cp2");
+    assert_eq!(claim_stands(plane(), &me, &fleet, None), ClaimStanding::Holds);
+    gives_back(&claim_stands(plane(), &me, &fleet, Some(&local(2, 2, 0, 0))), "etcd on cp2");
 }
 
 #[test]
@@ -163,7 +163,7 @@ fn a_drain_needs_another_ready_schedulable_node() {
     }
     gives_back(&worker_stands(&fleet), "no other Ready, schedulable node");
     let undrained = Candidate { drains: false, ..worker() };
-    assert_eq!(standing(undrained, &holder("w1"), &fleet, None), Standing::Holds);
+    assert_eq!(claim_stands(undrained, &holder("w1"), &fleet, None), ClaimStanding::Holds);
 }
 
 #[test]
@@ -174,6 +174,9 @@ fn a21_a_claim_for_a_control_plane_compares_api_servers() {
     fleet.leases = vec![lease(LeaseName::ControlPlane, Some("cp1"))];
     let old = Version { minor: TARGET.minor - 2, ..TARGET };
     fleet.pods.push(server("cp2", "kube-apiserver", old));
-    let standing = standing(plane(), &holder("cp1"), &fleet, None);
-    assert!(matches!(standing, Standing::GiveBack(_)), "the hop before is not finished on cp2: {standing:?}");
+    let standing = claim_stands(plane(), &holder("cp1"), &fleet, None);
+    assert!(
+        matches!(standing, ClaimStanding::GiveBack(_)),
+        "the hop before is not finished on cp2: {standing:?}"
+    );
 }

@@ -1,11 +1,12 @@
 //! Whether a node serves again at its target (design section 4): everything `verifying` wants.
 
+use core::time::Duration;
 use std::collections::BTreeSet;
 
-use crate::job::Hop;
-use crate::seen::{HostSeen, LocalControlPlane, NodeSeen, PodSeen, PodsSeen, Ready};
+use crate::api::Version;
+use crate::memory::Plan;
+use crate::observed::{HostSeen, LocalControlPlane, NodeSeen, PodSeen, PodsSeen, Ready};
 use crate::time::{Now, Unix};
-use crate::version::Version;
 
 /// The static pods of a kubeadm control plane that carry the Kubernetes version.
 pub const STATIC_PODS: [&str; 3] = ["kube-apiserver", "kube-controller-manager", "kube-scheduler"];
@@ -13,17 +14,17 @@ pub const STATIC_PODS: [&str; 3] = ["kube-apiserver", "kube-controller-manager",
 /// How long a node must have served before it counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Patience {
-    /// Seconds kubelet must have run without another restart.
-    pub soak: u64,
+    /// How long kubelet must have run without another restart.
+    pub soak: Duration,
     /// The fleet's `minReadySeconds`.
-    pub min_ready: u64,
+    pub min_ready: Duration,
 }
 
 /// What the Node object still lacks, judged without asking anybody else.
-pub fn node_lacks(hop: &Hop, node: &NodeSeen, kubelet_since: Unix) -> Option<String> {
-    if node.kubelet != Some(hop.target) {
+pub fn node_lacks(plan: &Plan, node: &NodeSeen, kubelet_since: Unix) -> Option<String> {
+    if node.kubelet != Some(plan.target) {
         let reports = node.kubelet.map_or_else(|| "no release".to_owned(), |version| version.to_string());
-        return Some(format!("kubelet reports {reports}, not {}", hop.target));
+        return Some(format!("kubelet reports {reports}, not {}", plan.target));
     }
     if node.ready != Ready::True {
         return Some("the Node is not Ready".to_owned());
@@ -38,22 +39,23 @@ pub fn unit_lacks(host: &HostSeen, patience: Patience, now: Now) -> Option<Strin
     }
     let runs = now.unix.since(host.kubelet.since);
     let wanted = patience.soak.max(patience.min_ready);
-    (runs < wanted).then(|| format!("kubelet has run for {runs} s of {wanted} s"))
+    (runs < wanted).then(|| format!("kubelet has run for {} s of {} s", runs.as_secs(), wanted.as_secs()))
 }
 
 /// What the pods of this node still lack: static pods at the target, DaemonSet pods and CSI drivers back.
-pub fn pods_lack(hop: &Hop, seen: &PodsSeen) -> Option<String> {
-    if hop.verb.is_control_plane()
-        && let Some(lack) = STATIC_PODS.iter().find_map(|name| static_pod_lacks(name, hop.target, &seen.pods))
+pub fn pods_lack(plan: &Plan, seen: &PodsSeen) -> Option<String> {
+    if plan.command.is_control_plane()
+        && let Some(lack) =
+            STATIC_PODS.iter().find_map(|name| static_pod_lacks(name, plan.target, &seen.pods))
     {
         return Some(lack);
     }
     let ready = daemon_sets(&seen.pods);
-    let mut missing: Vec<&str> = hop.daemon_sets.difference(&ready).map(String::as_str).collect();
+    let mut missing: Vec<&str> = plan.daemon_sets.difference(&ready).map(String::as_str).collect();
     if !missing.is_empty() {
         return Some(format!("DaemonSet pods are not Ready again: {}", missing.join(", ")));
     }
-    missing = hop.csi_drivers.difference(&seen.csi_drivers).map(String::as_str).collect();
+    missing = plan.csi_drivers.difference(&seen.csi_drivers).map(String::as_str).collect();
     (!missing.is_empty()).then(|| format!("CSI drivers are not registered again: {}", missing.join(", ")))
 }
 
@@ -89,7 +91,7 @@ fn is_static(pod: &PodSeen, component: &str) -> bool {
 
 fn image_version(pod: &PodSeen, component: &str) -> Option<Version> {
     let container = pod.containers.iter().find(|container| container.name == component)?;
-    crate::image::version(&container.image)
+    crate::api::image::version(&container.image)
 }
 
 /// The oldest version among this node's static control-plane pods; none if it has none or one cannot be read.
@@ -113,24 +115,25 @@ pub fn daemon_sets(pods: &[PodSeen]) -> BTreeSet<String> {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::job::{Packages, Verb};
-    use crate::seen::{ContainerSeen, EtcdSeen, Owner, UnitSeen};
+    use crate::api::KubeadmCommand;
+    use crate::memory::Packages;
+    use crate::observed::{ContainerSeen, EtcdSeen, Owner, UnitSeen};
     use crate::time::Mono;
 
     const TARGET: Version = Version::new(1, 36, 3);
 
-    fn hop(verb: Verb) -> Hop {
+    fn plan(command: KubeadmCommand) -> Plan {
         let packages = |version: &str| Packages {
             kubeadm: version.parse().unwrap(),
             kubelet: version.parse().unwrap(),
             kubectl: None,
         };
-        Hop {
+        Plan {
             from: packages("1.36.2-1.1"),
             to: packages("1.36.3-1.1"),
-            verb,
+            command,
             target: TARGET,
-            way_back: true,
+            can_restore_packages: true,
             daemon_sets: ["kube-system/kube-proxy".into()].into(),
             csi_drivers: ["a.example".into(), "b.example".into()].into(),
         }
@@ -166,7 +169,7 @@ pub(crate) mod tests {
         PodsSeen {
             at: Mono(0),
             pods: pods.chain([daemon_pod()]).collect(),
-            csi_drivers: hop(Verb::Apply).csi_drivers,
+            csi_drivers: plan(KubeadmCommand::Apply).csi_drivers,
         }
     }
 
@@ -200,8 +203,9 @@ pub(crate) mod tests {
 
     #[test]
     fn a_node_serves_only_with_a_kubelet_of_the_target() {
-        let lacks =
-            |kubelet| node_lacks(&hop(Verb::NodeWorker), &NodeSeen { kubelet, ..node() }, Unix(1_000));
+        let lacks = |kubelet| {
+            node_lacks(&plan(KubeadmCommand::NodeWorker), &NodeSeen { kubelet, ..node() }, Unix(1_000))
+        };
         assert_eq!(lacks(Some(TARGET)), None);
         names(lacks(Some(Version::new(1, 36, 2))), "reports v1.36.2");
         names(lacks(Some(Version::new(1, 36, 4))), "reports v1.36.4");
@@ -212,7 +216,7 @@ pub(crate) mod tests {
     fn a_node_that_is_not_ready_does_not_serve() {
         for ready in [Ready::False, Ready::Unknown] {
             names(
-                node_lacks(&hop(Verb::NodeWorker), &NodeSeen { ready, ..node() }, Unix(1_000)),
+                node_lacks(&plan(KubeadmCommand::NodeWorker), &NodeSeen { ready, ..node() }, Unix(1_000)),
                 "not Ready",
             );
         }
@@ -220,8 +224,9 @@ pub(crate) mod tests {
 
     #[test]
     fn a_ready_that_is_older_than_kubelets_restart_says_nothing() {
-        let lacks =
-            |heartbeat| node_lacks(&hop(Verb::NodeWorker), &NodeSeen { heartbeat, ..node() }, Unix(1_000));
+        let lacks = |heartbeat| {
+            node_lacks(&plan(KubeadmCommand::NodeWorker), &NodeSeen { heartbeat, ..node() }, Unix(1_000))
+        };
         names(lacks(Unix(999)), "older than kubelet's restart");
         assert_eq!(lacks(Unix(1_001)), None);
     }
@@ -231,7 +236,10 @@ pub(crate) mod tests {
         let kubelet = UnitSeen { active: false, since: Unix(0), ..UnitSeen::default() };
         let host = HostSeen { kubelet, ..HostSeen::default() };
         let now = Now { unix: Unix(1_000), ..Now::default() };
-        names(unit_lacks(&host, Patience { soak: 0, min_ready: 0 }, now), "not active");
+        names(
+            unit_lacks(&host, Patience { soak: Duration::ZERO, min_ready: Duration::ZERO }, now),
+            "not active",
+        );
     }
 
     #[test]
@@ -241,6 +249,7 @@ pub(crate) mod tests {
         for (soak, min_ready) in [(30, 0), (0, 30), (30, 10), (10, 30)] {
             let lacks = |ran: u64| {
                 let now = Now { unix: Unix(1_000 + ran), ..Now::default() };
+                let [soak, min_ready] = [soak, min_ready].map(Duration::from_secs);
                 unit_lacks(&host, Patience { soak, min_ready }, now)
             };
             names(lacks(29), "29 s of 30 s");
@@ -250,13 +259,13 @@ pub(crate) mod tests {
 
     #[test]
     fn each_static_pod_of_a_control_plane_is_back_at_the_target_and_ready() {
-        for verb in [Verb::Apply, Verb::NodeControlPlane] {
-            assert_eq!(pods_lack(&hop(verb), &pods()), None);
+        for command in [KubeadmCommand::Apply, KubeadmCommand::NodeControlPlane] {
+            assert_eq!(pods_lack(&plan(command), &pods()), None);
             for (place, component) in STATIC_PODS.iter().enumerate() {
                 let lack_with = |pod: Option<PodSeen>| {
                     let mut seen = pods();
                     seen.pods.splice(place..=place, pod);
-                    pods_lack(&hop(verb), &seen)
+                    pods_lack(&plan(command), &seen)
                 };
                 let back = static_pod(component, "v1.36.3");
                 names(lack_with(None), &format!("{component} is not to be seen"));
@@ -282,14 +291,14 @@ pub(crate) mod tests {
         ] {
             let mut seen = pods();
             seen.pods[0] = other;
-            names(pods_lack(&hop(Verb::Apply), &seen), "kube-apiserver is not to be seen");
+            names(pods_lack(&plan(KubeadmCommand::Apply), &seen), "kube-apiserver is not to be seen");
         }
     }
 
     #[test]
     fn a_worker_serves_without_static_pods() {
         let seen = PodsSeen { pods: vec![daemon_pod()], ..pods() };
-        assert_eq!(pods_lack(&hop(Verb::NodeWorker), &seen), None);
+        assert_eq!(pods_lack(&plan(KubeadmCommand::NodeWorker), &seen), None);
     }
 
     #[test]
@@ -300,15 +309,15 @@ pub(crate) mod tests {
         let bare = PodSeen { controller: None, ..daemon_pod() };
         for pod in [unready, going, elsewhere, bare] {
             let seen = PodsSeen { pods: vec![pod], ..pods() };
-            names(pods_lack(&hop(Verb::NodeWorker), &seen), "kube-system/kube-proxy");
+            names(pods_lack(&plan(KubeadmCommand::NodeWorker), &seen), "kube-system/kube-proxy");
         }
     }
 
     #[test]
     fn each_csi_driver_that_was_registered_here_is_registered_here_again() {
-        for verb in [Verb::NodeWorker, Verb::Apply] {
+        for command in [KubeadmCommand::NodeWorker, KubeadmCommand::Apply] {
             let seen = PodsSeen { csi_drivers: ["a.example".into(), "c.example".into()].into(), ..pods() };
-            names(pods_lack(&hop(verb), &seen), "registered again: b.example");
+            names(pods_lack(&plan(command), &seen), "registered again: b.example");
         }
     }
 

@@ -1,13 +1,8 @@
-//! What can be known before anything is touched (design section 5), and what follows from it.
+//! The checks of preflight, by their words.
 
-use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-
-use crate::job::Hop;
-use crate::time::Mono;
-use crate::version::Version;
 
 /// One thing preflight looks at. The words are what `skip-checks` takes and what reports name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -104,90 +99,5 @@ impl Check {
 impl fmt::Display for Check {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.word())
-    }
-}
-
-/// What one check came to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
-    /// Nothing stands in the way; the text says what was seen.
-    Passed(String),
-    /// It will not go right until a person changes something; the text says what and how.
-    Failed(String),
-    /// It will come right by itself (another node is not ready yet); asked again later.
-    Pending(String),
-}
-
-/// A check and what it came to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Finding {
-    /// What was looked at.
-    pub check: Check,
-    /// What was seen.
-    pub outcome: Outcome,
-}
-
-/// What one run of preflight saw.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Findings {
-    /// The target it was run for.
-    pub target: Version,
-    /// When it ended.
-    pub at: Mono,
-    /// The packages, resolved to exact versions; none where they could not be.
-    pub hop: Option<Hop>,
-    /// Every check that was made.
-    pub findings: Vec<Finding>,
-}
-
-/// What follows from a run of preflight.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verdict {
-    /// Go on with these packages; `skipped` failed but were asked to be passed over.
-    Go {
-        /// The resolved packages.
-        hop: Box<Hop>,
-        /// Failed checks that `skip-checks` named.
-        skipped: Vec<Check>,
-    },
-    /// A person must act: the first failed check and everything that failed.
-    Refuse {
-        /// The check whose word becomes the reason.
-        check: Check,
-        /// All failures in one text.
-        message: String,
-    },
-    /// Ask again later.
-    NotYet(String),
-}
-
-/// Judges findings: failures refuse unless skipped, pending ones wait, and only a resolved hop goes on.
-pub fn judge(findings: &Findings, skip: &BTreeSet<Check>) -> Verdict {
-    let mut failures: Vec<(Check, &str)> = Vec::new();
-    let mut pending: Vec<&str> = Vec::new();
-    let mut skipped = Vec::new();
-    for Finding { check, outcome } in &findings.findings {
-        let skips = skip.contains(check) && check.may_be_skipped();
-        match outcome {
-            Outcome::Passed(_) => {}
-            Outcome::Failed(_) | Outcome::Pending(_) if skips => skipped.push(*check),
-            Outcome::Failed(text) => failures.push((*check, text)),
-            Outcome::Pending(text) => pending.push(text),
-        }
-    }
-    if let Some(&(check, _)) = failures.first() {
-        let message =
-            failures.iter().map(|(check, text)| format!("{check}: {text}")).collect::<Vec<_>>().join("; ");
-        return Verdict::Refuse { check, message };
-    }
-    if !pending.is_empty() {
-        return Verdict::NotYet(pending.join("; "));
-    }
-    match &findings.hop {
-        Some(hop) => Verdict::Go { hop: Box::new(hop.clone()), skipped },
-        None => Verdict::Refuse {
-            check: Check::Packages,
-            message: format!("Packages: no packages for {} were resolved", findings.target),
-        },
     }
 }

@@ -14,9 +14,8 @@ use node_upgrade_agent::cluster::{Cluster, Credential, NAMESPACE, Settings};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
-use upgrade_core::job::{Holder, JobId};
-use upgrade_core::request;
-use upgrade_core::seen::{Fact, LeaseSeen, NodeSeen};
+use upgrade_core::api::{Holder, TurnId, annotations};
+use upgrade_core::observed::{LeaseSeen, NodeSeen, Observation};
 use upgrade_tests::api::{self, Who};
 
 /// The own node.
@@ -25,7 +24,7 @@ pub(crate) const OWN: &str = "n1";
 pub(crate) const OTHER: &str = "n2";
 
 /// An API server with the two nodes, and those who talk to it.
-pub(crate) struct Bench {
+pub(crate) struct TestCluster {
     /// May do everything: plays people, controllers and kubelets.
     pub(crate) admin: Client,
     /// The agent of [`OWN`].
@@ -55,7 +54,7 @@ pub(crate) fn settings(node: &str) -> Settings {
     }
 }
 
-impl Bench {
+impl TestCluster {
     /// Against the fake API server.
     pub(crate) async fn fake() -> (Self, api::Api) {
         let server = api::Api::default();
@@ -213,7 +212,7 @@ impl Bench {
     /// The agent's condition of the own Node.
     pub(crate) async fn condition(&self) -> NodeCondition {
         let conditions = self.node(OWN).await.status.unwrap().conditions.unwrap();
-        conditions.into_iter().find(|condition| condition.type_ == request::CONDITION).unwrap()
+        conditions.into_iter().find(|condition| condition.type_ == annotations::CONDITION).unwrap()
     }
 
     /// The newest Event of this reason.
@@ -251,7 +250,7 @@ impl Bench {
         Api::namespaced(self.admin.clone(), "default")
     }
 
-    /// A budget that wants so many pods of [`Bench::make_pod`] Ready.
+    /// A budget that wants so many pods of [`TestCluster::make_pod`] Ready.
     pub(crate) async fn make_budget(&self, name: &str, min_available: usize) {
         let spec = json!({"selector": {"matchLabels": {"app": "web"}}, "minAvailable": min_available});
         let kind = "PodDisruptionBudget";
@@ -355,19 +354,19 @@ where
 
 /// A holder on this node.
 pub(crate) fn holder(node: &str) -> Holder {
-    Holder { node: node.to_owned(), uid: format!("uid-of-{node}"), job: JobId("job".to_owned()) }
+    Holder { node: node.to_owned(), uid: format!("uid-of-{node}"), turn: TurnId("job".to_owned()) }
 }
 
 /// Facts that were told, to wait for.
 #[derive(Clone, Default)]
 pub(crate) struct Told {
-    facts: Arc<Mutex<Vec<Fact>>>,
+    facts: Arc<Mutex<Vec<Observation>>>,
     more: Arc<Notify>,
 }
 
 impl Told {
     /// What to hand to whoever tells.
-    pub(crate) fn ear(&self) -> impl Fn(Fact) + Send + Sync + use<> {
+    pub(crate) fn ear(&self) -> impl Fn(Observation) + Send + Sync + use<> {
         let told = self.clone();
         move |fact| {
             told.facts.lock().unwrap().push(fact);
@@ -375,25 +374,25 @@ impl Told {
         }
     }
 
-    pub(crate) fn all(&self) -> Vec<Fact> {
+    pub(crate) fn all(&self) -> Vec<Observation> {
         self.facts.lock().unwrap().clone()
     }
 
     /// The newest Node told, if that was one.
     pub(crate) fn last_node(&self) -> Option<NodeSeen> {
-        let newest = self.all().into_iter().rev().find(|fact| matches!(fact, Fact::Node(_)));
+        let newest = self.all().into_iter().rev().find(|fact| matches!(fact, Observation::Node(_)));
         match newest {
-            Some(Fact::Node(node)) => node,
+            Some(Observation::Node(node)) => node,
             _ => None,
         }
     }
 
     /// Waits until what was told so far is as wanted.
-    pub(crate) async fn until(&self, wanted: impl Fn(&[Fact]) -> bool) {
+    pub(crate) async fn until(&self, wanted: impl Fn(&[Observation]) -> bool) {
         self.until_within(120, wanted).await;
     }
 
-    async fn until_within(&self, seconds: u64, wanted: impl Fn(&[Fact]) -> bool) {
+    async fn until_within(&self, seconds: u64, wanted: impl Fn(&[Observation]) -> bool) {
         let waiting = async {
             while !wanted(&self.all()) {
                 self.more.notified().await;
@@ -410,8 +409,12 @@ impl Told {
 
     /// The same, for so many seconds.
     pub(crate) async fn until_node_within(&self, seconds: u64, wanted: impl Fn(Option<&NodeSeen>) -> bool) {
-        let newest = |facts: &[Fact]| match facts.iter().rev().find(|fact| matches!(fact, Fact::Node(_))) {
-            Some(Fact::Node(node)) => wanted(node.as_ref()),
+        let newest = |facts: &[Observation]| match facts
+            .iter()
+            .rev()
+            .find(|fact| matches!(fact, Observation::Node(_)))
+        {
+            Some(Observation::Node(node)) => wanted(node.as_ref()),
             _ => false,
         };
         self.until_within(seconds, newest).await;
@@ -419,17 +422,17 @@ impl Told {
 }
 
 /// The Lease an act ended with.
-pub(crate) fn lease_seen(ended: &upgrade_core::act::Ended) -> &LeaseSeen {
-    match (&ended.facts[..], &ended.fault) {
-        ([Fact::Lease(seen)], None) => seen,
+pub(crate) fn lease_seen(ended: &upgrade_core::act::ActResult) -> &LeaseSeen {
+    match (&ended.observations[..], &ended.fault) {
+        ([Observation::Lease(seen)], None) => seen,
         _ => panic!("{ended:?}"),
     }
 }
 
 /// The Node an act ended with.
-pub(crate) fn node_seen(ended: &upgrade_core::act::Ended) -> &NodeSeen {
-    match (&ended.facts[..], &ended.fault) {
-        ([Fact::Node(Some(seen))], None) => seen,
+pub(crate) fn node_seen(ended: &upgrade_core::act::ActResult) -> &NodeSeen {
+    match (&ended.observations[..], &ended.fault) {
+        ([Observation::Node(Some(seen))], None) => seen,
         _ => panic!("{ended:?}"),
     }
 }

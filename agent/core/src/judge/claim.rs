@@ -3,22 +3,21 @@
 //! Both sides claim first and check after on a consistent read, so two agents that claim at once see each other:
 //! the worker then gives its slot back and the control-plane node keeps its Lease and waits.
 
-use crate::job::{Holder, LeaseName, Reason, Trouble};
-use crate::seen::{EtcdSeen, FleetLease, FleetNode, FleetSeen, LocalControlPlane, TurnSeen};
-use crate::version::Version;
+use crate::api::{Explanation, Holder, LeaseName, Reason, Version};
+use crate::observed::{EtcdSeen, FleetLease, FleetNode, FleetSeen, LocalControlPlane, TurnSeen};
 
 /// How many workers may be upgraded at once. One, until the fleet policy brings `maxUnavailable`.
 pub const SLOTS: u32 = 1;
 
 /// Whether a claim may stand.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Standing {
+pub enum ClaimStanding {
     /// Go on and cordon.
     Holds,
     /// Keep the Lease and look again later.
-    KeepAndWait(Trouble),
+    KeepAndWait(Explanation),
     /// Give the Lease back and wait.
-    GiveBack(Trouble),
+    GiveBack(Explanation),
 }
 
 /// Who asks.
@@ -34,12 +33,12 @@ pub struct Candidate<'a> {
     pub drains: bool,
 }
 
-fn waits(message: impl Into<String>) -> Trouble {
-    Trouble::new(Reason::WaitingForTurn, message)
+fn waits(message: impl Into<String>) -> Explanation {
+    Explanation::new(Reason::WaitingForTurn, message)
 }
 
 /// Why it is not worth claiming yet, from what a waiting agent's watches show.
-pub fn not_yet(who: Candidate<'_>, turn: &TurnSeen) -> Option<Trouble> {
+pub fn may_claim(who: Candidate<'_>, turn: &TurnSeen) -> Option<Explanation> {
     let held = |lease: &&FleetLease| lease.holder.is_some();
     if let Some(lease) = turn.leases.iter().find(|lease| lease.degraded.is_some()) {
         return Some(halted(lease));
@@ -60,28 +59,28 @@ pub fn not_yet(who: Candidate<'_>, turn: &TurnSeen) -> Option<Trouble> {
 }
 
 /// Whether a Lease that was claimed may be used, from a consistent read made after the claim.
-pub fn standing(
+pub fn claim_stands(
     who: Candidate<'_>,
     me: &Holder,
     fleet: &FleetSeen,
     local: Option<&LocalControlPlane>,
-) -> Standing {
+) -> ClaimStanding {
     let others = || fleet.leases.iter().filter(|lease| lease.held_by_other_than(me));
     if let Some(lease) = others().find(|lease| lease.degraded.is_some()) {
-        return Standing::GiveBack(halted(lease));
+        return ClaimStanding::GiveBack(halted(lease));
     }
     if let Some(node) = fleet.nodes.iter().find(|node| is_stuck(who, node)) {
-        return Standing::GiveBack(degraded(node));
+        return ClaimStanding::GiveBack(degraded(node));
     }
     let verdict = match who.lease {
         LeaseName::ControlPlane => {
             if let Some(lease) = others().next() {
-                return Standing::KeepAndWait(waits(in_use(lease)));
+                return ClaimStanding::KeepAndWait(waits(in_use(lease)));
             }
             if let Some(node) =
-                fleet.nodes.iter().find(|node| node.in_hand && node.name != who.node && !node.ignored)
+                fleet.nodes.iter().find(|node| node.mid_upgrade && node.name != who.node && !node.ignored)
             {
-                return Standing::KeepAndWait(waits(format!(
+                return ClaimStanding::KeepAndWait(waits(format!(
                     "{} is in the middle of its upgrade",
                     node.name
                 )));
@@ -96,8 +95,8 @@ pub fn standing(
             .or_else(|| over_budget(who.node, number, fleet)),
     };
     match verdict.or_else(|| nowhere_to_go(who, fleet)) {
-        None => Standing::Holds,
-        Some(trouble) => Standing::GiveBack(trouble),
+        None => ClaimStanding::Holds,
+        Some(trouble) => ClaimStanding::GiveBack(trouble),
     }
 }
 
@@ -107,9 +106,9 @@ fn in_use(lease: &FleetLease) -> String {
     format!("{node} holds the Lease {}", lease.name)
 }
 
-fn halted(lease: &FleetLease) -> Trouble {
+fn halted(lease: &FleetLease) -> Explanation {
     let why = lease.degraded.as_deref().unwrap_or_default();
-    Trouble::new(
+    Explanation::new(
         Reason::BudgetExhausted,
         format!("{} and is degraded, which halts new claims: {why}", in_use(lease)),
     )
@@ -117,21 +116,21 @@ fn halted(lease: &FleetLease) -> Trouble {
 
 /// Another node that stopped in the middle of its upgrade and needs a person, with or without its Lease.
 fn is_stuck(who: Candidate<'_>, node: &FleetNode) -> bool {
-    node.in_hand && node.degraded && node.name != who.node && !node.ignored
+    node.mid_upgrade && node.degraded && node.name != who.node && !node.ignored
 }
 
-fn degraded(node: &FleetNode) -> Trouble {
-    Trouble::new(Reason::BudgetExhausted, format!("{} is degraded, which halts new claims", node.name))
+fn degraded(node: &FleetNode) -> Explanation {
+    Explanation::new(Reason::BudgetExhausted, format!("{} is degraded, which halts new claims", node.name))
 }
 
-fn control_plane_first<'a>(nodes: impl IntoIterator<Item = &'a FleetNode>) -> Option<Trouble> {
+fn control_plane_first<'a>(nodes: impl IntoIterator<Item = &'a FleetNode>) -> Option<Explanation> {
     let unmet = nodes.into_iter().find(|node| node.has_unmet_target())?;
     let target = unmet.target.map(|target| target.to_string()).unwrap_or_default();
     Some(waits(format!("control-plane node {} goes to {target} first", unmet.name)))
 }
 
 /// No kubelet goes past an API server, judged by what the running API servers' images say.
-fn api_server_behind(target: Version, fleet: &FleetSeen) -> Option<Trouble> {
+fn api_server_behind(target: Version, fleet: &FleetSeen) -> Option<Explanation> {
     let mut servers = fleet.pods.iter().filter(|pod| pod.component == "kube-apiserver").peekable();
     if servers.peek().is_none() {
         return Some(waits("no kube-apiserver pod is to be seen in kube-system, so its version is unknown"));
@@ -145,7 +144,7 @@ fn api_server_behind(target: Version, fleet: &FleetSeen) -> Option<Trouble> {
 }
 
 /// Rule 1: slot *i* counts only while *i* is below the slots left by nodes that are down for other reasons.
-fn over_budget(me: &str, slot: u32, fleet: &FleetSeen) -> Option<Trouble> {
+fn over_budget(me: &str, slot: u32, fleet: &FleetSeen) -> Option<Explanation> {
     let holds_slot = |node: &FleetNode| {
         let holder = |lease: &FleetLease| lease.holder.as_deref().and_then(Holder::parse);
         fleet.leases.iter().filter_map(holder).any(|holder| holder.node == node.name)
@@ -154,13 +153,13 @@ fn over_budget(me: &str, slot: u32, fleet: &FleetSeen) -> Option<Trouble> {
         .nodes
         .iter()
         .filter(|node| node.name != me && !node.ignored && !holds_slot(node))
-        .filter(|node| !node.ready || node.degraded || node.in_hand)
+        .filter(|node| !node.ready || node.degraded || node.mid_upgrade)
         .map(|node| node.name.as_str())
         .collect();
     let left = SLOTS.saturating_sub(u32::try_from(down.len()).unwrap_or(u32::MAX));
     (slot >= left).then(|| {
         let names = down.join(", ");
-        Trouble::new(
+        Explanation::new(
             Reason::BudgetExhausted,
             format!("the budget of {SLOTS} unavailable node is used by {names}"),
         )
@@ -168,7 +167,11 @@ fn over_budget(me: &str, slot: u32, fleet: &FleetSeen) -> Option<Trouble> {
 }
 
 /// Rule 2: every other control-plane node Ready with its API server and etcd, and etcd whole.
-fn control_plane_is_whole(me: &str, fleet: &FleetSeen, local: Option<&LocalControlPlane>) -> Option<Trouble> {
+fn control_plane_is_whole(
+    me: &str,
+    fleet: &FleetSeen,
+    local: Option<&LocalControlPlane>,
+) -> Option<Explanation> {
     let planes: Vec<&FleetNode> =
         fleet.nodes.iter().filter(|node| node.control_plane && !node.ignored).collect();
     for node in planes.iter().filter(|node| node.name != me) {
@@ -188,7 +191,7 @@ fn control_plane_is_whole(me: &str, fleet: &FleetSeen, local: Option<&LocalContr
 }
 
 /// What is wrong with etcd, if anything: exactly the members that there are control-plane nodes, all healthy.
-pub fn etcd_trouble(etcd: &EtcdSeen, control_planes: usize) -> Option<Trouble> {
+pub fn etcd_trouble(etcd: &EtcdSeen, control_planes: usize) -> Option<Explanation> {
     let EtcdSeen { members, healthy, learners, alarms } = *etcd;
     if members == control_planes && healthy == members && learners == 0 && alarms == 0 {
         return None;
@@ -200,10 +203,11 @@ pub fn etcd_trouble(etcd: &EtcdSeen, control_planes: usize) -> Option<Trouble> {
 }
 
 /// Rule 7: a drain needs another Ready, schedulable node.
-fn nowhere_to_go(who: Candidate<'_>, fleet: &FleetSeen) -> Option<Trouble> {
+fn nowhere_to_go(who: Candidate<'_>, fleet: &FleetSeen) -> Option<Explanation> {
     let elsewhere = fleet.nodes.iter().any(|node| node.name != who.node && node.ready && !node.unschedulable);
-    (who.drains && !elsewhere)
-        .then(|| Trouble::new(Reason::PreflightPending, "no other Ready, schedulable node can take the pods"))
+    (who.drains && !elsewhere).then(|| {
+        Explanation::new(Reason::PreflightPending, "no other Ready, schedulable node can take the pods")
+    })
 }
 
 #[cfg(test)]

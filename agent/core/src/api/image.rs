@@ -1,6 +1,6 @@
 //! Image references: which version a tag names.
 
-use crate::version::Version;
+use super::Version;
 
 /// The version in an image reference's tag: `v1.36.3` of `registry:5000/kube-apiserver:v1.36.3@sha256:…`.
 ///

@@ -1,23 +1,21 @@
 //! Inputs that others control, in any form: nothing panics, and what comes of them keeps within its bounds.
 //!
-//! `PROPTEST_CASES=100000 cargo test -p upgrade-core fuzz` tries more of them than `make check` does.
+//! `PROPTEST_CASES=100000 cargo test -p upgrade-core arbitrary` tries more of them than `make check` does.
 
 use std::collections::BTreeMap;
 
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 
+use crate::api::{
+    Blocked, Explanation, Holder, KubeadmCommand, LeaseName, PackageVersion, PassedOver, Phase, Policy,
+    Reason, Report, Request, TurnId, Version, annotations, image, text,
+};
 use crate::decide::Next;
-use crate::drain::{Blocked, DrainState, PassedOver, Progress};
-use crate::image;
-use crate::job::{Holder, JobId, LeaseName, Memory, Reason, Trouble, Verb};
-use crate::policy::Policy;
-use crate::report::{Phase, Report, derive};
-use crate::request::{self, Request};
-use crate::seen::{NodeSeen, Seen};
-use crate::text;
+use crate::decide::derive;
+use crate::memory::Memory;
+use crate::observed::{DrainState, NodeSeen, Observed, Progress};
 use crate::time::{Mono, Unix};
-use crate::version::{PackageVersion, Version};
 
 /// Any text, and what almost passes: pieces of real samples in any order, with anything between.
 fn hostile() -> impl Strategy<Value = String> {
@@ -105,14 +103,14 @@ proptest! {
     }
 
     #[test]
-    fn a_lost_jobs_name_fits_into_units_and_paths(job in hostile(), run: u32) {
-        let Some(holder) = Holder::parse(&format!("n1/uid/{job}")) else { return Ok(()) };
-        let tool = crate::act::Tool::Kubeadm { verb: Verb::Apply, target: Version::new(1, 36, 3) };
-        let unit = tool.unit(&holder.job, run);
+    fn a_lost_jobs_name_fits_into_units_and_paths(turn in hostile(), run: u32) {
+        let Some(holder) = Holder::parse(&format!("n1/uid/{turn}")) else { return Ok(()) };
+        let tool = crate::act::Tool::Kubeadm { command: KubeadmCommand::Apply, target: Version::new(1, 36, 3) };
+        let unit = tool.unit(&holder.turn, run);
         // systemd.unit(5): "valid unit names".
         prop_assert!(unit.len() < 256);
         prop_assert!(unit.bytes().all(|b| b.is_ascii_alphanumeric() || b":-_.\\".contains(&b)), "{unit}");
-        prop_assert!(is_argument(&holder.job.0) && !holder.job.0.starts_with('.'));
+        prop_assert!(is_argument(&holder.turn.0) && !holder.turn.0.starts_with('.'));
     }
 
     #[test]
@@ -121,8 +119,8 @@ proptest! {
         uid in "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}",
         (major, minor, patch, since) in any::<(u32, u32, u32, u64)>(),
     ) {
-        let job = JobId::new(Version::new(major, minor, patch), Unix(since));
-        let holder = Holder { node, uid, job };
+        let turn = TurnId::new(Version::new(major, minor, patch), Unix(since));
+        let holder = Holder { node, uid, turn };
         prop_assert_eq!(Holder::parse(&holder.to_string()), Some(holder));
     }
 
@@ -139,15 +137,15 @@ proptest! {
     ) {
         if let Err(why) = Policy::read(&data) {
             prop_assert!(why.starts_with("policy key "));
-            prop_assert!(Trouble::new(Reason::Paused, why).message.len() <= text::MESSAGE);
+            prop_assert!(Explanation::new(Reason::Paused, why).message.len() <= text::MESSAGE);
         }
     }
 
     #[test]
     fn a_target_people_write_is_read_or_told_and_never_dropped(target in hostile(), skips in hostile()) {
         let annotations = BTreeMap::from([
-            (request::TARGET.to_owned(), target.clone()),
-            (request::SKIP_CHECKS.to_owned(), skips.clone()),
+            (annotations::TARGET.to_owned(), target.clone()),
+            (annotations::SKIP_CHECKS.to_owned(), skips.clone()),
         ]);
         let request = Request::read(&annotations);
         prop_assert_eq!(request.target.is_none(), target.is_empty());
@@ -162,17 +160,17 @@ proptest! {
         passed_over in vec((hostile(), hostile()), 0..30),
     ) {
         let annotations = BTreeMap::from([
-            (request::TARGET.to_owned(), target),
-            (request::SKIP_CHECKS.to_owned(), skips),
-            (request::FOUND_CORDONED.to_owned(), "false".to_owned()),
+            (annotations::TARGET.to_owned(), target),
+            (annotations::SKIP_CHECKS.to_owned(), skips),
+            (annotations::FOUND_CORDONED.to_owned(), "false".to_owned()),
         ]);
         let blocked: Vec<_> =
             blocked.into_iter().map(|(pod, budget, message)| Blocked { pod, budget, message }).collect();
         let passed_over: Vec<_> = passed_over.into_iter().map(|(pod, why)| PassedOver { pod, why }).collect();
         let progress = Progress { at: Mono(0), left: blocked.len(), blocked, passed_over, state: DrainState::Draining };
-        let node = NodeSeen { annotations, ..NodeSeen::default() };
-        let seen = Seen { node: Some(node), drain: Some(progress), ..Seen::default() };
-        let next = Next::Wait { why: Trouble::new(Reason::Retrying, said.clone()), until: None };
+        let node = NodeSeen::default().with_annotations(&annotations);
+        let seen = Observed { node: Some(node), drain: Some(progress), ..Observed::default() };
+        let next = Next::Wait { why: Explanation::new(Reason::Retrying, said.clone()), until: None };
         for next in [next, Next::Do(crate::act::Act::Cordon)] {
             let report = derive(&Memory::default(), &seen, &next, Some(&said)).unwrap();
             let json = serde_json::to_string(&report).unwrap();

@@ -1,5 +1,6 @@
 //! The fleet's policy: the same for every agent, and changeable while a rollout runs.
 
+use core::time::Duration;
 use std::collections::BTreeMap;
 
 /// What administrators decide for the whole fleet. One slot for now; `maxUnavailable` comes with the fleet issue.
@@ -7,8 +8,8 @@ use std::collections::BTreeMap;
 pub struct Policy {
     /// No new claims while set; what is under way goes on.
     pub paused: bool,
-    /// How long kubelet must have run before its node counts as verified, in seconds.
-    pub min_ready_seconds: u64,
+    /// How long kubelet must have run before its node counts as verified.
+    pub min_ready: Duration,
     /// The protocol the policy was written for; an agent never claims under a higher one than its own.
     pub protocol: u32,
 }
@@ -20,7 +21,7 @@ pub const PROTOCOL: u32 = 1;
 
 impl Default for Policy {
     fn default() -> Self {
-        Self { paused: false, min_ready_seconds: 0, protocol: PROTOCOL }
+        Self { paused: false, min_ready: Duration::ZERO, protocol: PROTOCOL }
     }
 }
 
@@ -36,7 +37,8 @@ impl Policy {
             match key.as_str() {
                 "paused" => policy.paused = text.parse().map_err(|_| wrong("true or false"))?,
                 "minReadySeconds" => {
-                    policy.min_ready_seconds = text.parse().map_err(|_| wrong("a number of seconds"))?;
+                    let seconds = text.parse().map_err(|_| wrong("a number of seconds"))?;
+                    policy.min_ready = Duration::from_secs(seconds);
                 }
                 "protocol" => policy.protocol = text.parse().map_err(|_| wrong("a number"))?,
                 _ => {
@@ -116,7 +118,7 @@ mod tests {
 
     #[test]
     fn a_policy_that_can_be_read_holds_and_one_that_cannot_leaves_the_last_good_one() {
-        let last = Policy { min_ready_seconds: 7, ..Policy::default() };
+        let last = Policy { min_ready: Duration::from_secs(7), ..Policy::default() };
         let good = in_force(&last, Some(&data(&[("paused", "true")])));
         assert_eq!(good, PolicyRead { policy: Policy { paused: true, ..Policy::default() }, invalid: None });
         let PolicyRead { policy, invalid } =

@@ -1,30 +1,10 @@
-//! The Node's annotations: what people ask for. The one place where the keys stand.
+//! What people ask of a node, read out of its annotations.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::preflight::Check;
-use crate::version::{NotAVersion, Version};
-
-/// What every annotation of ours begins with.
-pub const PREFIX: &str = "node-upgrade-agent/";
-/// Written by people: the version this node shall run.
-pub const TARGET: &str = "node-upgrade-agent/target";
-/// Written by people: any new value makes a degraded or refused node try again.
-pub const RETRY: &str = "node-upgrade-agent/retry";
-/// Written by people: names of preflight checks to pass over, separated by commas or spaces.
-pub const SKIP_CHECKS: &str = "node-upgrade-agent/skip-checks";
-/// Written by people: this node counts in no gate and no budget.
-pub const IGNORE: &str = "node-upgrade-agent/ignore";
-/// Written by the agent: the version last verified to run in service.
-pub const CURRENT: &str = "node-upgrade-agent/current";
-/// Written by the agent: the phase it is in.
-pub const PHASE: &str = "node-upgrade-agent/phase";
-/// Written by the agent: one JSON object, see [`crate::report::Report`].
-pub const STATUS: &str = "node-upgrade-agent/status";
-/// Written by the agent together with its cordon: whether somebody else had cordoned the node before.
-pub const FOUND_CORDONED: &str = "node-upgrade-agent/found-cordoned";
-/// Type of the Node condition the agent keeps.
-pub const CONDITION: &str = "Upgraded";
+use super::Check;
+use super::annotations::{RETRY, SKIP_CHECKS, TARGET};
+use super::{NotAVersion, Version};
 
 /// What people ask of this node.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -65,11 +45,6 @@ impl Request {
     }
 }
 
-/// Whether a switch-like annotation is on: present, and not `false`.
-pub fn is_on(annotations: &BTreeMap<String, String>, key: &str) -> bool {
-    annotations.get(key).is_some_and(|value| value != "false")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -91,12 +66,5 @@ mod tests {
         let request = Request::read(&annotations(&[(SKIP_CHECKS, "NodeReady, nodeready DiskSpace")]));
         assert_eq!(request.skip, BTreeSet::from([Check::NodeReady, Check::DiskSpace]));
         assert_eq!(request.unknown_skips, ["nodeready"]);
-    }
-
-    #[test]
-    fn a_switch_is_on_with_any_value_but_false() {
-        assert!(is_on(&annotations(&[(IGNORE, "")]), IGNORE));
-        assert!(!is_on(&annotations(&[(IGNORE, "false")]), IGNORE));
-        assert!(!is_on(&annotations(&[]), IGNORE));
     }
 }

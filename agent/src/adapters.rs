@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use upgrade_core::act::{Act, Ended, Fault};
+use upgrade_core::act::{Act, ActResult, Fault};
 use upgrade_core::decide;
 use upgrade_core::drain::DrainOptions;
-use upgrade_core::seen::Fact;
+use upgrade_core::observed::Observation;
 use upgrade_core::time::Unix;
 
 use crate::clock::Clock;
@@ -17,7 +17,7 @@ use crate::preflight;
 
 /// Everything an agent can act on. Clones share everything.
 #[derive(Clone)]
-pub struct World {
+pub struct Adapters {
     /// The Kubernetes API.
     pub cluster: Cluster,
     /// This machine.
@@ -30,7 +30,7 @@ pub struct World {
     pub enrols: Option<PathBuf>,
 }
 
-impl World {
+impl Adapters {
     /// The real one.
     pub fn new(settings: &Settings) -> Self {
         Self::with_state(settings, settings.state_directory.clone())
@@ -57,23 +57,23 @@ impl World {
     }
 
     /// Carries one act out, telling facts on the way. Dropping the future stops acts that may be stopped.
-    pub async fn carry_out(&self, act: Act, tell: impl Fn(Fact) + Send + Sync) -> Ended {
+    pub async fn carry_out(&self, act: Act, tell: impl Fn(Observation) + Send + Sync) -> ActResult {
         let Self { cluster, host, .. } = self;
         match act {
-            Act::LookAtHost { job } => match host.look(job.as_ref()).await {
-                Ok(seen) => Ended::well(vec![Fact::Host(seen)]),
-                Err(fault) => Ended::badly(fault),
+            Act::LookAtHost { turn } => match host.look(turn.as_ref()).await {
+                Ok(seen) => ActResult::ok(vec![Observation::Host(seen)]),
+                Err(fault) => ActResult::failed(fault),
             },
             Act::LookAtNode => match cluster.read_node().await {
-                Ok(node) => Ended::well(vec![Fact::Node(node)]),
-                Err(fault) => Ended::badly(fault),
+                Ok(node) => ActResult::ok(vec![Observation::Node(node)]),
+                Err(fault) => ActResult::failed(fault),
             },
             Act::LookAtPods => cluster.look_at_pods().await,
             Act::LookAtControlPlane => cluster.look_at_control_plane().await,
             Act::LookAtFleet => self.with_policy(cluster.look_at_fleet().await).await,
             Act::Preflight { target } => match preflight::run(self, target).await {
-                Ok(findings) => self.with_policy(Ended::well(vec![Fact::Preflight(findings)])).await,
-                Err(fault) => Ended::badly(fault),
+                Ok(findings) => self.with_policy(ActResult::ok(vec![Observation::Preflight(findings)])).await,
+                Err(fault) => ActResult::failed(fault),
             },
             Act::AwaitTurn => cluster.await_turn(tell).await,
             Act::Claim { lease, holder } => cluster.claim(lease, &holder).await,
@@ -83,16 +83,16 @@ impl World {
             Act::Release { lease, holder } => cluster.release(lease, &holder).await,
             Act::Cordon => cluster.cordon().await,
             Act::Uncordon => cluster.uncordon().await,
-            Act::Disown => cluster.disown().await,
+            Act::ForgetCordon => cluster.forget_cordon().await,
             Act::Drain { options, until } => cluster.drain(self.rest_of(&options, until), tell).await,
             Act::Run { unit, tool } => host.run(&unit, &tool).await,
             Act::Await { unit } => host.await_tool(&unit).await,
-            Act::BackUp { job } => host.back_up(&job).await,
-            Act::RestoreManifests { job } => host.restore_manifests(&job).await,
-            Act::RestoreKubeletConfig { job } => host.restore_kubelet_config(&job).await,
+            Act::BackUp { turn } => host.back_up(&turn).await,
+            Act::RestoreManifests { turn } => host.restore_manifests(&turn).await,
+            Act::RestoreKubeletConfig { turn } => host.restore_kubelet_config(&turn).await,
             Act::RestartKubelet => host.restart_kubelet().await,
-            Act::Tidy => host.tidy().await,
-            Act::Announce { current } => cluster.announce(current).await,
+            Act::CleanUp => host.clean_up().await,
+            Act::PublishCurrent { current } => cluster.publish_current(current).await,
         }
     }
 
@@ -102,18 +102,18 @@ impl World {
     }
 
     /// Adds the fleet's policy: it is read where claims are decided, so that an idle agent need not watch it.
-    async fn with_policy(&self, ended: Ended) -> Ended {
+    async fn with_policy(&self, ended: ActResult) -> ActResult {
         match self.cluster.read_policy().await {
             Ok(read) => {
                 if let Some(invalid) = read.invalid {
                     tracing::warn!(invalid, "the fleet's policy cannot be read; the last good one stays");
                 }
-                let mut facts = ended.facts;
-                facts.push(Fact::Policy(read.policy));
-                Ended { facts, ..ended }
+                let mut observations = ended.observations;
+                observations.push(Observation::Policy(read.policy));
+                ActResult { observations, ..ended }
             }
             Err(Fault { class, message }) => {
-                Ended { fault: ended.fault.or(Some(Fault { class, message })), ..ended }
+                ActResult { fault: ended.fault.or(Some(Fault { class, message })), ..ended }
             }
         }
     }
@@ -124,8 +124,8 @@ pub fn rules(settings: &Settings) -> decide::Settings {
     decide::Settings {
         node: settings.node.clone(),
         drain: settings.drain.clone(),
-        soak: settings.verify.soak.as_secs(),
-        verify_timeout: settings.verify.timeout.as_secs(),
+        soak: settings.verify.soak,
+        verify_timeout: settings.verify.timeout,
     }
 }
 

@@ -1,7 +1,6 @@
 //! Cordoning without taking what is not ours: one fenced patch, decided from a fresh read.
 
-use crate::request::FOUND_CORDONED;
-use crate::seen::NodeSeen;
+use crate::observed::NodeSeen;
 
 /// So often a patch is decided anew after somebody else changed the Node.
 pub const TRIES: u32 = 5;
@@ -15,14 +14,9 @@ pub struct CordonPatch {
     pub found_cordoned: Option<bool>,
 }
 
-/// What stands in `found-cordoned`: present from our cordon until we take it back.
-pub fn found_cordoned(node: &NodeSeen) -> Option<bool> {
-    node.annotations.get(FOUND_CORDONED).map(|value| value == "true")
-}
-
 /// Whether the node is cordoned and our note of it stands beside.
 pub fn is_cordoned_by_us(node: &NodeSeen) -> bool {
-    node.unschedulable && found_cordoned(node).is_some()
+    node.unschedulable && node.cordon_note.is_some()
 }
 
 /// The patch that cordons; none if that is done.
@@ -30,7 +24,7 @@ pub fn is_cordoned_by_us(node: &NodeSeen) -> bool {
 /// A note that stands already is kept, so that a second cordon after a crash does not mistake our own cordon for
 /// somebody else's. If somebody lifted the cordon meanwhile, theirs is gone, so the next one is ours.
 pub fn cordon(node: &NodeSeen) -> Option<CordonPatch> {
-    match (node.unschedulable, found_cordoned(node)) {
+    match (node.unschedulable, node.cordon_note) {
         (true, Some(_)) => None,
         (true, None) => Some(CordonPatch { unschedulable: true, found_cordoned: Some(true) }),
         (false, _) => Some(CordonPatch { unschedulable: true, found_cordoned: Some(false) }),
@@ -39,14 +33,14 @@ pub fn cordon(node: &NodeSeen) -> Option<CordonPatch> {
 
 /// The patch that takes our cordon back; none if nothing of ours is left. What somebody else cordoned stays so.
 pub fn uncordon(node: &NodeSeen) -> Option<CordonPatch> {
-    found_cordoned(node)
+    node.cordon_note
         .map(|theirs| CordonPatch { unschedulable: theirs && node.unschedulable, found_cordoned: None })
 }
 
 /// The patch that drops our note and leaves the cordon as it stands: somebody lifted ours, so whatever stands now is
 /// theirs.
-pub fn disown(node: &NodeSeen) -> Option<CordonPatch> {
-    found_cordoned(node).map(|_| CordonPatch { unschedulable: node.unschedulable, found_cordoned: None })
+pub fn forget_cordon(node: &NodeSeen) -> Option<CordonPatch> {
+    node.cordon_note.map(|_| CordonPatch { unschedulable: node.unschedulable, found_cordoned: None })
 }
 
 #[cfg(test)]
@@ -54,9 +48,7 @@ mod tests {
     use super::*;
 
     fn node(unschedulable: bool, note: Option<bool>) -> NodeSeen {
-        let annotations =
-            note.map(|theirs| (FOUND_CORDONED.to_owned(), theirs.to_string())).into_iter().collect();
-        NodeSeen { annotations, unschedulable, ..NodeSeen::default() }
+        NodeSeen { cordon_note: note, unschedulable, ..NodeSeen::default() }
     }
 
     fn apply(before: &NodeSeen, patch: Option<CordonPatch>) -> NodeSeen {
@@ -91,9 +83,9 @@ mod tests {
     fn a_cordon_made_after_ours_was_lifted_stays() {
         for unschedulable in [false, true] {
             let seen = node(unschedulable, Some(false));
-            assert_eq!(apply(&seen, disown(&seen)), node(unschedulable, None));
+            assert_eq!(apply(&seen, forget_cordon(&seen)), node(unschedulable, None));
         }
-        assert_eq!(disown(&node(true, None)), None);
+        assert_eq!(forget_cordon(&node(true, None)), None);
     }
 
     #[test]

@@ -187,7 +187,7 @@ impl fmt::Display for Unreachable {
     }
 }
 
-/// Whether one hop leads from `running` to `target` on this kind of node.
+/// Whether one plan leads from `running` to `target` on this kind of node.
 pub fn reachable(running: Version, target: Version, control_plane: bool) -> Result<(), Unreachable> {
     let allowed = if control_plane { 1 } else { KUBELET_MAX_MINORS_BEHIND };
     if target < running {

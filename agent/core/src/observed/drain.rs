@@ -1,0 +1,30 @@
+//! How a drain stands.
+
+use crate::api::{Blocked, Explanation, PassedOver};
+use crate::time::Mono;
+
+/// How a drain stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Progress {
+    /// When this was seen.
+    pub at: Mono,
+    /// Pods that still have to go.
+    pub left: usize,
+    /// Those whose eviction is refused for now.
+    pub blocked: Vec<Blocked>,
+    /// Pods that should go and are left here all the same.
+    pub passed_over: Vec<PassedOver>,
+    /// Where it stands.
+    pub state: DrainState,
+}
+
+/// Where a drain stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DrainState {
+    /// Under way.
+    Draining,
+    /// A fresh list of this node's pods held nothing more to evict.
+    Drained,
+    /// It cannot go on, or its time is over.
+    GivenUp(Explanation),
+}

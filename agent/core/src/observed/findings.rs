@@ -1,0 +1,38 @@
+//! What preflight found.
+
+use crate::api::{Check, Version};
+use crate::memory::Plan;
+use crate::time::Mono;
+
+/// What one check came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// Nothing stands in the way; the text says what was seen.
+    Passed(String),
+    /// It will not go right until a person changes something; the text says what and how.
+    Failed(String),
+    /// It will come right by itself (another node is not ready yet); asked again later.
+    Pending(String),
+}
+
+/// A check and what it came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// What was looked at.
+    pub check: Check,
+    /// What was seen.
+    pub outcome: Outcome,
+}
+
+/// What one run of preflight saw.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Findings {
+    /// The target it was run for.
+    pub target: Version,
+    /// When it ended.
+    pub at: Mono,
+    /// The packages, resolved to exact versions; none where they could not be.
+    pub plan: Option<Plan>,
+    /// Every check that was made.
+    pub findings: Vec<Finding>,
+}

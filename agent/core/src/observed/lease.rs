@@ -1,0 +1,20 @@
+//! The Lease of this node's turn.
+
+use crate::api::TurnId;
+use crate::time::Mono;
+
+/// The Lease of the present turn, as of a read or the answer to a write.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LeaseSeen {
+    /// Ours: a compare-and-swap succeeded at this moment.
+    Held {
+        /// When.
+        at: Mono,
+        /// For this turn: an answer that arrives late says nothing of another one.
+        turn: TurnId,
+    },
+    /// Free, or absent: nobody holds it.
+    Free,
+    /// Somebody else's name stands in it.
+    Other(String),
+}

@@ -1,0 +1,66 @@
+//! A Node as its own agent sees it. Its annotations are parsed here and nowhere else.
+
+use std::collections::BTreeMap;
+
+use crate::api::annotations::{CURRENT, FOUND_CORDONED, STATUS, TARGET};
+use crate::api::{Request, Version};
+use crate::time::Unix;
+
+/// The Ready condition of a Node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Ready {
+    /// `True`.
+    True,
+    /// `False`.
+    False,
+    /// `Unknown`, or no such condition.
+    #[default]
+    Unknown,
+}
+
+/// A Node as its own agent sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct NodeSeen {
+    /// The Node's name.
+    pub name: String,
+    /// Its UID: another one is another Node.
+    pub uid: String,
+    /// Opaque; the fence of our patches.
+    pub resource_version: String,
+    /// What people ask of it.
+    pub request: Request,
+    /// Their target as they wrote it, for the report.
+    pub target_text: Option<String>,
+    /// The version last verified to run in service, where one is noted that can be read.
+    pub current: Option<Version>,
+    /// The note beside our cordon, which stands from our cordon until we take it back: whether somebody else had cordoned
+    /// the node before.
+    pub cordon_note: Option<bool>,
+    /// The report that was written last, as it stands there.
+    pub status: Option<String>,
+    /// `spec.unschedulable`.
+    pub unschedulable: bool,
+    /// The Ready condition.
+    pub ready: Ready,
+    /// The Ready condition's last heartbeat, written by this host's kubelet with this host's clock.
+    pub heartbeat: Unix,
+    /// `status.nodeInfo.kubeletVersion`, where it is a release.
+    pub kubelet: Option<Version>,
+    /// Whether the Node carries the control-plane role label.
+    pub control_plane: bool,
+}
+
+impl NodeSeen {
+    /// This Node with what these annotations say.
+    #[must_use]
+    pub fn with_annotations(self, annotations: &BTreeMap<String, String>) -> Self {
+        Self {
+            request: Request::read(annotations),
+            target_text: annotations.get(TARGET).cloned(),
+            current: annotations.get(CURRENT).and_then(|text| text.parse().ok()),
+            cordon_note: annotations.get(FOUND_CORDONED).map(|value| value == "true"),
+            status: annotations.get(STATUS).cloned(),
+            ..self
+        }
+    }
+}
