@@ -2,13 +2,13 @@
 
 use std::path::PathBuf;
 
-use upgrade_core::act::{Act, ActResult, Fault};
+use upgrade_core::act::{Act, ActResult};
 use upgrade_core::decide;
 use upgrade_core::drain::DrainOptions;
 use upgrade_core::observed::Observation;
-use upgrade_core::time::Unix;
+use upgrade_core::time::Mono;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, NoBootId};
 use crate::cluster::{self, Cluster, Credential};
 use crate::config::Settings;
 use crate::enrol;
@@ -22,7 +22,7 @@ pub struct Adapters {
     pub cluster: Cluster,
     /// This machine.
     pub host: Host,
-    /// Both clocks.
+    /// This host's clocks.
     pub clock: Clock,
     /// The rules of a drain, which preflight sorts pods by.
     pub drain: DrainOptions,
@@ -32,20 +32,27 @@ pub struct Adapters {
 
 impl Adapters {
     /// The real one.
-    pub fn new(settings: &Settings) -> Self {
+    ///
+    /// # Errors
+    /// When this host's clocks cannot be read.
+    pub fn new(settings: &Settings) -> Result<Self, NoBootId> {
         Self::with_state(settings, settings.state_directory.clone())
     }
 
     /// The real one, with directories of its own for downloads, so that planning never meets a daemon at work.
-    pub fn for_plan(settings: &Settings) -> Self {
+    ///
+    /// # Errors
+    /// When this host's clocks cannot be read.
+    pub fn for_plan(settings: &Settings) -> Result<Self, NoBootId> {
         Self::with_state(settings, settings.state_directory.join("plan"))
     }
 
-    fn with_state(settings: &Settings, state: PathBuf) -> Self {
-        let clock = Clock::new();
+    fn with_state(settings: &Settings, state: PathBuf) -> Result<Self, NoBootId> {
+        let clock = Clock::host()?;
         let cluster = Cluster::new(cluster_settings(settings), clock);
         let host = host::Settings {
             state,
+            kubeconfig: settings.cluster.kubeconfig.clone(),
             sources: settings.package_sources.clone(),
             kubeadm_config: settings.kubeadm_config.clone(),
             ..host::Settings::default()
@@ -53,7 +60,7 @@ impl Adapters {
         let host = Host::new(host, clock);
         let ours = settings.coordination.kubeconfig.is_none();
         let enrols = ours.then(|| settings.state_directory.clone());
-        Self { cluster, host, clock, drain: settings.drain.clone(), enrols }
+        Ok(Self { cluster, host, clock, drain: settings.drain.clone(), enrols })
     }
 
     /// Carries one act out, telling facts on the way. Dropping the future stops acts that may be stopped.
@@ -70,52 +77,40 @@ impl Adapters {
             },
             Act::LookAtPods => cluster.look_at_pods().await,
             Act::LookAtControlPlane => cluster.look_at_control_plane().await,
-            Act::LookAtFleet => self.with_policy(cluster.look_at_fleet().await).await,
-            Act::Preflight { target } => match preflight::run(self, target).await {
-                Ok(findings) => self.with_policy(ActResult::ok(vec![Observation::Preflight(findings)])).await,
+            Act::LookAtFleet => cluster.look_at_fleet().await,
+            Act::Preflight { target, kind } => match preflight::run(self, target, kind).await {
+                Ok(findings) => ActResult::ok(vec![Observation::Preflight(findings)]),
                 Err(fault) => ActResult::failed(fault),
             },
-            Act::AwaitTurn => cluster.await_turn(tell).await,
             Act::Claim { lease, holder } => cluster.claim(lease, &holder).await,
-            Act::Renew { lease, holder, degraded } => {
-                cluster.renew(lease, &holder, degraded.as_deref()).await
+            Act::Renew { lease, holder, mark, applied } => cluster.renew(lease, &holder, mark, applied).await,
+            Act::Prove { lease, holder, mark, control_plane } => {
+                cluster.prove(lease, &holder, mark, control_plane).await
             }
             Act::Release { lease, holder } => cluster.release(lease, &holder).await,
-            Act::Cordon => cluster.cordon().await,
-            Act::Uncordon => cluster.uncordon().await,
-            Act::ForgetCordon => cluster.forget_cordon().await,
+            Act::Cordon { .. }
+            | Act::Uncordon
+            | Act::ForgetCordon
+            | Act::Mark { .. }
+            | Act::Unmark { .. }
+            | Act::NoteCriSocket { .. }
+            | Act::PublishCurrent { .. }
+            | Act::PublishApiServer { .. } => cluster.write_node(&act).await,
             Act::Drain { options, until } => cluster.drain(self.rest_of(&options, until), tell).await,
             Act::Run { unit, tool } => host.run(&unit, &tool).await,
             Act::Await { unit } => host.await_tool(&unit).await,
-            Act::BackUp { turn } => host.back_up(&turn).await,
+            Act::BackUp { copy } => host.back_up(&copy).await,
             Act::RestoreManifests { turn } => host.restore_manifests(&turn).await,
+            Act::RollBackManifests { turn } => host.roll_back_manifests(&turn).await,
             Act::RestoreKubeletConfig { turn } => host.restore_kubelet_config(&turn).await,
             Act::RestartKubelet => host.restart_kubelet().await,
             Act::CleanUp => host.clean_up().await,
-            Act::PublishCurrent { current } => cluster.publish_current(current).await,
         }
     }
 
     /// A drain that is resumed has the rest of its time only.
-    fn rest_of(&self, options: &DrainOptions, until: Unix) -> DrainOptions {
-        DrainOptions { timeout: until.since(self.clock.now().unix), ..options.clone() }
-    }
-
-    /// Adds the fleet's policy: it is read where claims are decided, so that an idle agent need not watch it.
-    async fn with_policy(&self, ended: ActResult) -> ActResult {
-        match self.cluster.read_policy().await {
-            Ok(read) => {
-                if let Some(invalid) = read.invalid {
-                    tracing::warn!(invalid, "the fleet's policy cannot be read; the last good one stays");
-                }
-                let mut observations = ended.observations;
-                observations.push(Observation::Policy(read.policy));
-                ActResult { observations, ..ended }
-            }
-            Err(Fault { class, message }) => {
-                ActResult { fault: ended.fault.or(Some(Fault { class, message })), ..ended }
-            }
-        }
+    fn rest_of(&self, options: &DrainOptions, until: Mono) -> DrainOptions {
+        DrainOptions { timeout: self.clock.until(until), ..options.clone() }
     }
 }
 
@@ -138,8 +133,6 @@ fn cluster_settings(settings: &Settings) -> cluster::Settings {
             None => Credential::Enrolled(enrol::credential(&settings.state_directory)),
         },
         namespace: settings.coordination.namespace.clone(),
-        etcd_pki: PathBuf::from("/etc/kubernetes/pki/etcd"),
-        local_etcd: http::Uri::from_static("https://127.0.0.1:2379"),
-        local_api_server: http::Uri::from_static("https://127.0.0.1:6443"),
+        manifests: PathBuf::from(host::MANIFESTS),
     }
 }

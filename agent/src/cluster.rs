@@ -6,7 +6,7 @@
 //!   `administrator`: approving it.
 //! - `control_plane`: this host's API server and etcd, asked directly. `preflight`, `drainable`: what the cluster says
 //!   to a plan.
-//! - `small_pod`: pods in the form they are read in. `convert`, `image`, `known`: Kubernetes objects to what the rules know.
+//! - `small_pod`: pods in the form they are read in. `convert`, `known`: Kubernetes objects to what the rules know.
 //!
 //! Nothing here decides: writes are fenced by resourceVersion or UID, decided by functions of the core from a fresh
 //! read, and harmless when repeated. A fault always means "not known to be done", never "known not to be done".
@@ -35,19 +35,21 @@ mod report;
 mod small_pod;
 
 use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use kube::Client;
-use upgrade_core::api::Policy;
 
 use crate::clock::Clock;
 use client::Identity;
+use control_plane::Local;
 use node::Mark;
 use report::Condition;
 
 pub use administrator::Administrator;
 pub use error::Error;
 pub use events::EventKind;
+pub use preflight::{ClusterAnswer, Question};
 
 /// The namespace of Leases and policy.
 pub const NAMESPACE: &str = "node-upgrade-agent";
@@ -63,13 +65,8 @@ pub struct Settings {
     pub coordination: Credential,
     /// Namespace of Leases and policy.
     pub namespace: String,
-    /// `/etc/kubernetes/pki/etcd`: where a stacked etcd's certificates are.
-    pub etcd_pki: PathBuf,
-    /// Where a stacked etcd answers its own host: `https://127.0.0.1:2379`.
-    pub local_etcd: http::Uri,
-    /// This host's own API server, `https://127.0.0.1:6443`: kubeadm's listens on every address, and the
-    /// certificate is checked for the name `kubernetes`, which kubeadm always puts in.
-    pub local_api_server: http::Uri,
+    /// Where this host's static pod manifests are: `/etc/kubernetes/manifests`.
+    pub manifests: PathBuf,
 }
 
 /// Where the coordination credential comes from.
@@ -95,12 +92,13 @@ struct Inner {
     kubelet: Identity,
     /// The coordination credential.
     coordination: Identity,
-    /// The kubelet's credential at this host's own API server.
-    local: Identity,
+    local: Local,
     mark: Mark,
     condition: Mutex<Option<Condition>>,
-    /// The last policy that could be read.
-    policy: Mutex<Policy>,
+    /// Whether a policy was ever seen: one that is gone then bars claims.
+    policy_seen: AtomicBool,
+    /// What reads have shown of it.
+    policy_mark: Mutex<upgrade_core::judge::mark::Mark>,
 }
 
 impl Cluster {
@@ -111,7 +109,7 @@ impl Cluster {
             Credential::Kubeconfig(kubeconfig) => Identity::from_files(kubeconfig),
             Credential::Enrolled(pem) => Identity::from_pem(settings.kubeconfig.clone(), pem),
         };
-        let local = Identity::from_files_at(settings.kubeconfig.clone(), settings.local_api_server.clone());
+        let local = Local::from_files(settings.kubeconfig.clone());
         Self::build(settings, clock, kubelet, coordination, local)
     }
 
@@ -119,7 +117,8 @@ impl Cluster {
     /// coordination identity.
     pub fn with_clients(settings: Settings, clock: Clock, kubelet: &Client, coordination: &Client) -> Self {
         let given = |client: &Client| Identity::given(client.clone());
-        Self::build(settings, clock, given(kubelet), given(coordination), given(kubelet))
+        let local = Local::Given(Arc::new(given(kubelet)));
+        Self::build(settings, clock, given(kubelet), given(coordination), local)
     }
 
     fn build(
@@ -127,7 +126,7 @@ impl Cluster {
         clock: Clock,
         kubelet: Identity,
         coordination: Identity,
-        local: Identity,
+        local: Local,
     ) -> Self {
         let inner = Inner {
             settings,
@@ -137,7 +136,8 @@ impl Cluster {
             local,
             mark: Mark::default(),
             condition: Mutex::default(),
-            policy: Mutex::default(),
+            policy_seen: AtomicBool::new(false),
+            policy_mark: Mutex::default(),
         };
         Self { inner: Arc::new(inner) }
     }

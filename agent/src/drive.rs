@@ -22,6 +22,9 @@ use crate::reporter::Reporter;
 /// How often a holder renews its Lease, for people to see that it lives.
 const HEARTBEAT: Duration = Duration::from_mins(1);
 
+/// The runtime's timers stand still while the host is suspended, and the rules' clock does not: so late a moment is noticed.
+const LONGEST_SLEEP: Duration = Duration::from_secs(30);
+
 /// Why the daemon ends.
 #[derive(Debug, thiserror::Error)]
 pub enum DriveError {
@@ -43,6 +46,8 @@ pub struct Drive {
     sender: UnboundedSender<Input>,
     running: Option<(ActId, JoinHandle<()>)>,
     heartbeat: Option<JoinHandle<()>>,
+    /// The watch on what agents share, while it is wanted.
+    fleet: Option<JoinHandle<()>>,
     wake: Mono,
 }
 
@@ -60,6 +65,7 @@ impl Drive {
             sender,
             running: None,
             heartbeat: None,
+            fleet: None,
             wake: Mono(u64::MAX),
         }
     }
@@ -83,9 +89,11 @@ impl Drive {
         loop {
             tokio::select! {
                 Some(input) = self.inputs.recv() => self.take(input)?,
-                () = sleep(self.adapters.clock.until(self.wake)), if self.wake < Mono(u64::MAX) => {
-                    self.wake = Mono(u64::MAX);
-                    self.take(Input::Tick)?;
+                () = sleep(self.adapters.clock.until(self.wake).min(LONGEST_SLEEP)), if self.wake < Mono(u64::MAX) => {
+                    if self.adapters.clock.until(self.wake).is_zero() {
+                        self.wake = Mono(u64::MAX);
+                        self.take(Input::Tick)?;
+                    }
                 }
                 _ = beat.tick() => self.beat(),
                 _ = alive.tick() => notify::alive(),
@@ -96,6 +104,7 @@ impl Drive {
         tracing::info!("stopping; tools that run go on in their own units");
         notify::stopping();
         watch.abort();
+        self.watch_fleet(false);
         if let Some(enrolment) = enrolment {
             enrolment.abort();
         }
@@ -140,12 +149,24 @@ impl Drive {
                     }
                     Output::Start(id, act) => self.start(id, act),
                     Output::Stop(id) => inputs.extend(self.stop(id)),
+                    Output::Watch(wanted) => self.watch_fleet(wanted),
                     Output::Report(report) => self.reporter.tell(*report),
                     Output::WakeAt(moment) => self.wake = moment,
                 }
             }
         }
         Ok(())
+    }
+
+    /// Opens or closes the watch on what agents share, beside the acts.
+    fn watch_fleet(&mut self, wanted: bool) {
+        if let Some(watch) = self.fleet.take() {
+            watch.abort();
+        }
+        if wanted {
+            let (cluster, tell) = (self.adapters.cluster.clone(), self.tell());
+            self.fleet = Some(tokio::spawn(async move { cluster.watch_fleet(tell).await }));
+        }
     }
 
     fn start(&mut self, id: ActId, act: Act) {

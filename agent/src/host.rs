@@ -6,13 +6,15 @@
 //! - `units`: tools as transient systemd units that outlive the agent; `tools`: their command lines.
 //! - `systemd`: the D-Bus side of it; `restart`: kubelet.
 //! - `preflight`: what can be known before anything is touched, with `resolve`, `kubelet_flags`, `kubeadm`, `space`.
-//! - `apt`, `dpkg`: package managers; `backup`: copies; `process`: children; `fault`: errors.
+//! - `apt`, `dpkg`: package managers; `backup`: copies; `kubelet_files`: what kubelet's own files tell.
+//! - `process`: children; `fault`: errors.
 
 mod apt;
 mod backup;
 mod dpkg;
 mod fault;
 mod kubeadm;
+mod kubelet_files;
 mod kubelet_flags;
 mod preflight;
 mod process;
@@ -28,17 +30,22 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use upgrade_core::act::{ActResult, Fault};
-use upgrade_core::api::TurnId;
+use upgrade_core::api::{TurnId, Version};
 use upgrade_core::observed::{HostSeen, Observation, ToolState, UnitSeen};
 
 use self::fault::{Doing, Failed};
 use self::systemd::Systemd;
+use crate::chain::chain;
 use crate::clock::Clock;
+use crate::static_pods;
 
 /// The packages whose versions the agent looks at.
 const PACKAGES: [&str; 3] = ["kubeadm", "kubelet", "kubectl"];
 /// The unit of the kubelet package.
 const KUBELET: &str = upgrade_core::judge::checks::host::KUBELET_UNIT;
+
+/// Where kubelet finds its static pods on a node that kubeadm made.
+pub const MANIFESTS: &str = "/etc/kubernetes/manifests";
 
 /// Where things are on this host.
 #[derive(Debug, Clone)]
@@ -52,6 +59,8 @@ pub struct Settings {
     pub sources: Vec<PathBuf>,
     /// A kubeadm `UpgradeConfiguration` file, handed to kubeadm as `--config`.
     pub kubeadm_config: Option<PathBuf>,
+    /// kubelet's own credential, which names the API server that it talks to.
+    pub kubeconfig: PathBuf,
 }
 
 impl Default for Settings {
@@ -64,6 +73,7 @@ impl Default for Settings {
                 PathBuf::from("/etc/apt/sources.list.d/kubernetes.sources"),
             ],
             kubeadm_config: None,
+            kubeconfig: PathBuf::from("/etc/kubernetes/kubelet.conf"),
         }
     }
 }
@@ -76,7 +86,7 @@ impl Settings {
     }
 
     fn manifests(&self) -> PathBuf {
-        self.on_host("/etc/kubernetes/manifests")
+        self.on_host(MANIFESTS)
     }
 
     fn kubelet_dir(&self) -> PathBuf {
@@ -139,7 +149,8 @@ impl Host {
         &self.inner.systemd
     }
 
-    /// Looks at packages, units and copies. With a `turn`, only that turn's copy counts; without, any finished one.
+    /// Looks at packages, units, kubelet's files and copies. What has changed is told against the first copy of `turn`, or without one
+    /// against that of the newest copy's turn.
     ///
     /// # Errors
     /// A transient fault if dpkg's database, a directory or the system bus cannot be read.
@@ -152,6 +163,8 @@ impl Host {
         let dpkg = self.blocking(dpkg::read).await?;
         let turn = turn.cloned();
         let copies = self.blocking(move |settings| backup::look(settings, turn.as_ref())).await?;
+        let files = self.blocking(kubelet_files::look).await?;
+        let manifests = self.blocking(|settings| Ok(manifest_versions(settings))).await?;
         let kubelet = self.systemd().unit(KUBELET).await.doing(|| format!("read the state of {KUBELET}"))?;
         let tools = self.systemd().tools().await.doing(|| "list the units of running tools")?;
         Ok(HostSeen {
@@ -161,12 +174,19 @@ impl Host {
             kubelet: UnitSeen {
                 active: kubelet.is_active(),
                 invocation: kubelet.invocation,
-                since: kubelet.active_since,
+                since: self.inner.clock.at_monotonic(kubelet.active_since),
             },
             control_plane: copies.control_plane,
+            manifests,
             missing_manifests: copies.missing_manifests,
-            backup: copies.finished,
+            changed_manifests: copies.changed_manifests,
+            copies: copies.finished,
             kubelet_config_changed: copies.kubelet_config_changed,
+            kubelet_config_stale: files.config_is_stale,
+            own_server: files.own_server,
+            instance_config: files.instance_config,
+            cri_socket: files.cri_socket,
+            plugin_sockets: files.plugin_sockets,
             last_words: self.last_words(&tools),
             tools,
         })
@@ -196,6 +216,14 @@ impl Host {
         let host = self.clone();
         tokio::task::spawn_blocking(move || work(host.settings())).await.doing(|| "work on files")?
     }
+}
+
+/// What cannot be read is no reason to look at nothing else on this host: it names no version.
+fn manifest_versions(settings: &Settings) -> BTreeMap<String, Version> {
+    static_pods::versions(&settings.manifests()).unwrap_or_else(|error| {
+        tracing::debug!("{}", chain(&error));
+        BTreeMap::new()
+    })
 }
 
 #[cfg(test)]

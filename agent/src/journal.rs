@@ -1,8 +1,9 @@
 //! The memory on disk: one small file, replaced by rename, so that it always holds the old memory or the new one.
 //!
 //! Its first line is a header that keeps its form in every version; the rest is the memory as JSON. The header's
-//! checksum covers version and memory, so a damaged file is told apart from one that a newer agent wrote.
+//! checksum covers version and memory, so a damaged file is told apart from one that another agent wrote.
 
+use std::cmp::Ordering;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -17,7 +18,10 @@ use upgrade_core::memory::Memory;
 use crate::durable;
 
 /// The version of the memory's form that this agent reads and writes.
-const VERSION: u32 = 1;
+///
+/// That of version 1, of the release a46420d and those after it, is not read: what it tells of a turn under way is taken up from the
+/// turn's traces on the Node, its Lease and this host, as where a journal was lost.
+const VERSION: u32 = 2;
 /// What the header says the file is.
 const KIND: &str = "node-upgrade-agent";
 /// The journal's file, and the one that keeps a second agent out.
@@ -39,8 +43,8 @@ pub enum Recovered {
     Fresh,
     /// What was stored last.
     Memory(Memory),
-    /// A file that does not hold what an agent stored. It stays under `kept` for people, and stays the journal's
-    /// file until the next store, so that a restart before that finds the same.
+    /// A file that does not hold what an agent of this version stored: damaged, or an older agent's. It stays under `kept` for
+    /// people, and stays the journal's file until the next store, so that a restart before that finds the same.
     Lost {
         /// What is wrong with it.
         why: String,
@@ -133,7 +137,7 @@ impl Journal {
         let Some(bytes) = read(&path)? else { return Ok(None) };
         decode(&bytes).map(Some).map_err(|unreadable| match unreadable {
             Unreadable::Foreign { version, why } => JournalError::Foreign { path, version, why },
-            Unreadable::Damaged(why) => JournalError::Damaged { path, why },
+            Unreadable::Damaged(why) | Unreadable::Older(why) => JournalError::Damaged { path, why },
         })
     }
 
@@ -143,19 +147,21 @@ impl Journal {
         match decode(&bytes) {
             Ok(memory) => Ok(Recovered::Memory(memory)),
             Err(Unreadable::Foreign { version, why }) => Err(JournalError::Foreign { path, version, why }),
-            Err(Unreadable::Damaged(why)) => Ok(Recovered::Lost { why, kept: self.keep(&path)? }),
+            Err(Unreadable::Damaged(why) | Unreadable::Older(why)) => {
+                Ok(Recovered::Lost { why, kept: self.keep(&path)? })
+            }
         }
     }
 
-    /// Gives a damaged journal a second name that no store touches, unless it has one.
+    /// Gives a journal that is not read a second name that no store touches, unless it has one.
     fn keep(&self, path: &Path) -> Result<PathBuf, JournalError> {
         let at = |doing| move |source| JournalError::Io { doing, path: path.to_owned(), source };
-        let inode = path.metadata().map_err(at("look at the damaged journal"))?.ino();
-        let names = (1..=999).map(|number| self.directory.join(format!("{FILE}.damaged-{number}")));
+        let inode = path.metadata().map_err(at("look at the unread journal"))?.ino();
+        let names = (1..=999).map(|number| self.directory.join(format!("{FILE}.unread-{number}")));
         for kept in names {
             match std::fs::hard_link(path, &kept) {
                 Ok(()) => {
-                    durable::sync(&self.directory).map_err(at("keep a copy of the damaged journal"))?;
+                    durable::sync(&self.directory).map_err(at("keep a copy of the unread journal"))?;
                     return Ok(kept);
                 }
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
@@ -163,10 +169,10 @@ impl Journal {
                         return Ok(kept);
                     }
                 }
-                Err(source) => return Err(at("keep a copy of the damaged journal")(source)),
+                Err(source) => return Err(at("keep a copy of the unread journal")(source)),
             }
         }
-        Err(at("find a name for the damaged journal")(io::ErrorKind::StorageFull.into()))
+        Err(at("find a name for the unread journal")(io::ErrorKind::StorageFull.into()))
     }
 
     /// Makes a memory durable: when this returns, it is what the next [`Journal::open`] finds, whatever happens.
@@ -203,7 +209,9 @@ fn lock(path: &Path) -> Result<Flock<File>, JournalError> {
 enum Unreadable {
     /// They are not what an agent stored.
     Damaged(String),
-    /// They are whole, but of another version.
+    /// They are whole, but of an older version.
+    Older(String),
+    /// They are whole, but of a newer version.
     Foreign { version: u32, why: String },
 }
 
@@ -235,10 +243,14 @@ fn decode(bytes: &[u8]) -> Result<Memory, Unreadable> {
         return Err(damaged("its checksum does not fit what it holds"));
     }
     let foreign = |why| Unreadable::Foreign { version: header.version, why };
-    if header.version != VERSION {
-        return Err(foreign(format!("this agent knows version {VERSION}")));
+    match header.version.cmp(&VERSION) {
+        Ordering::Less => Err(Unreadable::Older(format!(
+            "an older node-upgrade-agent wrote it (journal version {}, this one reads {VERSION})",
+            header.version
+        ))),
+        Ordering::Equal => serde_json::from_slice(body).map_err(|error| foreign(error.to_string())),
+        Ordering::Greater => Err(foreign(format!("this agent knows version {VERSION}"))),
     }
-    serde_json::from_slice(body).map_err(|error| foreign(error.to_string()))
 }
 
 fn checksum(version: u32, body: &[u8]) -> String {

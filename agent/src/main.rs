@@ -13,8 +13,10 @@ use node_upgrade_agent::config::Settings;
 use node_upgrade_agent::drive::Drive;
 use node_upgrade_agent::journal::{Journal, Recovered};
 use node_upgrade_agent::{log, preflight, show, unjoined};
+use upgrade_core::act::Fault;
 use upgrade_core::agent::Agent;
 use upgrade_core::api::Version;
+use upgrade_core::judge::next_turn::NextTurn;
 use upgrade_core::memory::Memory;
 
 /// What `status --local` exits with while an upgrade is under way.
@@ -66,18 +68,21 @@ async fn daemon(settings: Settings) -> anyhow::Result<ExitCode> {
         Recovered::Memory(memory) => memory,
         Recovered::Lost { why, kept } => {
             let kept = kept.display();
-            tracing::error!(%kept, "the journal cannot be used: {why}; looking whether an upgrade was under way");
+            tracing::warn!(
+                %kept,
+                "the journal is not read: {why}; what an upgrade under way has left on the Node, its Lease and this host is taken up"
+            );
             Memory::default()
         }
     };
     tracing::info!(node = settings.node, version = env!("CARGO_PKG_VERSION"), "starting");
     let agent = Agent::new(adapters::rules(&settings), memory);
-    Drive::new(agent, Adapters::new(&settings), journal).run().await?;
+    Drive::new(agent, Adapters::new(&settings)?, journal).run().await?;
     Ok(ExitCode::SUCCESS)
 }
 
 async fn plan(settings: &Settings, target: Option<Version>) -> anyhow::Result<ExitCode> {
-    let adapters = Adapters::for_plan(settings);
+    let adapters = Adapters::for_plan(settings)?;
     let Some(node) = adapters.cluster.read_node().await.map_err(|fault| anyhow::anyhow!(fault.message))?
     else {
         bail!("the Node {} does not exist; set name in [node] of the configuration", settings.node);
@@ -91,14 +96,20 @@ async fn plan(settings: &Settings, target: Option<Version>) -> anyhow::Result<Ex
             bail!("the Node {} has no target; name one: node-upgrade-agent plan v1.36.3", settings.node)
         }
     };
-    let findings = preflight::run(&adapters, wanted).await.map_err(|fault| anyhow::anyhow!(fault.message))?;
-    let (text, goes) = show::plan(&node, &findings, &request.skip);
+    let told = |fault: Fault| anyhow::anyhow!(fault.message);
+    let (text, goes) = match preflight::next(&adapters, &node, wanted).await.map_err(told)? {
+        NextTurn::Turn(kind) => {
+            let findings = preflight::run(&adapters, wanted, kind).await.map_err(told)?;
+            show::plan(&node, &findings, &request.skip)
+        }
+        other => show::no_turn(&node, wanted, &other),
+    };
     print(&text);
     Ok(if goes { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 async fn status(settings: &Settings, json: bool) -> anyhow::Result<ExitCode> {
-    let adapters = Adapters::new(settings);
+    let adapters = Adapters::new(settings)?;
     let Some(node) = adapters.cluster.read_node().await.map_err(|fault| anyhow::anyhow!(fault.message))?
     else {
         bail!("the Node {} does not exist; set name in [node] of the configuration", settings.node);

@@ -8,14 +8,15 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::sleep;
 use upgrade_core::api::{Phase, Reason, Report};
+use upgrade_core::backoff::Pauses;
 
 use crate::cluster::{Cluster, EventKind};
 use crate::notify;
 
 /// Between two writes of the same phase, so that a drain of many pods costs a handful of writes.
 const PACE: Duration = Duration::from_secs(5);
-/// Before a write that failed is tried again.
-const AGAIN: Duration = Duration::from_secs(5);
+/// Before a write that failed is tried again; an API server that is gone for good is asked ever more seldom.
+const AGAIN: Pauses = Pauses { first: Duration::from_secs(5), factor: 2, cap: Duration::from_mins(2) };
 
 /// Takes reports and passes the newest on.
 pub struct Reporter {
@@ -58,6 +59,7 @@ fn is_trouble(report: &Report) -> bool {
 async fn write(cluster: Cluster, mut reports: watch::Receiver<Option<Report>>) {
     let mut written: Option<Report> = None;
     while reports.changed().await.is_ok() {
+        let mut failed = 0;
         loop {
             let Some(report) = reports.borrow_and_update().clone() else { break };
             match cluster.report(&report).await {
@@ -68,7 +70,8 @@ async fn write(cluster: Cluster, mut reports: watch::Receiver<Option<Report>>) {
                 }
                 Err(fault) => {
                     tracing::debug!("{}", fault.message);
-                    sleep(AGAIN).await;
+                    failed += 1;
+                    sleep(AGAIN.after(failed)).await;
                 }
             }
         }

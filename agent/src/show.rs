@@ -3,30 +3,27 @@
 use std::collections::BTreeSet;
 
 use upgrade_core::api::annotations::STATUS;
-use upgrade_core::api::{Check, Report, reachable, text};
+use upgrade_core::api::{Check, Report, TurnKind, Version, text};
+use upgrade_core::decide::report::step_phase;
+use upgrade_core::judge::next_turn::NextTurn;
 use upgrade_core::judge::preflight::{Verdict, judge};
-use upgrade_core::memory::{Direction, Stage, Turn};
+use upgrade_core::memory::Turn;
 use upgrade_core::observed::{Findings, NodeSeen, Outcome, Ready};
 use upgrade_core::time::Unix;
 
 /// What preflight found, and whether an upgrade would go on.
 pub fn plan(node: &NodeSeen, findings: &Findings, skip: &BTreeSet<Check>) -> (String, bool) {
-    let mut text = String::new();
-    let runs = node.kubelet.map_or_else(|| "an unknown version".to_owned(), |version| version.to_string());
-    line(&mut text, &format!("{}: {runs} → {}", node.name, findings.target));
+    let mut text = heading(node, findings.target);
+    line(&mut text, &format!("  this turn: {}", turn_kind(findings.kind, node.control_plane)));
     if let Some(plan) = &findings.plan {
         line(&mut text, &format!("  kubeadm {} → {}", plan.from.kubeadm, plan.to.kubeadm));
         line(&mut text, &format!("  kubelet {} → {}", plan.from.kubelet, plan.to.kubelet));
-    }
-    let unreachable =
-        node.kubelet.and_then(|running| reachable(running, findings.target, node.control_plane).err());
-    if let Some(why) = &unreachable {
-        line(&mut text, &format!("  NO    {:<13} {why}", Check::Reachable.word()));
     }
     for finding in &findings.findings {
         let skipped = skip.contains(&finding.check) && finding.check.may_be_skipped();
         let (mark, message) = match &finding.outcome {
             Outcome::Passed(message) => ("ok", message),
+            Outcome::Noted(message) => ("note", message),
             Outcome::Failed(message) | Outcome::Pending(message) if skipped => ("skip", message),
             Outcome::Failed(message) => ("NO", message),
             Outcome::Pending(message) => ("wait", message),
@@ -34,32 +31,65 @@ pub fn plan(node: &NodeSeen, findings: &Findings, skip: &BTreeSet<Check>) -> (St
         line(&mut text, &format!("  {mark:<5} {:<13} {message}", finding.check.word()));
     }
     let verdict = judge(findings, skip);
-    let goes = unreachable.is_none() && matches!(verdict, Verdict::Go { .. });
     line(
         &mut text,
-        match (&verdict, goes) {
-            (_, true) => "The upgrade would go on.",
-            (Verdict::NotYet(_), _) => "The upgrade would wait.",
-            _ => "The upgrade would be refused; nothing would be touched.",
+        match &verdict {
+            Verdict::Go { .. } => "The upgrade would go on.",
+            Verdict::NotYet(_) => WAITS,
+            Verdict::Refuse { .. } => REFUSED,
         },
     );
-    (text, goes)
+    (text, matches!(verdict, Verdict::Go { .. }))
+}
+
+const WAITS: &str = "The upgrade would wait.";
+const REFUSED: &str = "The upgrade would be refused; nothing would be touched.";
+
+/// What a node that has no turn to take would do, and whether all is well.
+pub fn no_turn(node: &NodeSeen, target: Version, next: &NextTurn) -> (String, bool) {
+    let mut text = heading(node, target);
+    match next {
+        NextTurn::Nothing | NextTurn::Turn(_) => line(&mut text, &format!("Everything here is at {target}.")),
+        NextTurn::Pending(why) => {
+            line(&mut text, &format!("  wait  {}", why.message));
+            line(&mut text, WAITS);
+        }
+        NextTurn::Refused(why) => {
+            line(&mut text, &format!("  NO    {}", why.message));
+            line(&mut text, REFUSED);
+        }
+    }
+    (text, matches!(next, NextTurn::Nothing | NextTurn::Turn(_)))
+}
+
+fn heading(node: &NodeSeen, target: Version) -> String {
+    let runs = node.kubelet.map_or_else(|| "an unknown version".to_owned(), |version| version.to_string());
+    format!("{}: {runs} → {target}\n", node.name)
+}
+
+const fn turn_kind(kind: TurnKind, control_plane: bool) -> &'static str {
+    match kind {
+        TurnKind::ControlPlane => "its control plane, in service; its kubelet follows",
+        TurnKind::Kubelet if control_plane => "its kubelet, drained; its control plane stays as it is",
+        TurnKind::Kubelet => "its kubelet, drained",
+    }
 }
 
 /// Whether an upgrade is under way, from the journal alone.
 pub fn local(turn: Option<&Turn>) -> String {
     let Some(turn) = turn else { return "no upgrade is under way\n".to_owned() };
-    let (state, target, lease) = (stage(&turn.stage), turn.plan.target, turn.lease);
-    format!("an upgrade to {target} is under way: {state} (the Lease {lease} is held)\n")
+    let (state, target, lease) = (state(turn), turn.plan.target, turn.lease);
+    format!("an upgrade to {target} is under way: {state} (with the Lease {lease})\n")
 }
 
-const fn stage(stage: &Stage) -> &'static str {
-    match stage {
-        Stage::Clearing { .. } => "nothing on this host has changed yet",
-        Stage::Changing { direction: Direction::Forward, .. } => "this host is being changed",
-        Stage::Changing { direction: Direction::Back(_), .. } => "going back",
-        Stage::Returning(_) => "the node returns to service",
-        Stage::Degraded { .. } => "degraded, the node waits for a person",
+fn state(turn: &Turn) -> String {
+    let step = step_phase(turn.reached);
+    if turn.degraded.is_some() {
+        format!("degraded at {step}, the node waits for a person")
+    } else if turn.is_forward() {
+        step.to_string()
+    } else {
+        format!("going back from {step}")
     }
 }
 
@@ -119,21 +149,80 @@ fn line(text: &mut String, line: &str) {
 
 #[cfg(test)]
 mod tests {
-
     use proptest::prelude::*;
+    use upgrade_core::api::{Explanation, Reason};
+    use upgrade_core::observed::Finding;
+    use upgrade_core::time::Mono;
 
     use super::*;
     use crate::arbitrary::{hostile, mangled};
 
     const STATUS_SAMPLE: &str = r#"{"target":"v1.36.3","hop":"1.36.2-1.1 → 1.36.3-1.1","phase":"draining","since":1760000000,
         "attempts":0,"reason":"DrainBlocked","message":"1 pods left","drain":{"podsLeft":1,"blocked":[{"pod":"default/web-1",
-        "budget":"web","message":"no"}],"passedOver":[{"pod":"default/old","why":"it hangs"}]},"notes":["a note"],"slot":"slot-0","current":"v1.36.2"}"#;
+        "budget":"web","message":"no"}],"passedOver":[{"pod":"default/old","why":"it hangs"}]},"notes":["a note"],
+        "slot":"slot-0","current":"v1.36.2"}"#;
 
     #[test]
     fn the_sample_is_what_an_agent_writes() {
         let report: Report = serde_json::from_str(STATUS_SAMPLE).unwrap();
         let drain = report.drain.unwrap();
         assert_eq!((drain.blocked.len(), drain.passed_over.len()), (1, 1));
+    }
+
+    const TARGET: Version = Version::new(1, 36, 3);
+
+    fn found(outcomes: Vec<Outcome>) -> Findings {
+        let checks = [Check::Pods, Check::OtherNodes, Check::NodeReady];
+        let findings = checks.into_iter().zip(outcomes).map(|(check, outcome)| Finding { check, outcome });
+        Findings {
+            target: TARGET,
+            kind: TurnKind::ControlPlane,
+            retry: None,
+            at: Mono(0),
+            plan: None,
+            findings: findings.collect(),
+        }
+    }
+
+    fn node() -> NodeSeen {
+        NodeSeen {
+            name: "cp1".to_owned(),
+            kubelet: Some(Version::new(1, 36, 2)),
+            control_plane: true,
+            ..NodeSeen::default()
+        }
+    }
+
+    #[test]
+    fn a_plan_shows_each_outcome_by_its_mark_and_which_turn_comes() {
+        let outcomes = ["held", "nobody else", "not Ready"].map(str::to_owned);
+        let [noted, failed, pending] = outcomes;
+        let found = found(vec![Outcome::Noted(noted), Outcome::Failed(failed), Outcome::Pending(pending)]);
+        let (text, goes) = plan(&node(), &found, &BTreeSet::from([Check::NodeReady]));
+        assert!(!goes);
+        for line in [
+            "cp1: v1.36.2 → v1.36.3\n",
+            "this turn: its control plane, in service; its kubelet follows\n",
+            "  note  Pods          held\n",
+            "  NO    OtherNodes    nobody else\n",
+            "  skip  NodeReady     not Ready\n",
+            REFUSED,
+        ] {
+            assert!(text.contains(line), "{line:?} in {text}");
+        }
+    }
+
+    #[test]
+    fn a_node_without_a_turn_is_told_why() {
+        let why = |message| Explanation::new(Reason::WaitingForTurn, message);
+        for (next, words, well) in [
+            (NextTurn::Nothing, "Everything here is at v1.36.3.", true),
+            (NextTurn::Pending(why("cp1 first")), "  wait  cp1 first\nThe upgrade would wait.\n", false),
+            (NextTurn::Refused(why("too far")), "  NO    too far\nThe upgrade would be refused", false),
+        ] {
+            let (text, goes) = no_turn(&node(), TARGET, &next);
+            assert!(text.contains(words) && goes == well, "{text}");
+        }
     }
 
     proptest! {

@@ -7,7 +7,7 @@ use crate::schedule::Point;
 use crate::world::World;
 
 /// What a node's agent carries out: [`upgrade_core::act::Act::word`], the tools' words in the place of `run`, and `store`.
-pub const ACTS: [&str; 27] = [
+pub const ACTS: [&str; 32] = [
     "store",
     "look-at-host",
     "look-at-node",
@@ -15,13 +15,15 @@ pub const ACTS: [&str; 27] = [
     "look-at-control-plane",
     "look-at-fleet",
     "preflight",
-    "await-turn",
     "claim",
     "renew",
+    "prove",
     "release",
     "cordon",
     "uncordon",
     "forget-cordon",
+    "mark",
+    "unmark",
     "drain",
     "install-kubeadm",
     "install-kubelet",
@@ -31,10 +33,13 @@ pub const ACTS: [&str; 27] = [
     "await",
     "back-up",
     "restore-manifests",
+    "roll-back-manifests",
     "restore-kubelet-config",
     "restart-kubelet",
     "clean-up",
     "publish-current",
+    "publish-api-server",
+    "note-cri-socket",
 ];
 
 /// What it observes without asking.
@@ -112,17 +117,9 @@ pub fn reason(place: &Place) -> Option<&'static str> {
 }
 
 /// The list of places that ten thousand seeds do not visit.
-const UNVISITED: &[Unvisited] = &[
-    Unvisited {
-        what: Some("await-turn"),
-        fault: None,
-        point: Some(Point::Done),
-        why: "it watches and has no effect that could have come about",
-    },
-    Unvisited {
-        what: Some("restore-manifests"),
-        fault: None,
-        point: None,
-        why: "a host whose own API server is away seldom comes to it yet: histories A18, E26 and E34",
-    },
-];
+const UNVISITED: &[Unvisited] = &[Unvisited {
+    what: Some("restore-manifests"),
+    fault: None,
+    point: None,
+    why: "a host whose own API server is away seldom comes to it yet: histories A18, E26 and E34",
+}];

@@ -53,8 +53,6 @@ fn expectations(setup: &Setup) -> Expectations {
     Expectations {
         slots: setup.slots,
         drain: !setup.undrained,
-        // Two tests of the simulation say it of today's core.
-        two_turns: false,
         soak: millis(settings.soak),
         verify: millis(settings.verify_timeout),
         ..Expectations::default()
@@ -82,7 +80,7 @@ impl World {
         match end {
             _ if !self.has_agent(node) => None,
             End::Done | End::Refused | End::Degraded => None,
-            End::Unfinished(why) => Some(format!("{node}: {why}")),
+            End::Unfinished(why) => (!self.cannot_say(node)).then(|| format!("{node}: {why}")),
             End::BackedOut | End::RolledBack | End::Untouched => {
                 let unmet = self.has_unmet_target(node) && !self.may_wait(node, ends);
                 unmet.then(|| format!("{node} still waits for its turn, and nothing stands in its way"))

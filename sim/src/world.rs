@@ -21,7 +21,7 @@ use upgrade_core::api::{PackageVersion, Report, Version};
 use upgrade_core::decide::Settings;
 use upgrade_core::drain::DrainOptions;
 use upgrade_core::memory::Memory;
-use upgrade_core::observed::Observation;
+use upgrade_core::observed::{LeaseSeen, Observation};
 use upgrade_core::oracle::{Event, FLEET, What, Who};
 
 mod api;
@@ -89,6 +89,8 @@ enum Happening {
     Writes { caller: Caller, write: Box<Write> },
     /// A write comes to the API server.
     Written { caller: Caller, write: Box<Write> },
+    /// A Lease was proven, and what follows it is read.
+    Proves { caller: Caller, lease: LeaseSeen, control_plane: bool },
     /// What took its time has ended, and is told.
     Replies { caller: Caller, ended: Box<ActResult> },
     /// The answer to an act.
@@ -336,6 +338,7 @@ impl World {
             Happening::Effect { caller, act, sent } => self.effect(&caller, *act, sent),
             Happening::Writes { caller, write } => self.writes(caller, write),
             Happening::Written { caller, write } => self.written(&caller, *write),
+            Happening::Proves { caller, lease, control_plane } => self.proves(&caller, lease, control_plane),
             Happening::Replies { caller, ended } => self.reply(&caller, *ended),
             Happening::Answer { node, life, id, ended } => self.answer(&node, life, id, *ended),
             Happening::Heartbeat { node, life } => self.heartbeat(&node, life),

@@ -57,7 +57,7 @@ impl Life {
     /// On a host whose clock is ahead by so much.
     fn later(settings: Settings, state: &TempDir, ahead: Duration) -> Self {
         let settings = Settings { coordination: Credential::Enrolled(credential(state.path())), ..settings };
-        Self::of(Cluster::new(settings, Clock::new()), state.path(), Clock::ahead(ahead))
+        Self::of(Cluster::new(settings, Clock::of_runtime()), state.path(), Clock::of_runtime().ahead(ahead))
     }
 
     /// Until the newest that was told is as wanted.
@@ -364,8 +364,8 @@ async fn a_request_that_was_changed_since_it_was_checked_is_not_approved() {
 fn at_the_fake(server: &upgrade_tests::api::Api, state: &TempDir) -> Life {
     use upgrade_tests::api::Who;
     let own = server.client(Who::Kubelet(OWN.to_owned()));
-    let cluster = Cluster::with_clients(settings(OWN), Clock::new(), &own, &own);
-    Life::of(cluster, state.path(), Clock::new())
+    let cluster = Cluster::with_clients(settings(OWN), Clock::of_runtime(), &own, &own);
+    Life::of(cluster, state.path(), Clock::of_runtime())
 }
 
 #[tokio::test(start_paused = true)]

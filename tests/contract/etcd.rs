@@ -1,4 +1,4 @@
-//! What the agent sees of etcd through its JSON gateway, at a real one.
+//! What the agent sees of its own API server and of etcd, through etcd's JSON gateway, at real ones.
 
 use std::path::{Path, PathBuf};
 
@@ -8,10 +8,12 @@ use kube::config::{Config, KubeConfigOptions, Kubeconfig};
 use node_upgrade_agent::clock::Clock;
 use node_upgrade_agent::cluster::{Cluster, Settings};
 use serde_json::{Value, json};
+use tempfile::TempDir;
 use upgrade_core::act::ActResult;
 use upgrade_core::observed::{EtcdSeen, Observation};
 
 use super::real::Real;
+use super::static_pods::StaticPods;
 
 const WELL: EtcdSeen = EtcdSeen { members: 1, healthy: 1, learners: 0, alarms: 0 };
 
@@ -20,14 +22,14 @@ fn pki(real: &Real) -> PathBuf {
     real.control_plane.pki().join("etcd")
 }
 
-async fn look(real: &Real, change: impl FnOnce(&mut Settings)) -> ActResult {
-    let mut settings = Settings { etcd_pki: pki(real), ..real.settings() };
-    change(&mut settings);
-    Cluster::new(settings, Clock::new()).look_at_control_plane().await
+async fn look(real: &Real, etcd: &str, pki: &Path) -> ActResult {
+    let static_pods = StaticPods::stacked(real.control_plane.api_server_port(), etcd, pki);
+    let settings = Settings { manifests: static_pods.path(), ..real.settings() };
+    Cluster::new(settings, Clock::of_runtime()).look_at_control_plane().await
 }
 
 async fn seen(real: &Real) -> EtcdSeen {
-    etcd(&look(real, |_| {}).await)
+    etcd(&look(real, &real.control_plane.etcd(), &real.control_plane.pki()).await)
 }
 
 fn etcd(ended: &ActResult) -> EtcdSeen {
@@ -91,28 +93,66 @@ async fn a_learner_is_no_member_yet() {
 #[tokio::test]
 async fn an_etcd_that_does_not_answer_or_accept_us_has_no_healthy_member() {
     let Some(real) = Real::begin().await else { return };
-    let silent = look(&real, |settings| settings.local_etcd = "https://127.0.0.1:1".parse().unwrap()).await;
+    let silent = look(&real, "https://127.0.0.1:1", &real.control_plane.pki()).await;
     assert_eq!(etcd(&silent), EtcdSeen::default());
-    let strange = tempfile::tempdir().unwrap();
-    let copy = |from: PathBuf, name: &str| std::fs::copy(from, strange.path().join(name)).unwrap();
-    copy(pki(&real).join("ca.crt"), "ca.crt");
+    let strange = own_pki(&real);
     // A certificate of the cluster's own CA, which is not etcd's.
     for part in ["crt", "key"] {
         let name = format!("apiserver-kubelet-client.{part}");
-        copy(real.control_plane.pki().join(name), &format!("healthcheck-client.{part}"));
+        let to = strange.path().join(format!("apiserver-etcd-client.{part}"));
+        std::fs::copy(real.control_plane.pki().join(name), to).unwrap();
     }
-    let refused = look(&real, |settings| settings.etcd_pki = strange.path().to_owned()).await;
+    let refused = look(&real, &real.control_plane.etcd(), strange.path()).await;
     assert_eq!(etcd(&refused), EtcdSeen::default());
 }
 
 #[tokio::test]
 async fn certificates_that_cannot_be_used_are_a_fault_that_names_them() {
     let Some(real) = Real::begin().await else { return };
-    let broken = tempfile::tempdir().unwrap();
-    std::fs::copy(pki(&real).join("ca.crt"), broken.path().join("ca.crt")).unwrap();
-    std::fs::write(broken.path().join("healthcheck-client.crt"), "no certificate").unwrap();
-    let fault = look(&real, |settings| settings.etcd_pki = broken.path().to_owned()).await.fault.unwrap();
+    let broken = own_pki(&real);
+    std::fs::write(broken.path().join("apiserver-etcd-client.crt"), "no certificate").unwrap();
+    let fault = look(&real, &real.control_plane.etcd(), broken.path()).await.fault.unwrap();
     assert!(names(&fault.message, broken.path()), "{fault:?}");
+}
+
+#[tokio::test]
+async fn an_api_server_whose_certificates_stand_elsewhere_asks_etcd_with_its_own_pair() {
+    let Some(real) = Real::begin().await else { return };
+    let elsewhere = own_pki(&real);
+    for part in ["crt", "key"] {
+        let from = pki(&real).join(format!("healthcheck-client.{part}"));
+        std::fs::copy(from, elsewhere.path().join(format!("apiserver-etcd-client.{part}"))).unwrap();
+    }
+    assert_eq!(etcd(&look(&real, &real.control_plane.etcd(), elsewhere.path()).await), WELL);
+}
+
+#[tokio::test]
+async fn this_hosts_api_server_is_asked_wherever_its_manifest_says_at_that_time() {
+    let Some(real) = Real::begin().await else { return };
+    let static_pods = StaticPods::external(1);
+    let settings = Settings { manifests: static_pods.path(), ..real.settings() };
+    let cluster = Cluster::new(settings, Clock::of_runtime());
+    let look = || async {
+        let ended = cluster.look_at_control_plane().await;
+        match ended.observations.into_iter().next() {
+            Some(Observation::Local(local)) => (local.api_server_ready, local.version.is_some()),
+            other => panic!("{other:?} {:?}", ended.fault),
+        }
+    };
+    assert_eq!(look().await, (false, false), "nobody answers there, whoever answers elsewhere");
+    static_pods.moved(real.control_plane.api_server_port());
+    assert_eq!(look().await, (true, true));
+    std::fs::remove_file(static_pods.path().join("kube-apiserver.yaml")).unwrap();
+    let fault = cluster.look_at_control_plane().await.fault.unwrap();
+    assert!(fault.message.contains("kube-apiserver.yaml is missing"), "{fault:?}");
+}
+
+/// A directory of certificates with nothing in it but etcd's CA.
+fn own_pki(real: &Real) -> TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::create_dir(directory.path().join("etcd")).unwrap();
+    std::fs::copy(pki(real).join("ca.crt"), directory.path().join("etcd/ca.crt")).unwrap();
+    directory
 }
 
 fn names(text: &str, path: &Path) -> bool {

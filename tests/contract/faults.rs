@@ -5,14 +5,16 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::Client;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use serde_json::json;
-use upgrade_core::act::FaultClass;
+use upgrade_core::act::{Act, FaultClass};
 use upgrade_core::api::{LeaseName, Version, annotations};
 use upgrade_core::drain::DrainOptions;
 use upgrade_core::observed::{DrainState, LeaseSeen, NodeSeen, Observation};
 use upgrade_tests::api::Api;
 use upgrade_tests::api::faults::{Effect, Fault};
 
-use super::test_cluster::{OTHER, OWN, TestCluster, Told, holder, is_held, lease_seen, node_seen};
+use super::test_cluster::{
+    OTHER, OWN, TestCluster, Told, ask, cordon, holder, in_hand, is_held, lease_seen, node_seen,
+};
 
 const SLOT: LeaseName = LeaseName::Slot(0);
 const CURRENT: Version = Version::new(1, 36, 3);
@@ -60,7 +62,7 @@ async fn a_cordon_decided_from_an_old_read_is_decided_anew() {
     server.fail(Fault::once(&["PATCH", "/nodes/n1?"], somebody_patches_first(theirs)).after(1));
     // The admin's own patch is the first request that fits; the agent's is the second.
     bench.patch_node(OWN, &json!({"metadata": {"annotations": {"x": "1"}}})).await;
-    let ended = bench.own.cordon().await;
+    let ended = bench.own.write_node(&cordon()).await;
     assert_eq!(node_seen(&ended).cordon_note, Some(true), "their cordon came between our read and our write");
 }
 
@@ -69,7 +71,7 @@ async fn a_node_that_never_holds_still_is_given_up_with_a_fault() {
     let (bench, server) = TestCluster::fake().await;
     let conflict = || Effect::Refuse(409, "the object has been modified".to_owned());
     server.fail(Fault::once(&["PATCH", "/nodes/n1"], conflict).times(100));
-    let fault = bench.own.cordon().await.fault.unwrap();
+    let fault = bench.own.write_node(&cordon()).await.fault.unwrap();
     assert_eq!(fault.class, FaultClass::Transient);
     assert_eq!(writes(&server, "PATCH /api/v1/nodes/n1"), 5 + 1, "one by the bench, five tries");
 }
@@ -78,11 +80,11 @@ async fn a_node_that_never_holds_still_is_given_up_with_a_fault() {
 async fn a_cordon_whose_answer_was_lost_is_still_ours() {
     let (bench, server) = TestCluster::fake().await;
     server.fail(Fault::once(&["PATCH", "/nodes/n1"], || Effect::LoseAnswer));
-    let fault = bench.own.cordon().await.fault.unwrap();
+    let fault = bench.own.write_node(&cordon()).await.fault.unwrap();
     assert!(fault.message.contains("cordoning Node n1: no answer within 10 s"), "{}", fault.message);
-    let again = bench.own.cordon().await;
+    let again = bench.own.write_node(&cordon()).await;
     assert_eq!(node_seen(&again).cordon_note, Some(false));
-    assert!(!node_seen(&bench.own.uncordon().await).unschedulable);
+    assert!(!node_seen(&bench.own.write_node(&Act::Uncordon).await).unschedulable);
 }
 
 #[tokio::test(start_paused = true)]
@@ -117,6 +119,87 @@ async fn whoever_claims_between_our_read_and_our_write_has_the_lease() {
         }));
         let claimed = bench.own.claim(SLOT, &holder(OWN)).await;
         assert_eq!(*lease_seen(&claimed), LeaseSeen::Other(holder(OTHER).to_string()));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_proof_dates_the_fleet_after_the_answer_to_the_swap() {
+    let (bench, server) = TestCluster::fake().await;
+    bench.own.claim(SLOT, &holder(OWN)).await;
+    let slow = || Effect::Delay(std::time::Duration::from_secs(7));
+    server.fail(Fault::once(&["PUT", "/leases/slot-0"], slow));
+    let other = bench.other.clone();
+    server.fail(Fault::once(&["GET", "/leases?"], move || {
+        let other = other.clone();
+        Effect::First(Box::new(move |_| {
+            async move { assert!(is_held(lease_seen(&other.claim(LeaseName::Slot(1), &holder(OTHER)).await))) }.boxed()
+        }))
+    }));
+    let ended = bench.own.prove(SLOT, &holder(OWN), None, true).await;
+    let [
+        Observation::Lease(LeaseSeen::Held { at, .. }),
+        Observation::Fleet(fleet),
+        Observation::Local(local),
+    ] = &ended.observations[..]
+    else {
+        panic!("{ended:?}")
+    };
+    assert!(at.0 >= 7_000 && fleet.at >= *at && fleet.policy.at >= *at && local.at >= *at, "{ended:?}");
+    assert_eq!(fleet.leases.len(), 2, "who claimed after the swap is in it");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fleet_that_cannot_be_read_takes_nothing_away_from_the_proof_of_the_lease() {
+    let (bench, server) = TestCluster::fake().await;
+    bench.own.claim(SLOT, &holder(OWN)).await;
+    server.fail(Fault::once(&["GET", "/configmaps/policy"], || Effect::Unreachable));
+    let ended = bench.own.prove(SLOT, &holder(OWN), None, false).await;
+    assert!(matches!(&ended.observations[..], [Observation::Lease(LeaseSeen::Held { .. })]), "{ended:?}");
+    let fault = ended.fault.unwrap();
+    assert!(
+        fault.message.contains("reading ConfigMap node-upgrade-agent/policy"),
+        "no claim is judged without it: {fault:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_mark_decided_from_an_old_read_is_decided_anew() {
+    let (bench, server) = TestCluster::fake().await;
+    let theirs = json!({"metadata": {"annotations": {annotations::TARGET: "v1.36.4"}}});
+    server.fail(Fault::once(&["PATCH", "/nodes/n1?"], somebody_patches_first(theirs)).after(1));
+    bench.patch_node(OWN, &json!({"metadata": {"annotations": {"x": "1"}}})).await;
+    let ended = bench.own.write_node(&Act::Mark { mark: in_hand(OWN) }).await;
+    assert_eq!(node_seen(&ended).request.wanted(), Some(Version::new(1, 36, 4)), "what came between is seen");
+    assert_eq!(node_seen(&ended).in_hand, Some(in_hand(OWN)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_watch_of_the_fleet_outlives_cuts_and_forgotten_history() {
+    let (bench, server) = TestCluster::fake().await;
+    let told = Told::default();
+    let script = async {
+        for (number, fault) in
+            [Api::cut_watches, Api::expire_watches, Api::cut_watches].into_iter().enumerate()
+        {
+            let policies = |facts: &[Observation]| {
+                facts.iter().filter(|fact| matches!(fact, Observation::Policy(seen) if seen.exists)).count()
+            };
+            let turns = |facts: &[Observation]| {
+                facts.iter().filter(|fact| matches!(fact, Observation::Turn(_))).count()
+            };
+            let seconds = json!({"minReadySeconds": number.to_string()});
+            let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "policy"}, "data": seconds});
+            let policy = "/api/v1/namespaces/node-upgrade-agent/configmaps";
+            drop(ask(&bench.admin, &format!("DELETE {policy}/policy"), &serde_json::Value::Null).await);
+            assert_eq!(ask(&bench.admin, &format!("POST {policy}"), &map).await.code, 201);
+            bench.own.claim(LeaseName::Slot(u32::try_from(number).unwrap()), &holder(OWN)).await;
+            told.until(|facts| policies(facts) > number && turns(facts) > number).await;
+            fault(&server);
+        }
+    };
+    tokio::select! {
+        () = bench.own.watch_fleet(told.ear()) => unreachable!("a watch has no end"),
+        () = script => {}
     }
 }
 
@@ -175,7 +258,7 @@ async fn a_lagging_watch_does_not_take_our_own_write_back() {
         server.freeze_watches();
         // This change is older than our cordon and will be shown after its answer.
         bench.patch_node(OWN, &json!({"metadata": {"annotations": {annotations::RETRY: "old"}}})).await;
-        assert!(node_seen(&bench.own.cordon().await).unschedulable);
+        assert!(node_seen(&bench.own.write_node(&cordon()).await).unschedulable);
         let before = told.all().len();
         server.thaw();
         bench.patch_node(OWN, &json!({"metadata": {"annotations": {annotations::RETRY: "new"}}})).await;
@@ -201,7 +284,7 @@ async fn told_after_a_restore(reads: bool) -> u64 {
     }
     let told = Told::default();
     let script = async {
-        bench.own.publish_current(CURRENT).await;
+        bench.own.write_node(&Act::PublishCurrent { current: CURRENT }).await;
         told.until_node(|node| node.is_some_and(|node| node.current.is_some())).await;
         server.restore_from_backup();
         bench.patch_node(OWN, &json!({"metadata": {"annotations": {annotations::RETRY: "after"}}})).await;

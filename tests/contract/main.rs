@@ -23,4 +23,5 @@ mod real;
 mod rogue;
 mod rotation;
 mod rules;
+mod static_pods;
 mod test_cluster;

@@ -8,6 +8,7 @@ use serde_json::json;
 use upgrade_core::api::Policy;
 
 use super::real::Real;
+use super::rules::policy_seen;
 
 #[tokio::test]
 async fn applying_the_manifests_again_leaves_an_administrators_policy_as_it_is() {
@@ -15,7 +16,7 @@ async fn applying_the_manifests_again_leaves_an_administrators_policy_as_it_is()
     let maps: Api<ConfigMap> = Api::namespaced(real.bench.admin.clone(), NAMESPACE);
     drop(maps.delete("policy", &DeleteParams::default()).await);
     real.control_plane.apply_rbac().unwrap();
-    let in_force = || async { real.bench.own.read_policy().await.unwrap().policy };
+    let in_force = || async { policy_seen(&real.bench).await.policy };
     assert_eq!(in_force().await, Policy::default(), "as it comes");
     let pause = Patch::Merge(json!({"data": {"paused": "true"}}));
     maps.patch("policy", &PatchParams::default(), &pause).await.unwrap();

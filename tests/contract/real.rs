@@ -19,6 +19,7 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 use tokio::sync::{Mutex, MutexGuard};
 
+use super::static_pods::StaticPods;
 use super::test_cluster::{OTHER, OWN, TestCluster, ask, settings};
 
 /// Ends with this process, because its guards notice.
@@ -28,6 +29,8 @@ static TURN: Mutex<()> = Mutex::const_new(());
 
 struct Shared {
     control_plane: HostControlPlane,
+    /// Of an API server whose etcd is elsewhere; those who ask etcd make their own.
+    static_pods: StaticPods,
     admin: PathBuf,
     credentials: [(&'static str, Credentials); 2],
 }
@@ -56,12 +59,13 @@ impl Real {
         confined(&client(&shared.credentials_of(OWN).coordination).await).await;
         let bench = TestCluster {
             admin,
-            own: Cluster::new(shared.settings(OWN, OWN), Clock::new()),
-            other: Cluster::new(shared.settings(OTHER, OTHER), Clock::new()),
-            astray: Cluster::new(shared.settings(OTHER, OWN), Clock::new()),
+            own: Cluster::new(shared.settings(OWN, OWN), Clock::of_runtime()),
+            other: Cluster::new(shared.settings(OTHER, OTHER), Clock::of_runtime()),
+            astray: Cluster::new(shared.settings(OTHER, OWN), Clock::of_runtime()),
             kubelet: client(&shared.credentials_of(OWN).kubelet).await,
             agent: client(&shared.credentials_of(OWN).coordination).await,
             controlled: true,
+            _static_pods: None,
         };
         bench.make_node(OWN, &json!({})).await;
         bench.make_node(OTHER, &json!({})).await;
@@ -93,7 +97,8 @@ impl Shared {
             let coordination = control_plane.coordination_kubeconfig(node).unwrap();
             (node, Credentials { kubelet, coordination })
         });
-        Some(Self { admin: control_plane.kubeconfig(), control_plane, credentials })
+        let static_pods = StaticPods::external(control_plane.api_server_port());
+        Some(Self { admin: control_plane.kubeconfig(), control_plane, static_pods, credentials })
     }
 
     fn credentials_of(&self, node: &str) -> &Credentials {
@@ -104,12 +109,10 @@ impl Shared {
     /// For an agent that believes to be on `node` and has the credentials of `owner`.
     fn settings(&self, node: &str, owner: &str) -> Settings {
         let credentials = self.credentials_of(owner);
-        let port = self.control_plane.api_server_port();
         Settings {
             kubeconfig: credentials.kubelet.clone(),
             coordination: Credential::Kubeconfig(credentials.coordination.clone()),
-            local_etcd: self.control_plane.etcd().parse().unwrap(),
-            local_api_server: format!("https://127.0.0.1:{port}").parse().unwrap(),
+            manifests: self.static_pods.path(),
             ..settings(node)
         }
     }

@@ -13,6 +13,7 @@ use tempfile::TempDir;
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
+use upgrade_core::act::Act;
 use upgrade_core::api::{LeaseName, Version, annotations};
 use upgrade_core::drain::DrainOptions;
 use upgrade_core::observed::{DrainState, Observation};
@@ -63,7 +64,7 @@ impl Files {
 
     fn cluster(&self, real: &Real) -> Cluster {
         let settings = Settings { kubeconfig: self.path("kubelet.conf"), ..real.settings() };
-        Cluster::new(settings, Clock::new())
+        Cluster::new(settings, Clock::of_runtime())
     }
 }
 
@@ -110,6 +111,10 @@ impl Relay {
     }
 }
 
+fn publish() -> Act {
+    Act::PublishCurrent { current: CURRENT }
+}
+
 /// A kubelet's credential that is about to expire.
 fn brief(real: &Real) -> PathBuf {
     let name = format!("system:node:{OWN}");
@@ -132,10 +137,10 @@ async fn the_next_call_uses_a_new_certificate() {
     let mut files = Files::new(real.control_plane.api_server_port(), &credential(OTHER));
     let cluster = files.cluster(&real);
     for _ in 0..2 {
-        let fault = cluster.publish_current(CURRENT).await.fault.unwrap();
+        let fault = cluster.write_node(&publish()).await.fault.unwrap();
         assert!(fault.message.contains("403"), "{fault:?}");
         files.rotate(&credential(OWN));
-        assert_eq!(cluster.publish_current(CURRENT).await.fault, None);
+        assert_eq!(cluster.write_node(&publish()).await.fault, None);
         files.overwrite(&credential(OTHER));
     }
 }
@@ -145,11 +150,11 @@ async fn an_expired_certificate_is_named_and_its_successor_used_at_once() {
     let Some(real) = Real::begin().await else { return };
     let mut files = Files::new(real.control_plane.api_server_port(), &brief(&real));
     let cluster = files.cluster(&real);
-    assert_eq!(cluster.publish_current(CURRENT).await.fault, None);
+    assert_eq!(cluster.write_node(&publish()).await.fault, None);
     let words = until_expired(&cluster).await;
     assert!(words.contains("401") && words.contains("has its certificate expired"), "{words}");
     files.rotate(&real.control_plane.kubelet_kubeconfig(OWN).unwrap());
-    assert_eq!(cluster.publish_current(CURRENT).await.fault, None);
+    assert_eq!(cluster.write_node(&publish()).await.fault, None);
 }
 
 #[tokio::test]
@@ -184,7 +189,7 @@ async fn a_kubeconfig_with_its_certificate_inside_is_read_again_when_it_is_repla
     std::fs::copy(real.control_plane.kubelet_kubeconfig(OWN).unwrap(), &coordination_kubeconfig).unwrap();
     let coordination = Credential::Kubeconfig(coordination_kubeconfig.clone());
     let settings = Settings { coordination, ..real.settings() };
-    let cluster = Cluster::new(settings, Clock::new());
+    let cluster = Cluster::new(settings, Clock::of_runtime());
     let slot = LeaseName::Slot(0);
     let fault = cluster.claim(slot, &holder(OWN)).await.fault.unwrap();
     assert!(fault.message.contains("403"), "a kubelet has no slots: {fault:?}");
@@ -198,7 +203,7 @@ async fn an_enrolled_credential_is_read_again_when_it_is_replaced() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("current.pem");
     let settings = Settings { coordination: Credential::Enrolled(file.clone()), ..real.settings() };
-    let cluster = Cluster::new(settings, Clock::new());
+    let cluster = Cluster::new(settings, Clock::of_runtime());
     let slot = LeaseName::Slot(0);
     let fault = cluster.claim(slot, &holder(OWN)).await.fault.unwrap();
     assert!(fault.message.contains("no coordination credential yet"), "{fault:?}");
@@ -223,7 +228,7 @@ async fn nothing_is_missed_when_both_credentials_are_replaced_in_the_middle_of_a
         coordination: Credential::Enrolled(pem.clone()),
         ..real.settings()
     };
-    let (cluster, other) = (Cluster::new(settings, Clock::new()), files.cluster(&real));
+    let (cluster, other) = (Cluster::new(settings, Clock::of_runtime()), files.cluster(&real));
     for number in 0..3 {
         real.bench.make_pod(&format!("web-{number}"), OWN, "ReplicaSet").await;
     }
@@ -241,7 +246,7 @@ async fn nothing_is_missed_when_both_credentials_are_replaced_in_the_middle_of_a
         std::fs::rename(next, &pem).unwrap();
         relay.cut();
         files.rotate(&real.control_plane.kubelet_kubeconfig(OWN).unwrap());
-        assert!(is_held(lease_seen(&cluster.renew(LeaseName::Slot(0), &holder(OWN), None).await)));
+        assert!(is_held(lease_seen(&cluster.renew(LeaseName::Slot(0), &holder(OWN), None, None).await)));
         real.bench.make_pod("late", OWN, "ReplicaSet").await;
         real.bench.change_budget("careful", 0).await;
     };

@@ -7,6 +7,7 @@ mod drain_rows;
 mod fleet;
 mod leases;
 mod node;
+mod policy;
 
 /// Runs rules against the fake API server, in time that moves when everybody waits, and against the real one.
 macro_rules! at_every_server {
@@ -34,3 +35,4 @@ macro_rules! at_every_server {
 }
 use at_every_server;
 pub(crate) use drain::{blocks, progress};
+pub(crate) use policy::policy_seen;

@@ -14,9 +14,13 @@ use node_upgrade_agent::cluster::{Cluster, Credential, NAMESPACE, Settings};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
-use upgrade_core::api::{Holder, TurnId, annotations};
-use upgrade_core::observed::{LeaseSeen, NodeSeen, Observation};
+use upgrade_core::act::Act;
+use upgrade_core::api::{Holder, InHand, TurnId, TurnKind, Version, annotations};
+use upgrade_core::observed::{LeaseMark, LeaseSeen, NodeSeen, Observation};
+use upgrade_core::time::Unix;
 use upgrade_tests::api::{self, Who};
+
+use super::static_pods::StaticPods;
 
 /// The own node.
 pub(crate) const OWN: &str = "n1";
@@ -39,6 +43,8 @@ pub(crate) struct TestCluster {
     pub(crate) agent: Client,
     /// Whether a disruption controller is at work; the bench plays it where none is.
     pub(crate) controlled: bool,
+    /// Where the agents find their static pod manifests, while the bench stands.
+    pub(crate) _static_pods: Option<StaticPods>,
 }
 
 /// What an agent on this node is told; where nothing is read from files, they need not be there.
@@ -48,9 +54,7 @@ pub(crate) fn settings(node: &str) -> Settings {
         kubeconfig: PathBuf::new(),
         coordination: Credential::Kubeconfig(PathBuf::new()),
         namespace: NAMESPACE.to_owned(),
-        etcd_pki: PathBuf::from("/nonexistent"),
-        local_etcd: http::Uri::from_static("https://127.0.0.1:2379"),
-        local_api_server: http::Uri::from_static("https://127.0.0.1:6443"),
+        manifests: PathBuf::from("/nonexistent"),
     }
 }
 
@@ -58,10 +62,12 @@ impl TestCluster {
     /// Against the fake API server.
     pub(crate) async fn fake() -> (Self, api::Api) {
         let server = api::Api::default();
+        let static_pods = StaticPods::external(6443);
         let agent = |node: &str, credentials: &str| {
+            let settings = Settings { manifests: static_pods.path(), ..settings(node) };
             let own = server.client(Who::Kubelet(credentials.to_owned()));
             let shared = server.client(Who::Agent(credentials.to_owned()));
-            Cluster::with_clients(settings(node), Clock::new(), &own, &shared)
+            Cluster::with_clients(settings, Clock::of_runtime(), &own, &shared)
         };
         let bench = Self {
             admin: server.client(Who::Admin),
@@ -71,6 +77,7 @@ impl TestCluster {
             kubelet: server.client(Who::Kubelet(OWN.to_owned())),
             agent: server.client(Who::Agent(OWN.to_owned())),
             controlled: false,
+            _static_pods: Some(static_pods),
         };
         bench.make_kubeadm_config().await;
         bench.make_node(OWN, &json!({})).await;
@@ -355,6 +362,29 @@ where
 /// A holder on this node.
 pub(crate) fn holder(node: &str) -> Holder {
     Holder { node: node.to_owned(), uid: format!("uid-of-{node}"), turn: TurnId("job".to_owned()) }
+}
+
+/// The mark of [`holder`]'s turn.
+pub(crate) fn in_hand(node: &str) -> InHand {
+    InHand {
+        turn: Some(TurnKind::Kubelet),
+        id: Some(holder(node).turn),
+        from: Some(Version::new(1, 36, 2)),
+        to: Some(Version::new(1, 36, 3)),
+        since: Unix(1_760_000_000),
+        degraded: None,
+    }
+}
+
+/// Cordons, and marks that turn.
+pub(crate) fn cordon() -> Act {
+    Act::Cordon { mark: in_hand(OWN) }
+}
+
+/// The mark of a degraded holder, as an older agent wrote it.
+#[expect(clippy::unnecessary_wraps, reason = "as a renewal takes it")]
+pub(crate) fn mark(why: &str) -> Option<LeaseMark> {
+    Some(LeaseMark { target: None, why: why.to_owned() })
 }
 
 /// Facts that were told, to wait for.

@@ -38,6 +38,8 @@ fn every_annotation_is_explained() {
         annotations::PHASE,
         annotations::STATUS,
         annotations::FOUND_CORDONED,
+        annotations::IN_HAND,
+        annotations::API_SERVER,
     ];
     assert_eq!(sorted(rows(&document("docs/usage.md"), "## Asking for an upgrade")), sorted(keys));
 }
@@ -70,7 +72,7 @@ fn every_policy_key_is_explained_at_its_default() {
         (key.clone(), row.split('`').nth(3).unwrap().to_owned())
     };
     let documented = keys.iter().map(default).collect();
-    assert_eq!(Policy::read(&documented), Ok(Policy::default()));
+    assert_eq!(Policy::read(Some(&documented), false), Policy::default());
     assert_eq!(keys.len(), 3);
 }
 
@@ -114,7 +116,7 @@ fn the_policy_that_is_applied_sets_no_key_and_says_which_there_are_and_their_def
     let pairs = said.split(';').filter_map(|pair| pair.trim().split_once(": "));
     let data: std::collections::BTreeMap<_, _> =
         pairs.map(|(key, value)| (key.to_owned(), value.trim_matches('"').to_owned())).collect();
-    assert_eq!(Policy::read(&data), Ok(Policy::default()));
+    assert_eq!(Policy::read(Some(&data), false), Policy::default());
     let keys = rows(&document("docs/usage.md"), "## Policy for the whole fleet");
     assert_eq!(sorted(data.into_keys()), sorted(keys));
 }

@@ -54,10 +54,13 @@ fn in_turn(events: &[Event]) -> Result<()> {
         .collect();
     let whole = |pair: &[(&str, LeaseName, bool)]| matches!(pair, [(a, taken, true), (b, given, false)] if a == b && taken == given);
     ensure!(turns.chunks(2).all(whole), "turns overlap: {turns:?}");
-    ensure!(turns.len() == 6, "three nodes have one turn each: {turns:?}");
-    ensure!(turns.first() == Some(&("cp1", LeaseName::ControlPlane, true)), "cp1 is not first: {turns:?}");
+    ensure!(turns.len() == 8, "the control plane has two turns, the workers one each: {turns:?}");
+    let first =
+        turns.iter().take(4).all(|(node, lease, _)| (*node, *lease) == ("cp1", LeaseName::ControlPlane));
+    ensure!(first, "cp1 is not first: {turns:?}");
     for (node, command) in [
         ("cp1", KubeadmCommand::Apply),
+        ("cp1", KubeadmCommand::NodeKubelet),
         ("worker1", KubeadmCommand::NodeWorker),
         ("worker2", KubeadmCommand::NodeWorker),
     ] {
@@ -106,7 +109,7 @@ pub(crate) fn several_control_planes(_: &Fleet) -> Result<()> {
         let ends =
             |what: &What| matches!(what, What::CurrentWritten { version } if version.to_string() == new());
         let says = count(&events, node, ends);
-        ensure!((claims, says) == (1, 1), "{node} is seen to claim {claims} times and to end {says} times");
+        ensure!((claims, says) == (2, 1), "{node} is seen to claim {claims} times and to end {says} times");
         let api_server = |what: &What| matches!(what, What::StaticPod { component: "kube-apiserver", version: Some(version) } if version.to_string() == new());
         ensure!(count(&events, node, api_server) == 1, "the new API server of {node} was not seen");
     }

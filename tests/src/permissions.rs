@@ -66,6 +66,10 @@ const fn coordination(
     Need { who: Identity::Coordination, verb, resource, namespace, name: "", why }
 }
 
+const fn policy(verb: &'static str, why: &'static str) -> Need {
+    Need { who: Identity::Coordination, verb, resource: "configmaps", namespace: HERE, name: "policy", why }
+}
+
 const fn kubelet(
     verb: &'static str,
     resource: &'static str,
@@ -87,14 +91,9 @@ pub const NEEDED: &[Need] = &[
     coordination("watch", LEASES, HERE, "waiting for one's turn"),
     coordination("create", LEASES, HERE, "an absent Lease is a free one"),
     coordination("update", LEASES, HERE, "claim, renew, mark, give back"),
-    Need {
-        who: Identity::Coordination,
-        verb: "get",
-        resource: "configmaps",
-        namespace: HERE,
-        name: "policy",
-        why: "the fleet's policy",
-    },
+    policy("get", "the fleet's policy, before a claim"),
+    policy("list", "the fleet's policy"),
+    policy("watch", "the fleet's policy, while a node has a target or a turn"),
     coordination("list", "nodes", "", "the budget: who is out of service"),
     coordination("watch", "nodes", "", "the control plane goes first"),
     coordination("list", "poddisruptionbudgets.policy", "", "which budgets cover the own pods"),
@@ -102,9 +101,9 @@ pub const NEEDED: &[Need] = &[
     kubelet("get", "nodes", "", "", "the own Node, before a fenced patch"),
     kubelet("list", "nodes", "", "", "the own Node"),
     kubelet("watch", "nodes", "", "", "the own Node"),
-    kubelet("patch", "nodes", "", "", "the cordon, the annotation `current`"),
+    kubelet("patch", "nodes", "", "", "the cordon, and the notes beside it"),
     kubelet("patch", "nodes/status", "", "", "reports: annotations and the condition `Upgraded`"),
-    kubelet("list", "pods", "", "", "the pods of the own node"),
+    kubelet("list", "pods", "", "", "the pods of the own node, its API server's among them"),
     kubelet("watch", "pods", "", "", "the pods of the own node, in a drain"),
     kubelet("create", "pods/eviction", "", "", "the drain"),
     kubelet("delete", "pods", "", "", "the drain, where eviction is disabled"),

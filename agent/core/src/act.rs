@@ -3,11 +3,11 @@
 
 use std::collections::BTreeSet;
 
-use crate::api::{Holder, KubeadmCommand, LeaseName, TurnId, Version};
+use crate::api::{ApiServerNote, Holder, InHand, KubeadmCommand, LeaseName, TurnId, TurnKind, Version};
 use crate::drain::DrainOptions;
 use crate::memory::Packages;
-use crate::observed::Observation;
-use crate::time::Unix;
+use crate::observed::{Copy, LeaseMark, Observation};
+use crate::time::Mono;
 
 /// One thing to do. Equal acts are the same act: while one runs, deciding for it again changes nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,9 +29,9 @@ pub enum Act {
     Preflight {
         /// For this version.
         target: Version,
+        /// And this turn.
+        kind: TurnKind,
     },
-    /// Watch Leases and control-plane Nodes, telling [`Observation::Turn`] on each change, until stopped.
-    AwaitTurn,
     /// Create or take the Lease by compare-and-swap; a Lease already ours is renewed. Ends with [`Observation::Lease`].
     Claim {
         /// Which.
@@ -47,27 +47,56 @@ pub enum Act {
         /// As whom.
         holder: Holder,
         /// The mark that halts other claims; none clears it.
-        degraded: Option<String>,
+        mark: Option<LeaseMark>,
+        /// The note that `kubeadm upgrade apply` has ended well for this version; none leaves what stands there.
+        applied: Option<Version>,
     },
-    /// Clear the holder if it is us; absent and foreign Leases are left alone. Ends with [`Observation::Lease`].
+    /// Prove the Lease as [`Act::Renew`] does, then read the fleet consistently, and on a control plane ask it directly. Ends with
+    /// [`Observation::Lease`], and the rest where the Lease is ours.
+    Prove {
+        /// Which.
+        lease: LeaseName,
+        /// As whom.
+        holder: Holder,
+        /// The mark that halts other claims; none clears it.
+        mark: Option<LeaseMark>,
+        /// Whether this host carries a control plane.
+        control_plane: bool,
+    },
+    /// Clear the holder if it is us, for this turn or an earlier one; others' Leases and free ones are left alone. Ends with
+    /// [`Observation::Lease`].
     Release {
         /// Which.
         lease: LeaseName,
         /// As whom.
         holder: Holder,
     },
-    /// Cordon and note in the same fenced patch whether it was cordoned: [`crate::judge::cordon::cordon`]. Ends with [`Observation::Node`].
-    Cordon,
-    /// Take our cordon back: [`crate::judge::cordon::uncordon`]. Ends with [`Observation::Node`].
+    /// Cordon, and note in the same fenced patch whether it was cordoned and which turn is at work. Like all writes to the Node
+    /// decided by [`crate::judge::node_patch::patch`]. Ends with [`Observation::Node`].
+    Cordon {
+        /// The mark.
+        mark: InHand,
+    },
+    /// Take our cordon back. Ends with [`Observation::Node`].
     Uncordon,
-    /// Drop our note of the cordon and leave the rest: [`crate::judge::cordon::forget_cordon`]. Ends with [`Observation::Node`].
+    /// Drop our note of the cordon and leave the rest. Ends with [`Observation::Node`].
     ForgetCordon,
+    /// Mark which turn is at work. Ends with [`Observation::Node`].
+    Mark {
+        /// The mark.
+        mark: InHand,
+    },
+    /// Take the mark away, and say what is in service and proven. Ends with [`Observation::Node`].
+    Unmark {
+        /// The version, where there is one to say.
+        current: Option<Version>,
+    },
     /// Evict what the rules say until nothing is left, telling [`Observation::Drain`]; ends when drained or given up.
     Drain {
         /// The rules of this drain.
         options: DrainOptions,
-        /// When its time is over, on this host's own clock.
-        until: Unix,
+        /// When its time is over.
+        until: Mono,
     },
     /// Start this tool in its transient unit, or adopt it if it runs, and await its end. Ends with [`Observation::Host`].
     Run {
@@ -81,19 +110,26 @@ pub enum Act {
         /// The unit's name.
         unit: String,
     },
-    /// Copy static pod manifests and kubelet's configuration aside. Ends with [`Observation::Host`].
+    /// Copy static pod manifests and kubelet's configuration aside; a finished copy of this name is kept. Ends with
+    /// [`Observation::Host`].
     BackUp {
         /// Names the copy.
-        turn: TurnId,
+        copy: Copy,
     },
-    /// Put static pod manifests that are missing back from the copy. Ends with [`Observation::Host`].
+    /// Put static pod manifests that are missing back, each from the newest copy that has it. Ends with [`Observation::Host`].
     RestoreManifests {
-        /// Names the copy.
+        /// Whose copies.
         turn: TurnId,
     },
-    /// Put kubelet's configuration back from the copy. Ends with [`Observation::Host`].
+    /// Put the static pod manifests that carry the Kubernetes version back from the first copy, and never etcd's. Ends with
+    /// [`Observation::Host`].
+    RollBackManifests {
+        /// Whose copies.
+        turn: TurnId,
+    },
+    /// Put kubelet's configuration back from the first copy. Ends with [`Observation::Host`].
     RestoreKubeletConfig {
-        /// Names the copy.
+        /// Whose copies.
         turn: TurnId,
     },
     /// daemon-reload, then restart kubelet. Ends with [`Observation::Host`].
@@ -105,12 +141,55 @@ pub enum Act {
         /// The verified version.
         current: Version,
     },
+    /// Put back kubeadm's annotation with the container runtime's socket. Ends with [`Observation::Node`].
+    NoteCriSocket {
+        /// The socket.
+        socket: String,
+    },
+    /// Write the annotation `api-server`. Ends with [`Observation::Node`].
+    PublishApiServer {
+        /// What it runs.
+        note: ApiServerNote,
+    },
 }
 
 impl Act {
     /// Whether the act may be stopped half-way. A tool that runs is awaited, never dropped.
     pub const fn can_be_stopped(&self) -> bool {
-        matches!(self, Self::AwaitTurn | Self::Drain { .. } | Self::Preflight { .. })
+        matches!(self, Self::Drain { .. } | Self::Preflight { .. })
+    }
+
+    /// Whether it is asked of the API server that kubelet's own kubeconfig names.
+    pub const fn asks_as_kubelet(&self) -> bool {
+        matches!(
+            self,
+            Self::LookAtNode
+                | Self::LookAtPods
+                | Self::LookAtFleet
+                | Self::Prove { .. }
+                | Self::Cordon { .. }
+                | Self::Uncordon
+                | Self::ForgetCordon
+                | Self::Mark { .. }
+                | Self::Unmark { .. }
+                | Self::Drain { .. }
+                | Self::NoteCriSocket { .. }
+                | Self::PublishApiServer { .. }
+        )
+    }
+
+    /// Whether it only finds something out, or proves what is so.
+    pub const fn is_look(&self) -> bool {
+        matches!(
+            self,
+            Self::LookAtHost { .. }
+                | Self::LookAtNode
+                | Self::LookAtPods
+                | Self::LookAtControlPlane
+                | Self::LookAtFleet
+                | Self::Renew { .. }
+                | Self::Prove { .. }
+        )
     }
 
     /// A fixed word, for logs.
@@ -122,22 +201,27 @@ impl Act {
             Self::LookAtControlPlane => "look-at-control-plane",
             Self::LookAtFleet => "look-at-fleet",
             Self::Preflight { .. } => "preflight",
-            Self::AwaitTurn => "await-turn",
             Self::Claim { .. } => "claim",
             Self::Renew { .. } => "renew",
+            Self::Prove { .. } => "prove",
             Self::Release { .. } => "release",
-            Self::Cordon => "cordon",
+            Self::Cordon { .. } => "cordon",
             Self::Uncordon => "uncordon",
             Self::ForgetCordon => "forget-cordon",
+            Self::Mark { .. } => "mark",
+            Self::Unmark { .. } => "unmark",
             Self::Drain { .. } => "drain",
             Self::Run { .. } => "run",
             Self::Await { .. } => "await",
             Self::BackUp { .. } => "back-up",
             Self::RestoreManifests { .. } => "restore-manifests",
+            Self::RollBackManifests { .. } => "roll-back-manifests",
             Self::RestoreKubeletConfig { .. } => "restore-kubelet-config",
             Self::RestartKubelet => "restart-kubelet",
             Self::CleanUp => "clean-up",
             Self::PublishCurrent { .. } => "publish-current",
+            Self::NoteCriSocket { .. } => "note-cri-socket",
+            Self::PublishApiServer { .. } => "publish-api-server",
         }
     }
 }
@@ -174,6 +258,10 @@ pub enum Tool {
 }
 
 impl Tool {
+    /// Every word.
+    pub const WORDS: [&str; 5] =
+        ["install-kubeadm", "install-kubelet", "kubeadm-upgrade", "repair-dpkg", "hold"];
+
     /// A fixed word; part of the unit's name.
     pub const fn word(&self) -> &'static str {
         match self {

@@ -1,14 +1,14 @@
 //! Inputs to outputs: takes observations in, asks [`crate::decide`], stores before it acts, and runs one act at a time.
 
-use core::time::Duration;
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use crate::act::{Act, ActResult, FaultClass};
-use crate::api::{Explanation, Reason, Report, TurnId};
+use crate::api::{Explanation, Phase, Reason, Report};
 use crate::backoff::Pauses;
+use crate::decide::report::{derive, gives_way};
 use crate::decide::{Next, Settings, decide, renew};
-use crate::decide::{derive, is_another_turn};
-use crate::memory::{Memory, Stage, Turn, Verdict};
+use crate::memory::{Direction, Memory, Step, Turn};
 use crate::observed::{LeaseSeen, Observation, Observed};
 use crate::since::Since;
 use crate::time::{Mono, Now, Unix};
@@ -19,6 +19,7 @@ pub struct ActId(pub u64);
 
 /// What happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "each is taken in at once")]
 pub enum Input {
     /// Something was observed.
     Observed(Observation),
@@ -39,14 +40,17 @@ pub enum Output {
     Start(ActId, Act),
     /// Stop this act; it still ends with [`Input::Ended`].
     Stop(ActId),
+    /// Watch what agents share (Leases, control-plane Nodes, the policy), or no longer; the own Node is watched always.
+    Watch(bool),
     /// Tell people.
     Report(Box<Report>),
     /// Say [`Input::Tick`] at this moment; a later one replaces it.
     WakeAt(Mono),
 }
 
-/// Pauses after transient faults.
-const PAUSES: Pauses = Pauses { first: Duration::from_secs(1), factor: 2, cap: Duration::from_secs(30) };
+/// Pauses after transient faults, in the middle of a turn and without one.
+const FAULTS: Pauses = Pauses { first: Duration::from_secs(1), factor: 2, cap: Duration::from_secs(30) };
+const IDLE_FAULTS: Pauses = Pauses { cap: Duration::from_mins(2), ..FAULTS };
 
 /// The agent: memory, observation, and at most one act.
 #[derive(Debug)]
@@ -59,6 +63,8 @@ pub struct Agent {
     running: Option<Running>,
     started: u64,
     faults: BTreeMap<&'static str, Setback>,
+    watches: bool,
+    shown: Option<Next>,
     told: Option<Box<Report>>,
 }
 
@@ -89,6 +95,8 @@ impl Agent {
             running: None,
             started: 0,
             faults: BTreeMap::new(),
+            watches: false,
+            shown: None,
             told: None,
         }
     }
@@ -103,7 +111,8 @@ impl Agent {
     pub fn heartbeat(&self) -> Option<Act> {
         let turn = self.memory.turn.as_ref()?;
         let ours = matches!(self.observed.lease, Some(LeaseSeen::Held { .. }));
-        (ours && !matches!(turn.stage, Stage::Returning(_))).then(|| renew(turn))
+        let releases = turn.reached == Step::Releasing || matches!(turn.direction, Direction::Back(_));
+        (ours && !releases).then(|| renew(turn))
     }
 
     /// Takes one input in and says what follows.
@@ -111,62 +120,64 @@ impl Agent {
         match input {
             Input::Observed(observation) => {
                 self.recovered(&observation);
-                self.take(observation, now.mono);
+                self.take(&observation, now);
             }
-            Input::Stored => self.stored(),
+            Input::Stored => self.stored(now),
             Input::Ended(id, ended) => self.ended(now, id, ended),
             Input::Tick => {}
         }
         let mut outputs = Vec::new();
         let next = self.step(now, &mut outputs);
+        let waits = match &next {
+            Next::Wait { why, .. } if self.memory.turn.is_none() => Some(why.reason),
+            Next::Wait { .. } | Next::Remember(_) => None,
+            // What is looked at for the sake of a wait does not end it.
+            Next::Do(_) => self.since.waits_for(),
+        };
+        self.since.waits(waits.filter(|reason| !matches!(reason, Reason::Retrying | Reason::Idle)), now);
+        self.watch(&mut outputs);
         self.report(now, &next, &mut outputs);
         outputs
     }
 
-    fn take(&mut self, observation: Observation, at: Mono) {
-        if let Observation::Node(node) = &observation {
-            self.since.look(node.as_ref());
-        }
-        self.observed.take(observation, at);
+    fn take(&mut self, observation: &Observation, now: Now) {
+        self.observed.take(observation.clone(), now.mono);
+        self.since.observed(observation, &self.observed, now);
     }
 
-    /// An act that lasts and tells something has got over what stopped it before.
+    /// A drain that tells something has got over what stopped it before.
     fn recovered(&mut self, observation: &Observation) {
-        match observation {
-            Observation::Turn(_) => self.faults.remove(Act::AwaitTurn.word()),
-            Observation::Drain(_) => {
-                self.running.as_ref().and_then(|running| self.faults.remove(running.act.word()))
-            }
-            _ => None,
-        };
+        if let (Observation::Drain(_), Some(running)) = (observation, &self.running) {
+            self.faults.remove(running.act.word());
+        }
     }
 
-    fn stored(&mut self) {
+    fn stored(&mut self, now: Now) {
         let Some(memory) = self.storing.take() else { return };
-        let key = |memory: &Memory| -> Option<(TurnId, bool)> {
-            let turn = memory.turn.as_ref()?;
-            Some((turn.holder.turn.clone(), matches!(turn.stage, Stage::Degraded { .. })))
-        };
-        // Another turn has another Lease to prove, and a turn that enters or leaves `degraded` another mark to write.
-        if key(&memory) != key(&self.memory) {
+        let (before, after) = (self.memory.turn.as_ref(), memory.turn.as_ref());
+        let id = |turn: Option<&Turn>| turn.map(|turn| turn.holder.turn.clone());
+        // Another turn has another Lease to prove, and one that is or was degraded another mark to write.
+        let mark = |turn: Option<&Turn>| turn.is_some_and(|turn| turn.degraded.is_some());
+        if id(before) != id(after) || mark(before) != mark(after) {
             self.observed.lease = None;
             self.observed.drain = None;
         }
-        // What was found before a turn says nothing of the host after it, unless the turn touched nothing.
-        let touched = |turn: &Turn| match &turn.stage {
-            Stage::Clearing { disturbed } => disturbed.is_some(),
-            Stage::Returning(Verdict::BackedOut(why)) => !is_another_turn(why.reason),
-            Stage::Changing { .. } | Stage::Returning(Verdict::Done) | Stage::Degraded { .. } => true,
-        };
-        let over = self.memory.turn.as_ref().is_some_and(touched) && memory.turn.is_none();
-        // A refusal is answered by a person who changed something: whoever asks again is told how it is then.
-        let refused = memory.refused.is_some() && memory.refused != self.memory.refused;
-        if over || refused {
-            self.observed.preflight = None;
+        // What has changed on the host is told relative to a turn's copy.
+        if id(before) != id(after) {
+            self.observed.host = None;
         }
-        // Somebody else was quicker: what said that it is our turn is out of date.
-        if self.memory.turn.is_some() && memory.turn.is_none() {
-            self.observed.turn = None;
+        let refused = memory.refused.is_some() && memory.refused != self.memory.refused;
+        if let Some(turn) = before.filter(|_| after.is_none()) {
+            let gave_way = matches!(&turn.direction, Direction::Back(why) if gives_way(why.reason));
+            let untouched = turn.reached <= Step::Claiming;
+            if !(untouched && gave_way) {
+                self.observed.preflight = None;
+            }
+            self.since.turn_ended(gave_way, now);
+        }
+        // A refusal is answered by a person who changed something: whoever asks again is told how it is then.
+        if refused {
+            self.observed.preflight = None;
         }
         self.memory = *memory;
     }
@@ -174,17 +185,18 @@ impl Agent {
     fn ended(&mut self, now: Now, id: ActId, ended: ActResult) {
         let Some(running) = self.running.take_if(|running| running.id == id) else { return };
         let word = running.act.word();
-        for observation in ended.observations {
-            self.take(observation, now.mono);
+        for observation in &ended.observations {
+            self.take(observation, now);
         }
         match ended.fault {
             None => {
                 self.faults.remove(word);
-                self.since.did(&running.act, &self.observed, now.mono);
+                self.since.did(&running.act, &self.observed, now);
             }
             Some(fault) if fault.class == FaultClass::Transient => {
                 let count = self.faults.get(word).map_or(0, |setback| setback.count) + 1;
-                let again = now.mono.plus(PAUSES.after(count));
+                let pauses = if self.memory.turn.is_some() { FAULTS } else { IDLE_FAULTS };
+                let again = now.mono.plus(pauses.after(count));
                 self.faults.insert(word, Setback { count, again, message: fault.message });
             }
             Some(_) => {}
@@ -231,10 +243,8 @@ impl Agent {
             let why = Explanation::new(Reason::Retrying, setback.message.clone());
             return Next::Wait { why, until: Some(setback.again) };
         }
-        match &act {
-            Act::Claim { .. } => self.observed.turn = None,
-            Act::Cordon | Act::Drain { .. } => self.observed.drain = None,
-            _ => {}
+        if matches!(act, Act::Cordon { .. } | Act::Drain { .. }) {
+            self.observed.drain = None;
         }
         self.started += 1;
         let id = ActId(self.started);
@@ -243,23 +253,55 @@ impl Agent {
         Next::Do(act)
     }
 
+    /// A node with a target that it has not reached, or in the middle of a turn, watches what agents share.
+    fn watch(&mut self, outputs: &mut Vec<Output>) {
+        let wanted = self
+            .observed
+            .node
+            .as_ref()
+            .is_some_and(|node| node.request.wanted().is_some_and(|target| node.current != Some(target)));
+        let usable = matches!(self.observed.access, crate::observed::Access::Usable { .. });
+        let watches = usable && (wanted || self.memory.turn.is_some());
+        if std::mem::replace(&mut self.watches, watches) != watches {
+            outputs.push(Output::Watch(watches));
+        }
+    }
+
     fn report(&mut self, now: Now, next: &Next, outputs: &mut Vec<Output>) {
         let setback = self.running.as_ref().and_then(|running| self.faults.get(running.act.word()));
-        let Some(mut report) =
-            derive(&self.memory, &self.observed, next, setback.map(|setback| setback.message.as_str()))
-        else {
-            return;
-        };
-        report.since = self.entered(now.unix, &report);
+        let setback = setback.map(|setback| setback.message.as_str());
+        // A look that is taken on the way changes nothing of what is waited for.
+        if !self.is_a_look(next) || self.shown.is_none() {
+            self.shown = Some(next.clone());
+        }
+        let shown = self.shown.as_ref().unwrap_or(next);
+        let Some(mut report) = derive(&self.memory, &self.observed, shown, setback) else { return };
+        report.since = self.since(now.unix, &report);
         if self.told.as_deref() != Some(&report) {
             self.told = Some(Box::new(report.clone()));
             outputs.push(Output::Report(Box::new(report)));
         }
     }
 
-    /// When the phase was entered: a phase that was told before goes on since then.
-    fn entered(&self, now: Unix, report: &Report) -> Unix {
-        self.told.as_ref().filter(|told| told.phase == report.phase).map_or(now, |told| told.since)
+    fn is_a_look(&self, next: &Next) -> bool {
+        let pending =
+            |shown: &Next| matches!(shown, Next::Wait { why, .. } if why.reason == Reason::PreflightPending);
+        match next {
+            Next::Do(Act::Preflight { .. }) => self.shown.as_ref().is_some_and(pending),
+            Next::Do(act) => act.is_look(),
+            Next::Remember(_) | Next::Wait { .. } => false,
+        }
+    }
+
+    /// Since when this is said: a phase and a reason that were told before go on since then.
+    fn since(&self, now: Unix, report: &Report) -> Unix {
+        // A second refusal answers something else.
+        let answers = matches!(report.phase, Phase::Refused | Phase::Degraded);
+        let same = |told: &&Report| {
+            let alike = told.phase == report.phase && told.reason == report.reason;
+            alike && (!answers || told.message == report.message)
+        };
+        self.told.as_deref().filter(same).map_or(now, |told| told.since)
     }
 }
 

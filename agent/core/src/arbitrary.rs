@@ -12,7 +12,7 @@ use crate::api::{
     Reason, Report, Request, TurnId, Version, annotations, image, text,
 };
 use crate::decide::Next;
-use crate::decide::derive;
+use crate::decide::report::derive;
 use crate::memory::Memory;
 use crate::observed::{DrainState, NodeSeen, Observed, Progress};
 use crate::time::{Mono, Unix};
@@ -132,11 +132,14 @@ proptest! {
     }
 
     #[test]
-    fn a_policy_that_cannot_be_read_is_an_error_that_names_a_key(
+    fn what_cannot_be_read_of_a_policy_is_named_by_its_key(
         data in btree_map(prop_oneof![Just("paused".to_owned()), Just("protocol".to_owned()), hostile()], hostile(), 0..4),
     ) {
-        if let Err(why) = Policy::read(&data) {
-            prop_assert!(why.starts_with("policy key "));
+        let policy = Policy::read(Some(&data), true);
+        for wrong in &policy.wrong {
+            prop_assert!(data.keys().any(|key| wrong.contains(key.as_str())), "{wrong}");
+        }
+        if let Some(why) = policy.forbids_claims() {
             prop_assert!(Explanation::new(Reason::Paused, why).message.len() <= text::MESSAGE);
         }
     }
@@ -171,7 +174,7 @@ proptest! {
         let node = NodeSeen::default().with_annotations(&annotations);
         let seen = Observed { node: Some(node), drain: Some(progress), ..Observed::default() };
         let next = Next::Wait { why: Explanation::new(Reason::Retrying, said.clone()), until: None };
-        for next in [next, Next::Do(crate::act::Act::Cordon)] {
+        for next in [next, Next::Do(crate::act::Act::Uncordon)] {
             let report = derive(&Memory::default(), &seen, &next, Some(&said)).unwrap();
             let json = serde_json::to_string(&report).unwrap();
             // Escaping at most doubles it: a control character would take six bytes, and only line feeds are left.

@@ -1,28 +1,40 @@
 //! The rules: what the agent remembers and what it sees decide the next act.
 //!
-//! A restart is not a special case. Every act follows from the memory and fresh observation, so being killed
-//! between any two steps leaves only states that are met without a crash too.
+//! A restart is not a special case. Every act follows from the memory and fresh observation, so being killed between any two steps
+//! leaves only states that are met without a crash too.
+//!
+//! - `context`: what a decision is taken from. `host_first`: what brings this host back, before anything else.
+//! - `idle`: no turn; `plan`: finding out what comes next; `adopt`: traces of a turn that nobody remembers.
+//! - `turn`: the walk through the steps of a turn, forward and back; `degraded`: a turn that waits for a person; `ended`: what is
+//!   remembered of one that is over.
+//! - `report`: what people are told.
 
-mod changing;
-mod clearing;
+mod adopt;
+pub(crate) mod context;
 mod degraded;
+mod ended;
+mod host_first;
 mod idle;
-mod report;
-mod returning;
-mod verifying;
+mod plan;
+pub mod report;
+mod turn;
 
-use core::time::Duration;
+use std::time::Duration;
 
 use crate::act::Act;
-use crate::api::{Explanation, Reason, Request};
+use crate::api::{Explanation, Holder, Reason, TurnKind};
 use crate::drain::DrainOptions;
-use crate::memory::{Direction, Memory, Stage, Step, Turn};
-use crate::observed::{HostSeen, LeaseSeen, NodeSeen, Observed, ToolState};
+use crate::memory::Memory;
+use crate::memory::{Step, Turn};
+use crate::observed::LeaseSeen;
+use crate::observed::NodeSeen;
+use crate::observed::Observed;
 use crate::since::Since;
-use crate::time::{Mono, Now, Unix};
+use crate::steps::{can_turn_back, rules};
+use crate::time::{Mono, Now};
 
-pub use report::derive;
-pub(crate) use report::is_another_turn;
+pub(crate) use context::renew;
+use context::{Context, Look, wait};
 
 /// What this host's configuration adds to the rules.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,7 +45,7 @@ pub struct Settings {
     pub drain: DrainOptions,
     /// How long kubelet must run without another restart before it counts as verified.
     pub soak: Duration,
-    /// After this long a node that does not come to serve is degraded.
+    /// After this a node that does not come to serve is degraded.
     pub verify_timeout: Duration,
 }
 
@@ -53,146 +65,65 @@ pub enum Next {
     },
 }
 
-/// How old a proof that the Lease is ours may be where a disturbance begins.
-const PROOF: Duration = Duration::from_secs(15);
-/// How old it may grow while a drain goes on; the heartbeat renews every minute.
-const PROOF_WHILE_DRAINING: Duration = Duration::from_mins(5);
-
-/// The least that a clock moves on: what is fresh for so long is no more so that much later.
-const GRAIN: Duration = Duration::from_millis(1);
+/// After so long a Node that is gone takes its turn with it (rule 12).
+const GONE: Duration = Duration::from_mins(10);
 
 /// Decides. Called on every new observation, and cheap.
 pub fn decide(settings: &Settings, memory: &Memory, observed: &Observed, since: &Since, now: Now) -> Next {
-    let Some(node) = &observed.node else {
-        return wait(Reason::Retrying, "the own Node has not been seen yet, or it does not exist", None);
-    };
-    let context = Context { settings, memory, observed, since, node, request: &node.request, now };
-    let Some(turn) = &memory.turn else {
-        return idle::decide(&context);
-    };
-    if since.cordon_lifted && !matches!(turn.stage, Stage::Clearing { .. }) && !runs_a_tool(observed) {
-        return Next::Do(Act::ForgetCordon);
-    }
-    match &turn.stage {
-        Stage::Clearing { disturbed } => clearing::decide(&context, turn, *disturbed),
-        Stage::Changing { step, direction: Direction::Forward } => changing::forward(&context, turn, step),
-        Stage::Changing { step, direction: Direction::Back(why) } => {
-            changing::back(&context, turn, step, why)
+    decided(settings, memory, observed, since, now).unwrap_or_else(|first| first)
+}
+
+fn decided(settings: &Settings, memory: &Memory, observed: &Observed, since: &Since, now: Now) -> Look<Next> {
+    let unseen = NodeSeen::default();
+    let node = observed.node.as_ref().unwrap_or(&unseen);
+    let cx = Context { settings, memory, observed, since, node, now };
+    host_first::bring_back(&cx)?;
+    match &memory.turn {
+        None if observed.node.is_none() => Ok(not_seen()),
+        None => idle::decide(&cx),
+        Some(turn) if observed.node.is_none() => without_node(&cx, turn),
+        Some(turn) if turn.holder.uid != node.uid && can_turn_back(&cx, turn)? => leave(&cx, turn),
+        // What is claimed anew is claimed for the Node that is there now.
+        Some(turn) if turn.holder.uid != node.uid && matches!(observed.lease, Some(LeaseSeen::Free)) => {
+            let holder = Holder { uid: node.uid.clone(), ..turn.holder.clone() };
+            Ok(cx.remember(Turn { holder, ..turn.clone() }))
         }
-        Stage::Returning(verdict) => returning::decide(&context, turn, verdict),
-        Stage::Degraded { step, why } => degraded::decide(&context, turn, step, why),
+        Some(turn) => turn::decide(&cx, turn),
     }
 }
 
-/// A tool is awaited before anything else is done.
-fn runs_a_tool(observed: &Observed) -> bool {
-    observed.host.as_ref().is_some_and(|host| host.tools.values().any(|state| *state == ToolState::Running))
+fn not_seen() -> Next {
+    wait(Reason::Retrying, "the own Node has not been seen yet, or it does not exist", None)
 }
 
-/// What one decision is taken from.
-struct Context<'a> {
-    settings: &'a Settings,
-    memory: &'a Memory,
-    observed: &'a Observed,
-    since: &'a Since,
-    node: &'a NodeSeen,
-    request: &'a Request,
-    now: Now,
+/// Nothing answers, or the Node is gone. A turn B past its point of no return goes on with what needs no API; the others wait, and
+/// leave if the Node does not come back.
+fn without_node(cx: &Context<'_>, turn: &Turn) -> Look<Next> {
+    if turn.kind == TurnKind::Kubelet
+        && turn.reached >= Step::Installing
+        && cx.since.node_gone_since.is_none()
+    {
+        return turn::decide(cx, turn);
+    }
+    let Some(gone) = cx.since.node_gone_since else { return Ok(not_seen()) };
+    if cx.is_fresh(gone, GONE) {
+        let message = "this Node was deleted in the middle of its upgrade; if it does not come back, the upgrade is given up";
+        return Ok(wait(Reason::NodeGone, message, Some(gone.plus(GONE + Duration::from_millis(1)))));
+    }
+    leave(cx, turn)
 }
 
-fn wait(reason: Reason, message: impl Into<String>, until: Option<Mono>) -> Next {
-    Next::Wait { why: Explanation::new(reason, message), until }
-}
-
-impl Context<'_> {
-    /// This host as seen at most `age` ago, or the act that looks at it.
-    fn host(&self, turn: Option<&Turn>, age: Duration) -> Result<&HostSeen, Next> {
-        match &self.observed.host {
-            Some(host) if self.is_fresh(host.at, age) => Ok(host),
-            _ => Err(Next::Do(Act::LookAtHost { turn: turn.map(|turn| turn.holder.turn.clone()) })),
-        }
+/// A Node that is gone, or another one of the same name: the turn was of the Node that was. The host goes back, then the Lease. (Past its point
+/// of no return a turn goes on for the Node that is there now.)
+fn leave(cx: &Context<'_>, turn: &Turn) -> Look<Next> {
+    let undone = if can_turn_back(cx, turn)? { [Step::Applying, Step::Staging].as_slice() } else { &[] };
+    for step in undone.iter().filter(|step| **step <= turn.reached) {
+        rules(*step).undo(cx, turn)?;
     }
-
-    fn is_fresh(&self, at: Mono, age: Duration) -> bool {
-        self.now.mono.since(at) <= age
+    if !matches!(cx.observed.lease, Some(LeaseSeen::Free | LeaseSeen::Other(_))) {
+        return Err(Next::Do(Act::Release { lease: turn.lease, holder: turn.holder.clone() }));
     }
-
-    /// A proof not older than `age` that the Lease is ours, the act that gets one, or none if it is lost.
-    fn proof(&self, turn: &Turn, age: Duration) -> Proof {
-        match &self.observed.lease {
-            Some(LeaseSeen::Held { at, turn: held })
-                if self.is_fresh(*at, age) && *held == turn.holder.turn =>
-            {
-                Proof::Ours
-            }
-            Some(LeaseSeen::Free | LeaseSeen::Other(_)) => Proof::Lost,
-            Some(LeaseSeen::Held { .. }) | None => Proof::Ask(Next::Do(renew(turn))),
-        }
-    }
-
-    /// Whether the request the turn serves is still there.
-    fn cancelled(&self, turn: &Turn) -> Option<Explanation> {
-        let wanted = self.request.wanted();
-        if wanted == Some(turn.plan.target) {
-            return None;
-        }
-        let now_asks = wanted.map_or_else(|| "removed".to_owned(), |target| format!("changed to {target}"));
-        Some(Explanation::new(Reason::Cancelled, format!("the target {} was {now_asks}", turn.plan.target)))
-    }
-
-    fn remember(&self, turn: Turn) -> Next {
-        Next::Remember(Box::new(Memory { turn: Some(turn), ..self.memory.clone() }))
-    }
-
-    /// The turn at another stage, entered now.
-    fn enter(&self, turn: &Turn, stage: Stage) -> Next {
-        let unit_serial = turn.unit_serial + 1;
-        let entered = self.now.unix;
-        self.remember(Turn {
-            stage,
-            attempts: 0,
-            unit_serial,
-            entered,
-            not_before: Unix::default(),
-            ..turn.clone()
-        })
-    }
-
-    fn step(&self, turn: &Turn, step: Step) -> Next {
-        self.enter(turn, Stage::Changing { step, direction: Direction::Forward })
-    }
-
-    /// The moment on this process's clock at which the host's clock shows `unix`.
-    fn moment(&self, unix: Unix) -> Mono {
-        self.now.mono.plus(unix.since(self.now.unix))
-    }
-
-    /// The moment on it that comes so much later.
-    fn later(&self, by: Duration) -> Mono {
-        self.now.mono.plus(by)
-    }
-}
-
-/// What is known of the Lease.
-enum Proof {
-    Ours,
-    Lost,
-    Ask(Next),
-}
-
-/// Proves the Lease, with the mark that belongs to the turn's stage.
-pub fn renew(turn: &Turn) -> Act {
-    let degraded = match &turn.stage {
-        Stage::Degraded { why, .. } => Some(why.message.clone()),
-        Stage::Clearing { .. } | Stage::Changing { .. } | Stage::Returning(_) => None,
-    };
-    Act::Renew { lease: turn.lease, holder: turn.holder.clone(), degraded }
-}
-
-fn lease_lost(turn: &Turn) -> Explanation {
-    let message =
-        format!("the Lease {} no longer names this node's job; somebody released or took it", turn.lease);
-    Explanation::new(Reason::LeaseLost, message)
+    Ok(Next::Remember(Box::new(Memory { turn: None, ..cx.memory.clone() })))
 }
 
 #[cfg(test)]

@@ -5,16 +5,24 @@
 //! of their own.
 //!
 //! - [`claim`]: whether a Lease may be claimed, and whether a claim stands.
-//! - [`cordon`]: what a cordon and its end write.
+//! - [`node_patch`]: what is written to the own Node.
 //! - [`service`]: whether a node serves again at its target.
 //! - [`lease`]: what becomes of a Lease that was read, for somebody who wants it.
 //! - [`mark`]: whether what a watch or a read shows of the own Node is news.
 //! - [`checks`]: what each check of preflight comes to; [`preflight`]: the checks put together, and what follows from them.
 
+mod budget;
 pub mod checks;
 pub mod claim;
-pub mod cordon;
+pub mod control_plane;
 pub mod lease;
 pub mod mark;
+pub mod next_turn;
+pub mod node_patch;
 pub mod preflight;
 pub mod service;
+mod skew;
+pub mod verb;
+
+#[cfg(test)]
+pub(crate) mod tests;

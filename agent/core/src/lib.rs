@@ -8,7 +8,7 @@
 //! - [`observed`]: what can be seen again; [`since`]: what this process did; [`act`]: what can be done.
 //! - [`decide`]: the rules that bring them together; [`agent`]: inputs to outputs around them.
 //! - [`judge`]: pure questions about what was observed, asked by decisions, preflight, adapters and the simulator alike.
-//! - [`drain`], [`enrol`]: rules of their own; [`time`], [`backoff`]: moments and pauses.
+//! - [`drain`], [`enrol`]: rules of their own.
 //! - [`oracle`]: the oracle, which judges histories and knows nothing of all this but `api`.
 
 pub mod act;
@@ -25,4 +25,5 @@ pub mod memory;
 pub mod observed;
 pub mod oracle;
 pub mod since;
+mod steps;
 pub mod time;

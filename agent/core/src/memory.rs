@@ -8,9 +8,9 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-pub use plan::{Packages, Plan};
+pub use plan::{Packages, Plan, lease_of};
 pub use refusal::{Backoff, MAX_RETREATS, Refusal};
-pub use turn::{Direction, MAX_ATTEMPTS, Stage, Step, Turn, Verdict};
+pub use turn::{Direction, Run, Step, Turn};
 
 /// What is remembered across restarts.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -19,7 +19,7 @@ pub struct Memory {
     /// Whether this memory is known to be whole: false until a first look at the cluster has shown that no Lease
     /// or cordon of ours is left over from a journal that was lost.
     pub known: bool,
-    /// The upgrade under way.
+    /// The turn under way.
     pub turn: Option<Turn>,
     /// A target that will not be tried again until something a person controls changes.
     pub refused: Option<Refusal>,

@@ -9,14 +9,16 @@ mod lease;
 mod node;
 mod pod;
 
-use crate::api::Policy;
 use crate::time::Mono;
 
 pub use access::Access;
 pub use drain::{DrainState, Progress};
 pub use findings::{Finding, Findings, Outcome};
-pub use fleet::{ControlPlanePod, EtcdSeen, FleetLease, FleetNode, FleetSeen, LocalControlPlane, TurnSeen};
-pub use host::{HostSeen, PackageSeen, ToolState, UnitSeen};
+pub use fleet::{
+    ControlPlanePod, EtcdSeen, FleetLease, FleetNode, FleetSeen, LeaseMark, LocalControlPlane, PolicySeen,
+    TurnSeen,
+};
+pub use host::{Copy, HostSeen, PackageSeen, ToolState, UnitSeen};
 pub use lease::LeaseSeen;
 pub use node::{NodeSeen, Ready};
 pub use pod::{ContainerSeen, Owner, PodSeen, PodsSeen};
@@ -37,15 +39,15 @@ pub struct Observed {
     /// The fleet on a consistent read.
     pub fleet: Option<FleetSeen>,
     /// What a waiting agent's watches say of Leases and control-plane Nodes.
-    pub turn: Option<TurnSeen>,
+    pub waiting: Option<TurnSeen>,
     /// The last preflight.
     pub preflight: Option<Findings>,
     /// The drain under way or ended.
     pub drain: Option<Progress>,
     /// The control plane on this host, asked directly.
     pub local: Option<LocalControlPlane>,
-    /// The fleet's policy; defaults until one was seen.
-    pub policy: Policy,
+    /// The fleet's policy, read or watched last.
+    pub policy: PolicySeen,
     /// Whether there is a credential for what agents share.
     pub access: Access,
 }
@@ -72,7 +74,7 @@ pub enum Observation {
     /// The control plane on this host.
     Local(LocalControlPlane),
     /// The fleet's policy.
-    Policy(Policy),
+    Policy(PolicySeen),
     /// The coordination credential.
     Access(Access),
 }
@@ -107,8 +109,13 @@ impl Observed {
             Observation::Host(host) => self.host = Some(host),
             Observation::Pods(pods) => self.pods = Some(pods),
             Observation::Lease(lease) => self.lease = Some(lease),
-            Observation::Fleet(fleet) => self.fleet = Some(fleet),
-            Observation::Turn(turn) => self.turn = Some(turn),
+            Observation::Fleet(fleet) => {
+                if fleet.policy.at >= self.policy.at {
+                    self.policy = fleet.policy.clone();
+                }
+                self.fleet = Some(fleet);
+            }
+            Observation::Turn(turn) => self.waiting = Some(turn),
             Observation::Preflight(findings) => self.preflight = Some(findings),
             Observation::Drain(progress) => self.drain = Some(progress),
             Observation::Local(local) => self.local = Some(local),

@@ -27,7 +27,7 @@ mod tenure;
 mod turn;
 mod verified;
 
-pub use causes::{CUT_OFF, MEMORY_LOST};
+pub use causes::{COPIES_LOST, CUT_OFF, MEMORY_LOST};
 pub use ends::{End, ends};
 pub use event::{ETCD_RESTORED, Event, FLEET, What, Who};
 use fleet::Fleet;
@@ -47,8 +47,7 @@ pub struct Expectations {
     /// know of a broken repository or a lost journal, and then the causes of refused and degraded ends are not judged.
     pub tells_causes: bool,
     /// Whether a control plane's upgrade is two turns, its static pods in service and then its kubelet, and `current` is written
-    /// before the Lease is given back. An agent with one turn is in the wrong in each of them, and whoever looks for other
-    /// wrongs of it passes over these.
+    /// before the Lease is given back. Stories that are about something else pass over it.
     pub two_turns: bool,
     /// Time within which an agent cannot be expected to have seen what others did: a watch that lags, and the age of the
     /// consistent read that a cordon rests on.
@@ -120,9 +119,8 @@ impl fmt::Display for Violation {
 /// Whether a ConfigMap `policy` bars claims, by the contract: it pauses the fleet, is of a later protocol, or cannot be read;
 /// none stands for one that is gone. For whoever tells a history; what the agent makes of a policy is its own rule.
 pub fn bars_claims(policy: Option<&BTreeMap<String, String>>) -> bool {
-    let read = policy.map(Policy::read);
     let pauses = policy.is_some_and(|data| data.get("paused").is_some_and(|paused| paused == "true"));
-    pauses || !matches!(read, Some(Ok(policy)) if policy.forbids_claims().is_none())
+    pauses || Policy::read(policy, true).forbids_claims().is_some()
 }
 
 /// What a history came to.

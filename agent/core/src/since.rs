@@ -1,25 +1,129 @@
-//! What this process did since it began and observations may not show, or not yet.
+//! What this process did and noticed since it began, and observations may not show, or not yet. It is gone with the process, and
+//! nothing but time is lost with it.
+
+use std::time::Duration;
 
 use crate::act::Act;
-use crate::observed::{NodeSeen, Observed};
-use crate::time::Mono;
+use crate::api::Reason;
+use crate::judge::control_plane::{lacks, uniform_static_pods};
+use crate::observed::{NodeSeen, Observation, Observed};
+use crate::time::{Mono, Now};
 
-/// The bookkeeping of this process's own acts; it is gone with the process, and nothing but time is lost with it.
+/// A control plane that was not looked at for so long is not known to have been whole, or dead, all the time.
+const LOOK_GAP: Duration = Duration::from_secs(10);
+const DEAD_GAP: Duration = Duration::from_mins(2);
+
+/// Something that has been so for a while, by observations that followed each other closely.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Lasting {
+    since: Mono,
+    last: Mono,
+}
+
+impl Lasting {
+    /// What becomes of it by an observation at `at`.
+    fn observed(before: Option<Self>, is_so: bool, at: Mono, gap: Duration) -> Option<Self> {
+        let goes_on = before.filter(|lasting| at.since(lasting.last) <= gap);
+        is_so.then(|| Self { since: goes_on.map_or(at, |lasting| lasting.since), last: at })
+    }
+}
+
+/// The bookkeeping of this process.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Since {
     /// The resourceVersion our last cordon made: a lagging watch may still show the Node before it.
-    pub cordon_version: Option<String>,
+    cordon_version: Option<String>,
     /// Whether somebody was seen to lift our cordon while its note stood: what stands since then is not ours.
     pub cordon_lifted: bool,
-    /// When a Lease was last given back because it was not this node's turn after all.
-    pub gave_back: Option<Mono>,
+    /// When we cordoned last.
+    pub cordoned_at: Mono,
+    /// When the mark was written last.
+    pub marked_at: Mono,
+    /// When a tool was last seen to have ended.
+    pub tool_ended_at: Mono,
+    /// When the own Node was last read directly.
+    pub read_at: Mono,
+    /// When the last turn ended: what was observed before may show what it has taken away since.
+    pub quiet_since: Mono,
+    /// Whether the API server was seen put back to an older state, and no look at the fleet has followed.
+    pub restored: bool,
+    /// Since when there has been no Node of this name.
+    pub node_gone_since: Option<Mono>,
+    /// When a turn last gave way before it had done anything, and how often in a row.
+    pub gave_way: Option<(Mono, u32)>,
+    /// What is waited for, and since when.
+    waiting: Option<(Reason, Mono)>,
+    newest_version: u64,
+    whole: Option<Lasting>,
+    dead: Option<Lasting>,
 }
 
 impl Since {
-    /// Looks at the own Node as it was just told, for somebody who lifts our cordon.
-    pub fn look(&mut self, node: Option<&NodeSeen>) {
+    /// How long the same has been waited for.
+    pub fn waited(&self, now: Now) -> Duration {
+        self.waiting.map(|(_, since)| now.mono.since(since)).unwrap_or_default()
+    }
+
+    /// For how long the control plane on this host has been seen whole, each time it was looked at.
+    pub fn whole_for(&self, now: Now) -> Duration {
+        self.whole
+            .filter(|whole| now.mono.since(whole.last) <= LOOK_GAP)
+            .map(|whole| whole.last.since(whole.since))
+            .unwrap_or_default()
+    }
+
+    /// For how long the API server on this host has been seen not to be ready; none where it is, or is not known.
+    pub fn api_server_dead_for(&self, now: Now) -> Option<Duration> {
+        self.dead.filter(|dead| now.mono.since(dead.last) <= DEAD_GAP).map(|dead| dead.last.since(dead.since))
+    }
+
+    /// What was last waited for.
+    pub fn waits_for(&self) -> Option<Reason> {
+        self.waiting.map(|(reason, _)| reason)
+    }
+
+    /// This is waited for now; none: nothing is.
+    pub fn waits(&mut self, reason: Option<Reason>, now: Now) {
+        self.waiting = reason.map(|reason| match self.waiting {
+            Some((known, since)) if known == reason => (known, since),
+            _ => (reason, now.mono),
+        });
+    }
+
+    /// An observation was taken in.
+    pub fn observed(&mut self, observation: &Observation, observed: &Observed, now: Now) {
+        match observation {
+            Observation::Node(node) => self.look(node.as_ref(), now),
+            Observation::Fleet(_) => self.restored = false,
+            Observation::Local(local) => {
+                self.dead = Lasting::observed(self.dead, !local.api_server_ready, local.at, DEAD_GAP);
+                self.look_at_control_plane(observed, local.at);
+            }
+            Observation::Pods(pods) => self.look_at_control_plane(observed, pods.at),
+            _ => {}
+        }
+    }
+
+    fn look_at_control_plane(&mut self, observed: &Observed, at: Mono) {
+        let Some((pods, local)) = observed.pods.as_ref().zip(observed.local.as_ref()) else { return };
+        let whole = uniform_static_pods(&pods.pods)
+            .is_some_and(|version| lacks(&pods.pods, local, version).is_none());
+        self.whole = Lasting::observed(self.whole, whole, at, LOOK_GAP);
+    }
+
+    /// Looks at the own Node as it was just told.
+    fn look(&mut self, node: Option<&NodeSeen>, now: Now) {
+        self.node_gone_since = match node {
+            Some(_) => None,
+            None => self.node_gone_since.or(Some(now.mono)),
+        };
         let noted = node.filter(|node| node.cordon_note.is_some());
         self.cordon_lifted = noted.is_some_and(|node| self.cordon_lifted || self.is_lifted(node));
+        // A watch never goes back; what shows an older state is another one, put back from a backup.
+        if let Some(version) = node.and_then(|node| node.resource_version.parse().ok()) {
+            self.restored |= version < self.newest_version;
+            self.newest_version = version;
+        }
     }
 
     /// Whether this Node, seen with our note, shows that somebody lifted our cordon.
@@ -31,14 +135,28 @@ impl Since {
     }
 
     /// An act did what it says; what was observed on the way is taken in already.
-    pub fn did(&mut self, act: &Act, observed: &Observed, now: Mono) {
+    pub fn did(&mut self, act: &Act, observed: &Observed, now: Now) {
         match act {
-            Act::Release { .. } => self.gave_back = Some(now),
-            Act::Cordon => {
+            Act::LookAtNode => self.read_at = now.mono,
+            Act::Mark { .. } => self.marked_at = now.mono,
+            Act::Cordon { .. } => {
                 self.cordon_lifted = false;
                 self.cordon_version = observed.node.as_ref().map(|node| node.resource_version.clone());
+                self.cordoned_at = now.mono;
+                self.marked_at = now.mono;
             }
+            Act::Run { .. } | Act::Await { .. } => self.tool_ended_at = now.mono,
             _ => {}
         }
     }
+
+    /// A turn ended: having given way before anything was done, or not.
+    pub fn turn_ended(&mut self, gave_way: bool, now: Now) {
+        self.quiet_since = now.mono;
+        let count = self.gave_way.map_or(0, |(_, count)| count);
+        self.gave_way = gave_way.then_some((now.mono, count + 1));
+    }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,24 +1,34 @@
 //! This host's own API server and etcd, asked directly: what the load balancer in front of a control plane hides.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use http::Request;
+use futures::future::try_join_all;
+use futures::join;
+use http::{Request, Uri};
+use kube::api::ListParams;
 use kube::config::{
     AuthInfo, Cluster as KubeconfigCluster, Context, KubeConfigOptions, Kubeconfig, NamedAuthInfo,
     NamedCluster, NamedContext,
 };
-use kube::{Client, Config};
+use kube::{Api, Client, Config};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 use upgrade_core::act::ActResult;
+use upgrade_core::api::Version;
+use upgrade_core::judge::control_plane::API_SERVER;
 use upgrade_core::observed::{EtcdSeen, LocalControlPlane, Observation};
 
-use super::Cluster;
-use super::client::connect;
+use super::client::{Identity, connect};
+use super::convert::CONFIG_HASH;
 use super::error::{Error, ended};
+use super::fleet::KUBE_SYSTEM;
+use super::small_pod::Pod;
+use super::{Cluster, lock};
+use crate::static_pods::{self, Etcd};
 
 /// How long a member may take to say how it is.
 const MEMBER_DEADLINE: Duration = Duration::from_secs(5);
@@ -60,47 +70,136 @@ impl Status {
     }
 }
 
+/// This host's own API server as the kubelet asks it, wherever its manifest says that it answers.
+#[derive(Debug)]
+pub(super) enum Local {
+    /// Known from its manifest and the kubelet's credential, and made anew when the address changes.
+    Files {
+        /// The kubelet's credential.
+        kubeconfig: PathBuf,
+        /// The last one.
+        known: Mutex<Option<(Uri, Arc<Identity>)>>,
+    },
+    /// A client made elsewhere.
+    Given(Arc<Identity>),
+}
+
+impl Local {
+    pub(super) fn from_files(kubeconfig: PathBuf) -> Self {
+        Self::Files { kubeconfig, known: Mutex::default() }
+    }
+
+    /// The API server that these manifests describe.
+    fn identity(&self, manifests: &Path) -> Result<Arc<Identity>, Error> {
+        let (kubeconfig, known) = match self {
+            Self::Given(identity) => return Ok(Arc::clone(identity)),
+            Self::Files { kubeconfig, known } => (kubeconfig, known),
+        };
+        let url = static_pods::own_api_server(manifests)?.url;
+        let mut known = lock(known);
+        match &*known {
+            Some((at, identity)) if *at == url => Ok(Arc::clone(identity)),
+            _ => {
+                let identity = Arc::new(Identity::from_files_at(kubeconfig.clone(), url.clone()));
+                *known = Some((url, Arc::clone(&identity)));
+                Ok(identity)
+            }
+        }
+    }
+}
+
 impl Cluster {
-    /// Asks this host's API server whether it is ready, and etcd how its members are.
+    /// Asks this host's API server whether it is ready and what it runs, and etcd how its members are.
     ///
-    /// What does not answer is not ready; only an etcd whose certificates cannot be used is a fault.
+    /// What does not answer is not ready; a manifest that does not say where to ask, and certificates that cannot be used, are faults.
     pub async fn look_at_control_plane(&self) -> ActResult {
         ended(self.local_control_plane().await.map(|local| vec![Observation::Local(local)]))
     }
 
     pub(super) async fn local_control_plane(&self) -> Result<LocalControlPlane, Error> {
         let at = self.inner.clock.now().mono;
-        let api_server_ready = self.local_api_server_ready().await?;
-        Ok(LocalControlPlane { at, api_server_ready, etcd: self.etcd().await? })
+        let server = self.inner.local.identity(&self.inner.settings.manifests)?;
+        let told = async {
+            // In this order: a note of the new pod's version beside the old pod's hash is believed by nobody.
+            let hash = self.api_server_hash().await;
+            (hash, self.local_api_server_version(&server).await)
+        };
+        // Each may hang for as long as its deadline, so none waits for another.
+        let (ready, (hash, version), etcd) = join!(self.local_api_server_ready(&server), told, self.etcd());
+        Ok(LocalControlPlane { at, api_server_ready: ready?, version: version?, hash, etcd: etcd? })
     }
 
-    async fn local_api_server_ready(&self) -> Result<bool, Error> {
+    async fn local_api_server_ready(&self, server: &Identity) -> Result<bool, Error> {
         let doing = "asking this host's API server whether it is ready";
-        let asked = self
-            .inner
-            .local
+        let asked = server
             .call(doing, |client| async move {
                 let request = Request::get("/readyz").body(Vec::new()).map_err(kube::Error::HttpError)?;
                 client.request_text(request).await
             })
             .await;
-        match asked {
-            Ok(answer) => Ok(answer.trim() == "ok"),
-            Err(error @ (Error::Kubeconfig { .. } | Error::Client { .. })) => Err(error),
+        Ok(answered(asked)?.is_some_and(|answer| answer.trim() == "ok"))
+    }
+
+    /// What it says that it runs; none where it says nothing, or no release.
+    async fn local_api_server_version(&self, server: &Identity) -> Result<Option<Version>, Error> {
+        let doing = "asking this host's API server for its version";
+        let asked = server.call(doing, |client| async move { client.apiserver_version().await }).await;
+        Ok(answered(asked)?.and_then(|info| release(&info.git_version)))
+    }
+
+    /// The hash of this node's API server's pod, as the fleet sees it; none where that cannot be read.
+    async fn api_server_hash(&self) -> Option<String> {
+        let name = format!("{API_SERVER}-{}", self.node_name());
+        let params =
+            ListParams::default().fields(&self.own_pods()).labels(&format!("component={API_SERVER}"));
+        let pods = |client| Api::<Pod>::namespaced(client, KUBE_SYSTEM);
+        let hash = |pod: Pod| {
+            let ours = pod.metadata.name.as_ref() == Some(&name);
+            pod.metadata.annotations.filter(|_| ours)?.remove(CONFIG_HASH)
+        };
+        match self.inner.kubelet.list("reading this node's API server's pod", pods, &params, hash).await {
+            Ok(hashes) => hashes.into_iter().next(),
             Err(error) => {
                 tracing::debug!("{}", error.chain());
-                Ok(false)
+                None
             }
         }
     }
 
-    /// How etcd is; none where this host has no certificates of a stacked one.
+    /// How etcd is; none where it is an external one.
     async fn etcd(&self) -> Result<Option<EtcdSeen>, Error> {
-        let pki = &self.inner.settings.etcd_pki;
-        if !pki.join("healthcheck-client.crt").exists() {
-            return Ok(None);
+        let Some(etcd) = static_pods::etcd(&self.inner.settings.manifests)? else { return Ok(None) };
+        let Some((members, alarms)) = etcd_members(&etcd).await? else {
+            return Ok(Some(EtcdSeen::default()));
+        };
+        let asked = try_join_all(members.iter().map(|member| is_healthy(&etcd, member))).await?;
+        let healthy = asked.into_iter().filter(|healthy| *healthy).count();
+        let learners = members.iter().filter(|member| member.is_learner).count();
+        Ok(Some(EtcdSeen { members: members.len() - learners, healthy, learners, alarms }))
+    }
+}
+
+/// An answer, or none where nothing came; a credential that cannot be used is a fault.
+fn answered<T>(asked: Result<T, Error>) -> Result<Option<T>, Error> {
+    match asked {
+        Ok(answer) => Ok(Some(answer)),
+        Err(error @ (Error::Kubeconfig { .. } | Error::Client { .. })) => Err(error),
+        Err(error) => {
+            tracing::debug!("{}", error.chain());
+            Ok(None)
         }
-        let client = etcd_client(pki, &self.inner.settings.local_etcd.to_string()).await?;
+    }
+}
+
+/// The release in a `gitVersion`. What follows a `+` says who built it (semver.org, 10), and not what.
+fn release(git_version: &str) -> Option<Version> {
+    git_version.split('+').next()?.parse().ok()
+}
+
+/// The members and the number of alarms, asked at the first address that answers; none where none does.
+async fn etcd_members(etcd: &Etcd) -> Result<Option<(Vec<Member>, usize)>, Error> {
+    for url in &etcd.urls {
+        let client = etcd_client(etcd, &url.to_string()).await?;
         let asked = async {
             // A linearizable list needs a quorum: it is also the proof that there is one.
             let members: Members =
@@ -108,26 +207,18 @@ impl Cluster {
             let alarms: Alarms = post(&client, "/v3/maintenance/alarm", &json!({"action": "GET"})).await?;
             Ok::<_, Error>((members.members, alarms.alarms.len()))
         };
-        let (members, alarms) = match asked.await {
-            Ok(answers) => answers,
-            Err(error) => {
-                tracing::debug!("{}", error.chain());
-                return Ok(Some(EtcdSeen::default()));
-            }
-        };
-        let mut healthy = 0;
-        for member in &members {
-            healthy += usize::from(is_healthy(pki, member).await?);
+        match asked.await {
+            Ok(answers) => return Ok(Some(answers)),
+            Err(error) => tracing::debug!(%url, "{}", error.chain()),
         }
-        let learners = members.iter().filter(|member| member.is_learner).count();
-        Ok(Some(EtcdSeen { members: members.len() - learners, healthy, learners, alarms }))
     }
+    Ok(None)
 }
 
 /// Whether a member says that it is well, under any address it is known by.
-async fn is_healthy(pki: &Path, member: &Member) -> Result<bool, Error> {
+async fn is_healthy(etcd: &Etcd, member: &Member) -> Result<bool, Error> {
     for url in &member.client_urls {
-        let client = etcd_client(pki, url).await?;
+        let client = etcd_client(etcd, url).await?;
         let nothing = json!({});
         let status = post::<Status>(&client, "/v3/maintenance/status", &nothing);
         match timeout(MEMBER_DEADLINE, status).await {
@@ -156,16 +247,16 @@ async fn post<T: DeserializeOwned>(client: &Client, path: &str, body: &Value) ->
 }
 
 /// etcd speaks TLS with client certificates as an API server does, so its client is one more kubeconfig.
-async fn etcd_client(pki: &Path, url: &str) -> Result<Client, Error> {
-    let file = |name: &str| Some(pki.join(name).to_string_lossy().into_owned());
+async fn etcd_client(etcd: &Etcd, url: &str) -> Result<Client, Error> {
+    let text = |path: &Path| Some(path.to_string_lossy().into_owned());
     let cluster = KubeconfigCluster {
         server: Some(url.to_owned()),
-        certificate_authority: file("ca.crt"),
+        certificate_authority: text(&etcd.authority),
         ..KubeconfigCluster::default()
     };
     let auth_info = AuthInfo {
-        client_certificate: file("healthcheck-client.crt"),
-        client_key: file("healthcheck-client.key"),
+        client_certificate: text(&etcd.certificate),
+        client_key: text(&etcd.key),
         ..AuthInfo::default()
     };
     let name = "etcd".to_owned();
@@ -189,7 +280,7 @@ async fn etcd_client(pki: &Path, url: &str) -> Result<Client, Error> {
         current_context: Some(name),
         ..Kubeconfig::default()
     };
-    let path = pki.to_owned();
+    let path = etcd.certificate.clone();
     let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
     let config =
         config.map_err(|source| Error::Kubeconfig { path: path.clone(), source: Box::new(source) })?;
@@ -209,6 +300,15 @@ mod tests {
 
     fn members() -> Value {
         json!({"header": {}, "members": [{"ID": "1", "clientURLs": ["https://127.0.0.1:2379"], "isLearner": true}]})
+    }
+
+    #[test]
+    fn a_version_is_that_of_the_release_whoever_built_it() {
+        let version = Some(Version::new(1, 36, 3));
+        assert_eq!(release("v1.36.3"), version);
+        assert_eq!(release("v1.36.3+vendor.1"), version);
+        assert_eq!(release("v1.37.0-rc.1"), None);
+        assert_eq!(release(""), None);
     }
 
     proptest! {

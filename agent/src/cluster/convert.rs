@@ -1,20 +1,30 @@
 //! Kubernetes objects to what the rules know.
 
+use std::time::Duration;
+
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Node;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use upgrade_core::api::{LeaseName, Phase, Version, annotations};
+use upgrade_core::api::{LeaseName, Version, annotations};
 use upgrade_core::observed::{
-    ContainerSeen, ControlPlanePod, FleetLease, FleetNode, NodeSeen, Owner, PodSeen, Ready,
+    ContainerSeen, ControlPlanePod, FleetLease, FleetNode, LeaseMark, NodeSeen, Owner, PodSeen, Ready,
 };
 use upgrade_core::time::Unix;
 
-use super::small_pod::Pod;
+use super::small_pod::{Container, Pod, Probe};
 
 /// Label of control-plane Nodes.
 pub(super) const CONTROL_PLANE_LABEL: &str = "node-role.kubernetes.io/control-plane";
 /// Marks the mirror of a static pod.
 const MIRROR: &str = "kubernetes.io/config.mirror";
+/// Tells one version of a static pod from another.
+pub(super) const CONFIG_HASH: &str = "kubernetes.io/config.hash";
+/// kubelet looks at a container again after so long, and believes a change after so many looks, where its probe does not say
+/// (`SetDefaults_Probe` in `pkg/apis/core/v1/defaults.go`).
+const PROBE_PERIOD: u64 = 10;
+const PROBE_FAILURES: u64 = 3;
+/// Nobody waits longer for probes to settle.
+const PROBES_SETTLE_CAP: Duration = Duration::from_mins(1);
 /// The least priority of the classes `system-cluster-critical` and `system-node-critical`
 /// (`pkg/apis/scheduling/types.go`).
 const SYSTEM_CRITICAL: i32 = 2_000_000_000;
@@ -70,29 +80,26 @@ pub(super) fn fleet_node(node: Node) -> FleetNode {
     let (ready, _heartbeat) = ready(&node);
     let control_plane = is_control_plane(&node);
     let kubelet = kubelet(&node);
-    let notes = node.metadata.annotations.unwrap_or_default();
-    let version = |key: &str| notes.get(key).and_then(|text| text.trim().parse().ok());
-    FleetNode {
+    let seen = FleetNode {
         ready: ready == Ready::True,
         unschedulable: node.spec.and_then(|spec| spec.unschedulable).unwrap_or_default(),
         control_plane,
-        ignored: annotations::is_on(&notes, annotations::IGNORE),
-        mid_upgrade: notes.contains_key(annotations::FOUND_CORDONED),
-        degraded: notes.get(annotations::PHASE).is_some_and(|phase| phase == Phase::Degraded.word()),
-        target: version(annotations::TARGET),
-        current: version(annotations::CURRENT),
         kubelet,
         name: node.metadata.name.unwrap_or_default(),
         uid: node.metadata.uid.unwrap_or_default(),
-    }
+        ..FleetNode::default()
+    };
+    seen.with_annotations(&node.metadata.annotations.unwrap_or_default())
 }
 
 /// A Lease; none for Leases that are not ours.
 pub(super) fn fleet_lease(lease: &Lease) -> Option<FleetLease> {
+    let note = |key: &str| lease.metadata.annotations.as_ref()?.get(key);
     Some(FleetLease {
         name: LeaseName::parse(lease.metadata.name.as_deref()?)?,
         holder: holder(lease).map(str::to_owned),
-        degraded: lease.metadata.annotations.as_ref().and_then(|notes| notes.get(DEGRADED)).cloned(),
+        mark: note(DEGRADED).map(|text| LeaseMark::read(text)),
+        applied: note(annotations::APPLIED).and_then(|text| text.parse().ok()),
     })
 }
 
@@ -130,6 +137,9 @@ pub(super) fn pod_seen(pod: Pod) -> PodSeen {
             .unwrap_or_default(),
         finalizers: meta.finalizers.unwrap_or_default(),
         ready,
+        probes_settle: probes_settle(
+            spec.containers.iter().flatten().chain(spec.init_containers.iter().flatten()),
+        ),
         deletion: meta.deletion_timestamp.as_ref().map(unix),
         containers: status
             .container_statuses
@@ -142,6 +152,19 @@ pub(super) fn pod_seen(pod: Pod) -> PodSeen {
             })
             .collect(),
     }
+}
+
+/// The longest time that one of these containers' readiness probes needs to be believed.
+fn probes_settle<'a>(containers: impl Iterator<Item = &'a Container>) -> Duration {
+    let number = |number: Option<i32>, default: u64| {
+        number.and_then(|number| u64::try_from(number).ok()).filter(|number| *number > 0).unwrap_or(default)
+    };
+    let time = |probe: &Probe| {
+        number(probe.period_seconds, PROBE_PERIOD)
+            .saturating_mul(number(probe.failure_threshold, PROBE_FAILURES))
+    };
+    let longest = containers.filter_map(|container| container.readiness_probe.as_ref()).map(time).max();
+    Duration::from_secs(longest.unwrap_or_default()).min(PROBES_SETTLE_CAP)
 }
 
 fn pod_ready(pod: &Pod) -> bool {
@@ -160,5 +183,34 @@ pub(super) fn control_plane_pod(pod: &Pod) -> Option<ControlPlanePod> {
         .iter()
         .find(|status| status.name == component)
         .and_then(|status| upgrade_core::api::image::version(&status.image));
-    Some(ControlPlanePod { node: pod.spec.node_name.clone()?, version, ready: pod_ready(pod), component })
+    let hash = pod.metadata.annotations.as_ref().and_then(|notes| notes.get(CONFIG_HASH)).cloned();
+    Some(ControlPlanePod {
+        node: pod.spec.node_name.clone()?,
+        version,
+        ready: pod_ready(pod),
+        component,
+        hash,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn probes_settle_in_the_time_of_the_slowest_one_and_within_a_minute() {
+        let settle = |containers: serde_json::Value, init: serde_json::Value| {
+            let pod = json!({"metadata": {}, "spec": {"containers": containers, "initContainers": init}});
+            pod_seen(serde_json::from_value(pod).unwrap()).probes_settle.as_secs()
+        };
+        let probe = |period: i32, failures: i32| json!({"readinessProbe": {"periodSeconds": period, "failureThreshold": failures}});
+        assert_eq!(settle(json!([{}]), json!([])), 0);
+        assert_eq!(settle(json!([{"livenessProbe": {"periodSeconds": 9}}]), json!([])), 0);
+        assert_eq!(settle(json!([{}, {"readinessProbe": {}}]), json!([])), 30);
+        assert_eq!(settle(json!([probe(2, 3), probe(5, 4)]), json!(null)), 20);
+        assert_eq!(settle(json!([probe(2, 3)]), json!([probe(7, 2)])), 14);
+        assert_eq!(settle(json!([probe(i32::MAX, i32::MAX)]), json!([])), 60);
+    }
 }

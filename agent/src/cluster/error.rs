@@ -7,6 +7,7 @@ use kube::core::Status;
 use upgrade_core::act::{ActResult, Fault, FaultClass};
 
 use crate::chain::chain;
+use crate::static_pods::ManifestError;
 
 use super::client::DEADLINE;
 
@@ -63,6 +64,9 @@ pub enum Error {
         /// Where key and certificate will be.
         path: PathBuf,
     },
+    /// A static pod manifest does not say how this host's own control plane is asked.
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
     /// Others wrote between our read and our write, again and again.
     #[error("{doing}: changed by others {tries} times in a row between reading and writing")]
     Contended {

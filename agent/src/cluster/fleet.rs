@@ -1,5 +1,6 @@
-//! The fleet: read consistently by whoever holds a Lease, watched by whoever waits for one.
+//! The fleet: read consistently by whoever claims or holds a Lease, watched by whoever has a target or a turn.
 
+use futures::join;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Node;
 use kube::api::ListParams;
@@ -10,14 +11,14 @@ use upgrade_core::act::ActResult;
 use upgrade_core::observed::{FleetLease, FleetNode, FleetSeen, Observation, TurnSeen};
 
 use super::Cluster;
-use super::client::{WATCH_LIFE, watch};
+use super::client::{Pause, WATCH_LIFE, watch};
 use super::convert::{CONTROL_PLANE_LABEL, control_plane_pod, fleet_lease, fleet_node};
 use super::error::{Error, ended};
 use super::known::Known;
 use super::small_pod::Pod;
 
 /// Where kubeadm runs the control plane.
-const KUBE_SYSTEM: &str = "kube-system";
+pub(super) const KUBE_SYSTEM: &str = "kube-system";
 /// What kubeadm labels its static pods with.
 const CONTROL_PLANE_PODS: &str = "tier=control-plane";
 
@@ -26,7 +27,7 @@ fn nodes(client: Client) -> Api<Node> {
 }
 
 impl Cluster {
-    /// Reads every Node, Lease and control-plane pod. All lists are consistent, and begin after `at`.
+    /// Reads every Node, Lease and control-plane pod, and the policy. All reads are consistent, and begin after `at`.
     pub async fn look_at_fleet(&self) -> ActResult {
         ended(self.fleet_seen().await.map(|fleet| vec![Observation::Fleet(fleet)]))
     }
@@ -44,20 +45,28 @@ impl Cluster {
             .list("listing control-plane pods", pods, &tier, |pod| control_plane_pod(&pod))
             .await?;
         let kubeadm_config = self.kubeadm_config_version().await?;
-        Ok(FleetSeen { at, nodes, leases, pods, kubeadm_config })
+        let policy = self.policy_seen().await?;
+        Ok(FleetSeen { at, nodes, leases, pods, kubeadm_config, policy })
     }
 
-    /// Watches Leases and control-plane Nodes, telling [`Observation::Turn`] at each change that matters, until an error.
-    pub async fn await_turn(&self, tell: impl Fn(Observation)) -> ActResult {
+    /// Watches what agents share, for ever: Leases and control-plane Nodes, telling [`Observation::Turn`] at each change that matters,
+    /// and the policy, telling [`Observation::Policy`].
+    pub async fn watch_fleet(&self, tell: impl Fn(Observation)) {
+        join!(self.watch_turn(&tell), self.watch_policy(&tell));
+    }
+
+    async fn watch_turn(&self, tell: &impl Fn(Observation)) {
+        let mut pause = Pause::default();
         loop {
-            if let Ok(error) = timeout(WATCH_LIFE, self.follow_turn(&tell)).await {
-                return ActResult::failed(error.into());
+            if let Ok(error) = timeout(WATCH_LIFE, self.follow_turn(tell, &mut pause)).await {
+                tracing::warn!("{}; the watch is begun again", error.chain());
+                pause.wait().await;
             }
         }
     }
 
     /// Until something goes wrong.
-    async fn follow_turn(&self, tell: &impl Fn(Observation)) -> Error {
+    async fn follow_turn(&self, tell: &impl Fn(Observation), pause: &mut Pause) -> Error {
         let coordination = &self.inner.coordination;
         let client = match coordination.client().await {
             Ok(client) => client,
@@ -83,6 +92,7 @@ impl Cluster {
             if !known_leases.listed || !known_nodes.listed {
                 continue;
             }
+            pause.reset();
             let now = (known_leases.values(), known_nodes.values());
             // A renewal changes nothing that a waiting agent asks about.
             if told.as_ref() != Some(&now) {

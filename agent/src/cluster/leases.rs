@@ -6,9 +6,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use kube::api::PostParams;
 use kube::{Api, Client};
 use upgrade_core::act::ActResult;
-use upgrade_core::api::{Holder, LeaseName};
+use upgrade_core::api::annotations::APPLIED;
+use upgrade_core::api::{Holder, LeaseName, Version};
 use upgrade_core::judge::lease::{LeaseDecision, LeaseState, Standing, TRIES, Wish, judge, standing};
-use upgrade_core::observed::{LeaseSeen, Observation};
+use upgrade_core::observed::{LeaseMark, LeaseSeen, Observation};
 
 use super::Cluster;
 use super::convert::{self, DEGRADED};
@@ -30,10 +31,45 @@ impl Cluster {
         ended(self.swap(lease, holder, &Wish::Claim).await.map(|seen| vec![Observation::Lease(seen)]))
     }
 
-    /// Proves that the Lease is ours; `degraded` becomes its mark, none clears it.
-    pub async fn renew(&self, lease: LeaseName, holder: &Holder, degraded: Option<&str>) -> ActResult {
-        let wish = Wish::Renew { degraded: degraded.map(str::to_owned) };
+    /// Proves that the Lease is ours; `mark` becomes its mark, none clears it; `applied` becomes its note, none leaves what stands.
+    pub async fn renew(
+        &self,
+        lease: LeaseName,
+        holder: &Holder,
+        mark: Option<LeaseMark>,
+        applied: Option<Version>,
+    ) -> ActResult {
+        let wish = Wish::Renew { mark, applied };
         ended(self.swap(lease, holder, &wish).await.map(|seen| vec![Observation::Lease(seen)]))
+    }
+
+    /// Proves that the Lease is ours, and then looks at the fleet and, on a control plane, at what runs on this host: nothing of that
+    /// is older than the proof. A Lease that is not ours is only told of.
+    pub async fn prove(
+        &self,
+        lease: LeaseName,
+        holder: &Holder,
+        mark: Option<LeaseMark>,
+        control_plane: bool,
+    ) -> ActResult {
+        let wish = Wish::Renew { mark, applied: None };
+        let seen = match self.swap(lease, holder, &wish).await {
+            Ok(seen) => seen,
+            Err(error) => return ActResult::failed(error.into()),
+        };
+        let ours = matches!(seen, LeaseSeen::Held { .. });
+        let mut observations = vec![Observation::Lease(seen)];
+        let fault = if ours { self.look_around(control_plane, &mut observations).await.err() } else { None };
+        // The Lease is proven whatever the rest came to.
+        ActResult { observations, fault: fault.map(Into::into) }
+    }
+
+    async fn look_around(&self, control_plane: bool, seen: &mut Vec<Observation>) -> Result<(), Error> {
+        seen.push(Observation::Fleet(self.fleet_seen().await?));
+        if control_plane {
+            seen.push(Observation::Local(self.local_control_plane().await?));
+        }
+        Ok(())
     }
 
     /// Gives the Lease back if it is ours; an absent or foreign one is left alone.
@@ -60,13 +96,16 @@ impl Cluster {
         for _ in 0..TRIES {
             let read = self.read_lease(name).await?;
             let state = match judge(read.as_ref().map(lease_state).as_ref(), holder, wish) {
-                LeaseDecision::Stands(stands) => return Ok(self.seen(stands, holder)),
+                LeaseDecision::Stands(stands) => return Ok(self.seen(stands, holder, None)),
                 LeaseDecision::Barred(why) => return Err(Error::Unexpected { doing, why }),
                 LeaseDecision::Write(state) => state,
             };
             let next = self.changed(read.unwrap_or_else(|| absent(name)), state);
             match self.write_lease(&doing, next).await {
-                Ok(written) => return Ok(self.seen(standing(Some(&lease_state(&written)), holder), holder)),
+                Ok(written) => {
+                    let state = lease_state(&written);
+                    return Ok(self.seen(standing(Some(&state), holder), holder, Some(&state)));
+                }
                 Err(error) if error.is_conflict() => {}
                 Err(error) => return Err(error),
             }
@@ -89,8 +128,8 @@ impl Cluster {
             .await
     }
 
-    fn seen(&self, stands: Standing, holder: &Holder) -> LeaseSeen {
-        stands.seen(holder, self.inner.clock.now().mono)
+    fn seen(&self, stands: Standing, holder: &Holder, state: Option<&LeaseState>) -> LeaseSeen {
+        stands.seen(holder, self.inner.clock.now().mono, state)
     }
 
     /// For people to see; nothing is ever judged by these times.
@@ -113,7 +152,9 @@ impl Cluster {
         }
         lease.metadata.labels.get_or_insert_default().insert(HELD.to_owned(), held.to_string());
         let notes = lease.metadata.annotations.get_or_insert_default();
-        for (key, value) in [(LEASE_PROTOCOL, next.protocol), (DEGRADED, next.degraded)] {
+        for (key, value) in
+            [(LEASE_PROTOCOL, next.protocol), (DEGRADED, next.degraded), (APPLIED, next.applied)]
+        {
             match value {
                 Some(value) => notes.insert(key.to_owned(), value),
                 None => notes.remove(key),
@@ -133,6 +174,7 @@ fn lease_state(lease: &Lease) -> LeaseState {
     LeaseState {
         holder: convert::holder(lease).map(str::to_owned),
         degraded: note(DEGRADED),
+        applied: note(APPLIED),
         protocol: note(LEASE_PROTOCOL),
     }
 }

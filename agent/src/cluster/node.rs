@@ -8,10 +8,9 @@ use kube::runtime::watcher::{self, Event};
 use kube::{Api, Client};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
-use upgrade_core::act::{ActResult, Fault};
-use upgrade_core::api::{Version, annotations};
-use upgrade_core::judge::cordon::{self, CordonPatch, TRIES};
+use upgrade_core::act::{Act, ActResult, Fault};
 use upgrade_core::judge::mark;
+use upgrade_core::judge::node_patch::{self, NodePatch, TRIES};
 use upgrade_core::observed::{NodeSeen, Observation};
 
 use super::Cluster;
@@ -123,34 +122,21 @@ impl Cluster {
         Ok(node)
     }
 
-    /// Makes the own Node unschedulable and notes in the same patch whether it was so: [`cordon::cordon`].
-    pub async fn cordon(&self) -> ActResult {
-        ended(self.mark_schedulable("cordoning", cordon::cordon).await)
+    /// Writes to the own Node what this act wants of it: one patch, decided by [`node_patch::patch`] from a fresh read and fenced by
+    /// what was read, so that it fails where somebody else has written meanwhile, and is then decided anew.
+    pub async fn write_node(&self, act: &Act) -> ActResult {
+        ended(self.written(act).await)
     }
 
-    /// Takes our cordon back, and nobody else's: [`cordon::uncordon`].
-    pub async fn uncordon(&self) -> ActResult {
-        ended(self.mark_schedulable("uncordoning", cordon::uncordon).await)
-    }
-
-    /// Drops our note of the cordon and leaves the cordon itself as it stands: [`cordon::forget_cordon`].
-    pub async fn forget_cordon(&self) -> ActResult {
-        ended(self.mark_schedulable("dropping the cordon's note of", cordon::forget_cordon).await)
-    }
-
-    async fn mark_schedulable(
-        &self,
-        verb: &str,
-        decide: impl Fn(&NodeSeen) -> Option<CordonPatch>,
-    ) -> Result<Vec<Observation>, Error> {
-        let doing = format!("{verb} Node {}", self.node_name());
+    async fn written(&self, act: &Act) -> Result<Vec<Observation>, Error> {
+        let doing = format!("{} Node {}", doing(act), self.node_name());
         for _ in 0..TRIES {
             let node = self.get_node().await?.map(node_seen).ok_or_else(|| self.no_node())?;
-            let Some(patch) = decide(&node) else {
+            let Some(patch) = node_patch::patch(act, &node) else {
                 return Ok(vec![Observation::Node(Some(node))]);
             };
-            match self.patch_node(&doing, &fenced(&node, patch)).await {
-                Ok(after) if after.unschedulable == patch.unschedulable => {
+            match self.patch_node(&doing, &fenced(&node, &patch)).await {
+                Ok(after) if node_patch::patch(act, &after).is_none() => {
                     return Ok(vec![Observation::Node(Some(after))]);
                 }
                 Ok(_) => {
@@ -162,13 +148,6 @@ impl Cluster {
             }
         }
         Err(Error::Contended { doing, tries: TRIES })
-    }
-
-    /// Writes the annotation `current`.
-    pub async fn publish_current(&self, current: Version) -> ActResult {
-        let doing = format!("annotating Node {} with current {current}", self.node_name());
-        let patch = json!({"metadata": {"annotations": {annotations::CURRENT: current.to_string()}}});
-        ended(self.patch_node(&doing, &patch).await.map(|node| vec![Observation::Node(Some(node))]))
     }
 
     /// One merge patch of the own Node, and the Node it made.
@@ -191,14 +170,25 @@ impl Cluster {
     }
 }
 
+/// What an act does to the Node, for errors.
+const fn doing(act: &Act) -> &'static str {
+    match act {
+        Act::Cordon { .. } => "cordoning",
+        Act::Uncordon => "uncordoning",
+        Act::ForgetCordon => "dropping the cordon's note of",
+        Act::Mark { .. } => "writing the mark of a turn on",
+        Act::Unmark { .. } => "taking the mark of a turn off",
+        _ => "annotating",
+    }
+}
+
 /// The patch with the fence: it fails if the Node is no longer the one it was decided from.
-fn fenced(node: &NodeSeen, patch: CordonPatch) -> Value {
-    json!({
-        "metadata": {
-            "uid": node.uid,
-            "resourceVersion": node.resource_version,
-            "annotations": {annotations::FOUND_CORDONED: patch.found_cordoned.map(|theirs| theirs.to_string())},
-        },
-        "spec": {"unschedulable": patch.unschedulable.then_some(true)},
-    })
+fn fenced(node: &NodeSeen, patch: &NodePatch) -> Value {
+    let metadata =
+        json!({"uid": node.uid, "resourceVersion": node.resource_version, "annotations": patch.notes});
+    let mut fenced = json!({"metadata": metadata});
+    if let Some(unschedulable) = patch.unschedulable {
+        fenced["spec"] = json!({"unschedulable": unschedulable.then_some(true)});
+    }
+    fenced
 }

@@ -27,6 +27,23 @@ pub(super) struct Spec {
     pub(super) priority: Option<i32>,
     pub(super) termination_grace_period_seconds: Option<i64>,
     pub(super) volumes: Option<Vec<Volume>>,
+    pub(super) containers: Option<Vec<Container>>,
+    pub(super) init_containers: Option<Vec<Container>>,
+}
+
+/// A container: only how its readiness is found out.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Container {
+    pub(super) readiness_probe: Option<Probe>,
+}
+
+/// How often it is asked, and how often in vain before that counts.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Probe {
+    pub(super) period_seconds: Option<i32>,
+    pub(super) failure_threshold: Option<i32>,
 }
 
 /// A volume: only whether its data goes with the pod.

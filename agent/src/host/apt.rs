@@ -96,15 +96,14 @@ pub(super) fn simulate(settings: &Settings, wanted: &[Wanted<'_>]) -> Vec<String
     transaction(settings, wanted, &["--simulate"])
 }
 
-/// Arguments that fill our archives. Nothing but them is written, so no lock of the host is taken.
-pub(super) fn download(settings: &Settings, wanted: &[Wanted<'_>], reinstall: bool) -> Vec<String> {
-    let no_locks = ["-o", "Debug::NoLocking=true", "--download-only", "--allow-downgrades"];
-    let mut args = transaction(settings, wanted, &no_locks);
-    if reinstall {
-        // Without it apt does not fetch what is installed already.
-        args.insert(0, "--reinstall".to_owned());
-    }
-    args
+/// Arguments that fill our archives, with what is installed already too: kubeadm is, in turn B. Nothing but them is written, so no
+/// lock of the host is taken.
+pub(super) fn download(settings: &Settings, wanted: &[Wanted<'_>]) -> Vec<String> {
+    transaction(
+        settings,
+        wanted,
+        &["--reinstall", "-o", "Debug::NoLocking=true", "--download-only", "--allow-downgrades"],
+    )
 }
 
 /// Arguments that fetch the package lists. A list that could not be fetched is an error, not a warning.

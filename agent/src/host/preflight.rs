@@ -95,7 +95,7 @@ impl Host {
         target: Version,
         command: KubeadmCommand,
     ) -> Result<(), Failed> {
-        match self.download(to, false).await {
+        match self.download(to).await {
             Ok(()) => {}
             Err(Stop::Finding(outcome)) => {
                 seen.note(Check::Packages, outcome);
@@ -104,7 +104,7 @@ impl Host {
             Err(Stop::Fault(failed)) => return Err(failed),
         }
         seen.can_restore_packages = match seen.from.clone() {
-            Some(from) => self.download(&from, true).await.is_ok(),
+            Some(from) => self.download(&from).await.is_ok(),
             None => false,
         };
         seen.note(Check::Packages, packages::downloaded(to, seen.can_restore_packages));
@@ -158,8 +158,8 @@ impl Host {
         Ok(checks::simulation(&apt::simulation(&output)))
     }
 
-    async fn download(&self, packages: &Packages, reinstall: bool) -> Result<(), Stop> {
-        let args = apt::download(self.settings(), &apt::all(packages), reinstall);
+    async fn download(&self, packages: &Packages) -> Result<(), Stop> {
+        let args = apt::download(self.settings(), &apt::all(packages));
         let output = self.apt(apt::APT_GET, &args, DOWNLOAD_LIMIT).await?;
         fetched(&output, "download the packages")?;
         // apt exits with 0 when what is installed "cannot be downloaded" again: only the files prove anything.
@@ -195,7 +195,15 @@ impl Host {
         target: Version,
         command: KubeadmCommand,
     ) -> Result<(), Failed> {
-        let (program, config) = (unpacked.join("usr/bin/kubeadm"), self.settings().kubeadm_config.as_deref());
+        let program = unpacked.join("usr/bin/kubeadm");
+        let config = match self.settings().kubeadm_config.as_deref().map(kubeadm::Config::read).transpose() {
+            Ok(config) => config,
+            Err(unreadable) => {
+                seen.note(Check::Kubeadm, Outcome::Failed(Fault::from(unreadable).message));
+                return Ok(());
+            }
+        };
+        let config = config.as_ref();
         let phase =
             process::run(&program, &kubeadm::preflight(command, target, config), KUBEADM_LIMIT).await?;
         let outcome = checks::kubeadm("preflight", &phase);

@@ -12,7 +12,6 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 use upgrade_core::act::UNIT_PREFIX;
 use upgrade_core::observed::ToolState;
-use upgrade_core::time::Unix;
 use zbus::export::futures_core::Stream;
 use zbus::{Connection, Error, OwnedObjectPath, OwnedVariant, Variant};
 
@@ -76,8 +75,8 @@ pub(super) struct Unit {
     pub(super) sub_state: String,
     /// In hexadecimal; a new one with every start.
     pub(super) invocation: String,
-    /// When it last became active.
-    pub(super) active_since: Unix,
+    /// When it last became active, in microseconds of `CLOCK_MONOTONIC`.
+    pub(super) active_since: u64,
 }
 
 impl Unit {
@@ -156,7 +155,7 @@ impl Systemd {
                 let _ = write!(hex, "{byte:02x}");
                 hex
             }),
-            active_since: Unix(number(&all, "ActiveEnterTimestamp") / 1_000_000),
+            active_since: number(&all, "ActiveEnterTimestampMonotonic"),
         })
     }
 

@@ -89,7 +89,7 @@ impl Machine {
     }
 
     pub(super) fn host(&self, fake: &Fake) -> Host {
-        Host::with_systemd(self.settings.clone(), Clock::new(), fake.systemd())
+        Host::with_systemd(self.settings.clone(), Clock::host().unwrap(), fake.systemd())
     }
 }
 

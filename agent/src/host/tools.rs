@@ -59,18 +59,26 @@ pub(super) fn command_line(tool: &Tool, settings: &Settings) -> Result<CommandLi
         }
         Tool::Kubeadm { command, target } => CommandLine {
             program: kubeadm::PROGRAM,
-            args: kubeadm::upgrade(*command, *target, settings.kubeadm_config.as_deref()),
-            description: match command {
-                KubeadmCommand::Apply => format!("node-upgrade-agent: kubeadm upgrade apply to {target}"),
-                KubeadmCommand::NodeControlPlane | KubeadmCommand::NodeWorker => {
-                    format!("node-upgrade-agent: kubeadm upgrade node to {target}")
-                }
+            args: {
+                let config = settings.kubeadm_config.as_deref().map(kubeadm::Config::read).transpose()?;
+                kubeadm::upgrade(*command, *target, config.as_ref())
             },
+            description: format!("node-upgrade-agent: kubeadm upgrade {} to {target}", verb(*command)),
             limit: None,
             grace: KUBEADM_GRACE,
             locks_dpkg: false,
         },
     })
+}
+
+/// As people and the reader of histories (`tests/history`) find it in the journal.
+const fn verb(command: KubeadmCommand) -> &'static str {
+    match command {
+        KubeadmCommand::Apply => "apply",
+        KubeadmCommand::NodeControlPlane => "node (control plane)",
+        KubeadmCommand::NodeKubelet => "node (kubelet)",
+        KubeadmCommand::NodeWorker => "node",
+    }
 }
 
 /// A name of Debian policy 5.6.1, which can be neither an option nor a path.
@@ -142,7 +150,23 @@ mod tests {
     fn kubeadm_is_given_all_the_time_it_wants() {
         let tool = Tool::Kubeadm { command: KubeadmCommand::Apply, target: "v1.36.3".parse().unwrap() };
         assert_eq!(line(&tool).limit, None);
-        assert_eq!(line(&tool).args, ["upgrade", "apply", "v1.36.3", "--yes"]);
+        assert_eq!(line(&tool).args[..4], ["upgrade", "apply", "v1.36.3", "--yes"]);
+    }
+
+    #[test]
+    fn the_journal_tells_each_command_of_kubeadm_from_the_others() {
+        let told = |command| {
+            let target = "v1.36.3".parse().unwrap();
+            line(&Tool::Kubeadm { command, target }).description
+        };
+        for (command, words) in [
+            (KubeadmCommand::Apply, "kubeadm upgrade apply to v1.36.3"),
+            (KubeadmCommand::NodeControlPlane, "kubeadm upgrade node (control plane) to v1.36.3"),
+            (KubeadmCommand::NodeKubelet, "kubeadm upgrade node (kubelet) to v1.36.3"),
+            (KubeadmCommand::NodeWorker, "kubeadm upgrade node to v1.36.3"),
+        ] {
+            assert_eq!(told(command), format!("node-upgrade-agent: {words}"));
+        }
     }
 
     #[test]

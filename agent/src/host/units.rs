@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout};
 use upgrade_core::act::{ActResult, Tool, UNIT_PREFIX};
+use upgrade_core::api::TurnId;
 use upgrade_core::api::text::last_lines;
 use upgrade_core::observed::ToolState;
 
@@ -34,13 +35,13 @@ impl Host {
     /// no fault of this act.
     pub async fn run(&self, unit: &str, tool: &Tool) -> ActResult {
         let done = self.run_to_end(unit, tool, dpkg::LOCK_LIMIT).await;
-        self.end(None, done).await
+        self.end(turn_of(unit).as_ref(), done).await
     }
 
     /// Awaits the end of a unit of ours that runs. Ends with what is then seen.
     pub async fn await_tool(&self, unit: &str) -> ActResult {
         let done = self.await_end(unit).await;
-        self.end(None, done).await
+        self.end(turn_of(unit).as_ref(), done).await
     }
 
     async fn run_to_end(&self, unit: &str, tool: &Tool, lock_limit: Duration) -> Result<(), Failed> {
@@ -185,6 +186,14 @@ fn check_name(unit: &str) -> Result<(), Failed> {
         && unit.len() < 200
         && unit.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b));
     if ours { Ok(()) } else { Err(Failed::new(format!("{unit:?} is not the name of a unit of ours"))) }
+}
+
+/// The turn in a unit's name, see [`Tool::unit`]: what its tool has changed is told against that turn's first copy.
+fn turn_of(unit: &str) -> Option<TurnId> {
+    let name = unit.strip_prefix(UNIT_PREFIX)?.strip_suffix(".service")?;
+    let (turn, _serial) =
+        Tool::WORDS.iter().find_map(|word| name.strip_suffix(word)?.strip_suffix('-')?.rsplit_once('-'))?;
+    Some(TurnId(turn.to_owned())).filter(TurnId::is_plain)
 }
 
 fn tail(log: &Path) -> std::io::Result<String> {

@@ -1,13 +1,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
 use tempfile::TempDir;
 use upgrade_core::api::{Explanation, Reason};
 use upgrade_core::memory::{Backoff, Refusal};
-use upgrade_core::time::Unix;
+use upgrade_core::time::{NotBefore, Now};
 
 use super::*;
 use crate::durable::{Replacement, STEPS, Step};
@@ -30,7 +31,7 @@ fn memory(number: u64) -> Memory {
         backoff: Some(Backoff {
             target: "v1.36.2".parse().unwrap(),
             retreats: 2,
-            until: Unix(1_700_000_000 + number),
+            until: NotBefore::after(Duration::from_secs(number), Now::default()),
             retry: None,
             why,
         }),
@@ -119,7 +120,7 @@ fn what_no_agent_wrote_is_lost() {
         b"{\"turn\":null,\"refused\":null,\"backoff\":null,\"held\":[]}\n",
         b"[1, 2]\n{}",
         b"\xff\xfe\n\xff",
-        b"{\"journal\":\"other\",\"version\":1,\"sha256\":\"\"}\n{}",
+        b"{\"journal\":\"other\",\"version\":2,\"sha256\":\"\"}\n{}",
     ];
     for bytes in foreign {
         let directory = holding(bytes);
@@ -153,9 +154,22 @@ fn sealed(version: u32, body: &str) -> Vec<u8> {
 }
 
 #[test]
-fn a_whole_journal_of_another_version_is_refused_and_left_as_it_is() {
+fn a_whole_journal_of_an_older_version_is_set_aside_and_says_so() {
+    let bytes = sealed(1, "{\"known\":true,\"job\":null,\"refused\":null,\"backoff\":null,\"held\":[]}\n");
+    let directory = holding(&bytes);
+    let Recovered::Lost { why, kept } = recovered(directory.path()) else { panic!("not set aside") };
+    assert!(why.contains("an older node-upgrade-agent wrote it (journal version 1"), "{why}");
+    let (journal, _) = Journal::open(directory.path()).unwrap();
+    journal.store(&memory(1)).unwrap();
+    drop(journal);
+    assert_eq!(std::fs::read(kept).unwrap(), bytes);
+    assert_eq!(recovered(directory.path()), Recovered::Memory(memory(1)));
+}
+
+#[test]
+fn a_whole_journal_of_a_newer_version_is_refused_and_left_as_it_is() {
     let body = "{\"hop\":\"of a form that is not known here\"}\n";
-    for version in [VERSION + 1, VERSION, 0] {
+    for version in [VERSION + 1, VERSION] {
         let bytes = sealed(version, body);
         let directory = holding(&bytes);
         let error = Journal::open(directory.path()).unwrap_err();
@@ -314,7 +328,9 @@ proptest! {
         let before = std::mem::replace(&mut stored[at], value);
         match decode(&stored) {
             Ok(read) => prop_assert_eq!((read, before), (memory(1), value), "only what was not changed is whole"),
-            Err(Unreadable::Damaged(why) | Unreadable::Foreign { why, .. }) => prop_assert!(why.len() < 512),
+            Err(Unreadable::Damaged(why) | Unreadable::Older(why) | Unreadable::Foreign { why, .. }) => {
+                prop_assert!(why.len() < 512);
+            }
         }
         stored.truncate(at);
         prop_assert!(decode(&stored).is_err(), "a journal that was cut off is damaged");

@@ -1,7 +1,7 @@
 //! One fault of a kind, with what is left to chance drawn.
 
 use upgrade_core::api::Check;
-use upgrade_core::judge::service::STATIC_PODS;
+use upgrade_core::judge::control_plane::STATIC_PODS;
 
 use super::FAULTS;
 use crate::fault::{ByHand, Failure, Fault, Identity};

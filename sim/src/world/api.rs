@@ -1,11 +1,13 @@
 //! The objects of the API server, each change with a resourceVersion of its own.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
-use upgrade_core::api::annotations::FOUND_CORDONED;
+use upgrade_core::api::annotations::{CRI_SOCKET, CURRENT};
 use upgrade_core::api::{Holder, LeaseName, Version};
 use upgrade_core::drain::budget::Budget;
 use upgrade_core::judge::lease::LeaseState;
+use upgrade_core::judge::node_patch::NodePatch;
 use upgrade_core::observed::{ContainerSeen, NodeSeen, Owner, PodSeen, Ready};
 use upgrade_core::oracle::{What, Who};
 use upgrade_core::time::Unix;
@@ -155,6 +157,8 @@ impl Api {
             control_plane,
             ..Node::default()
         };
+        let mut node = node;
+        node.annotations.insert(CRI_SOCKET.to_owned(), String::new());
         self.stored.nodes.insert(name.to_owned(), node);
         self.stored.sockets.insert(name.to_owned());
         self.heard.insert(name.to_owned(), 0);
@@ -224,7 +228,7 @@ fn web_pod(number: u64) -> PodSeen {
 }
 
 /// The DaemonSet's pod on a node.
-pub(super) fn daemon_pod(node: &str, ready: bool) -> PodSeen {
+pub(super) fn daemon_pod(node: &str, ready: bool, probes_settle: Duration) -> PodSeen {
     let kind = "DaemonSet".to_owned();
     PodSeen {
         namespace: "kube-system".to_owned(),
@@ -232,6 +236,7 @@ pub(super) fn daemon_pod(node: &str, ready: bool) -> PodSeen {
         uid: format!("proxy-{node}"),
         controller: Some(Owner { api_version: "apps/v1".to_owned(), kind, name: "proxy".to_owned() }),
         ready,
+        probes_settle,
         ..PodSeen::default()
     }
 }
@@ -296,20 +301,31 @@ impl World {
         self.api.stored.nodes.get(name)?.annotations.get(key)
     }
 
-    /// Both halves of the agent's fenced patch, which is one write.
-    pub(super) fn patch_cordon(&mut self, name: &str, unschedulable: bool, found_cordoned: Option<bool>) {
+    /// The agent's fenced patch, which is one write.
+    pub(super) fn patch_node(&mut self, name: &str, patch: &NodePatch) {
         let Some(node) = self.api.stored.nodes.get(name) else { return };
-        let was = node.unschedulable;
+        let (was, current) = (node.unschedulable, node.annotations.get(CURRENT).cloned());
+        let unschedulable = patch.unschedulable.unwrap_or(was);
         if was != unschedulable {
             let by = Who::Agent(name.to_owned());
             self.record(name, if unschedulable { What::Cordoned { by } } else { What::Uncordoned { by } });
         }
+        let written =
+            patch.notes.get(CURRENT).cloned().flatten().filter(|text| current.as_ref() != Some(text));
+        if let Some(version) = written.and_then(|text| text.parse().ok()) {
+            self.record(name, What::CurrentWritten { version });
+        }
+        if patch.notes.contains_key(CRI_SOCKET) {
+            self.api.stored.sockets.insert(name.to_owned());
+        }
         self.change_node(name, |node| {
             node.unschedulable = unschedulable;
-            match found_cordoned {
-                Some(found) => node.annotations.insert(FOUND_CORDONED.to_owned(), found.to_string()),
-                None => node.annotations.remove(FOUND_CORDONED),
-            };
+            for (key, value) in &patch.notes {
+                match value {
+                    Some(value) => node.annotations.insert((*key).to_owned(), value.clone()),
+                    None => node.annotations.remove(*key),
+                };
+            }
         });
         if was && !unschedulable {
             self.schedule_pods();

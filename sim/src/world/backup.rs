@@ -20,6 +20,7 @@ impl World {
             self.kubelet_changed(&name);
         }
         self.tell_turn();
+        self.tell_policy();
         self.later(self.now, Happening::Schedules);
     }
 

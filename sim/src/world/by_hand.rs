@@ -41,6 +41,7 @@ impl World {
             let seen = PackageSeen { version: new.clone(), configured: true, held: true };
             machine.host.packages.insert((*name).to_owned(), seen);
         }
+        machine.host.files_are_fresh &= !names.contains(&"kubeadm");
         for name in &names {
             let (package, version) = ((*name).to_owned(), new.clone());
             self.record(node, What::PackageInstalled { package, version, by: Who::Person });
@@ -62,6 +63,9 @@ impl World {
             }
         }
         let raises = self.machines.get(node).is_some_and(|machine| machine.host.kubelet_files < version);
+        if let Some(machine) = self.machines.get_mut(node) {
+            machine.host.files_are_fresh = true;
+        }
         if raises {
             self.set_kubelet_files(node, version);
         }

@@ -1,12 +1,13 @@
 //! A host: its packages, kubelet, static pods, transient units and the copies kept on its disk.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use upgrade_core::api::{PackageVersion, TurnId, Version};
-use upgrade_core::judge::service::STATIC_PODS;
-use upgrade_core::observed::{HostSeen, PackageSeen, ToolState, UnitSeen};
-use upgrade_core::time::{Mono, Unix};
+use upgrade_core::judge::control_plane::STATIC_PODS;
+use upgrade_core::observed::{Copy as Named, HostSeen, PackageSeen, ToolState, UnitSeen};
+use upgrade_core::time::Mono;
 
+use super::api::CSI_DRIVER;
 use super::clock::Clock;
 use super::tools::Unit;
 use crate::fault::Failure;
@@ -32,10 +33,10 @@ pub(super) fn manifests_of(version: Version) -> impl Iterator<Item = (&'static s
     STATIC_PODS.into_iter().map(move |name| (name, version)).chain([(ETCD, etcd_of(version))])
 }
 
-/// A copy of what kubeadm will change, in the name of one turn.
+/// A copy of what kubeadm will change, made before one of its runs.
 #[derive(Debug, Clone)]
 pub(super) struct Copy {
-    pub(super) turn: TurnId,
+    pub(super) name: Named,
     pub(super) manifests: BTreeMap<&'static str, Version>,
     pub(super) kubelet_files: Version,
 }
@@ -47,6 +48,8 @@ pub(super) struct Host {
     pub(super) powered: bool,
     /// Counts boots: what was under way in an earlier one is over.
     pub(super) boot: u64,
+    /// When it booted last.
+    pub(super) booted_at: u64,
     pub(super) clock: Clock,
     pub(super) packages: BTreeMap<String, PackageSeen>,
     pub(super) dpkg_interrupted: bool,
@@ -59,6 +62,8 @@ pub(super) struct Host {
     pub(super) kubelet_runs: Version,
     /// Of which version's kubeadm config.yaml and kubeadm-flags.env are.
     pub(super) kubelet_files: Version,
+    /// Whether kubelet's files were written after the kubeadm that is installed came.
+    pub(super) files_are_fresh: bool,
     /// Whether instance-config.yaml names the runtime's socket; kubeadm writes it together with kubelet's configuration.
     pub(super) instance_config: bool,
     /// Which API server kubelet.conf names.
@@ -77,7 +82,8 @@ pub(super) struct Host {
     /// The newest etcd that has written its data: an older one does not start on them.
     pub(super) etcd_data: Version,
     pub(super) pods_sick_until: BTreeMap<&'static str, u64>,
-    pub(super) copy: Option<Copy>,
+    /// Oldest first.
+    pub(super) copies: Vec<Copy>,
     pub(super) units: BTreeMap<String, Unit>,
     /// Failures that tools still have in store.
     pub(super) failures: BTreeMap<&'static str, (u32, Failure)>,
@@ -98,15 +104,17 @@ impl Host {
         Self {
             powered: true,
             boot: 0,
+            booted_at: 0,
             clock: Clock::default(),
             packages: names.filter_map(|n| Some((n.to_owned(), installed(package(version)?)))).collect(),
             dpkg_interrupted: false,
             foreign_broken: false,
             disk_full_until: 0,
             repository_down_until: 0,
-            kubelet: UnitSeen { active: true, invocation: "0".to_owned(), since: Unix(0) },
+            kubelet: UnitSeen { active: true, invocation: "0".to_owned(), since: Mono(0) },
             kubelet_runs: version,
             kubelet_files: version,
+            files_are_fresh: true,
             instance_config: false,
             kubelet_conf: if control_plane { setup.endpoint } else { Endpoint::Shared },
             starts: 0,
@@ -118,7 +126,7 @@ impl Host {
             pods: static_pods().map(|(name, version)| (name, Some(version))).collect(),
             etcd_data: etcd_of(version),
             pods_sick_until: BTreeMap::new(),
-            copy: None,
+            copies: Vec::new(),
             units: BTreeMap::new(),
             failures: BTreeMap::new(),
             daemon_pods_sick_until: 0,
@@ -147,25 +155,56 @@ impl Host {
         loops || self.packages.get("kubelet").is_some_and(|package| !package.configured)
     }
 
+    /// This host's boot clock.
+    pub(super) fn mono(&self, now: u64) -> Mono {
+        Mono(now.saturating_sub(self.booted_at) + 1_000)
+    }
+
+    /// The copies of a turn, or of whichever there are.
+    fn copies_of(&self, turn: Option<&TurnId>) -> Vec<&Copy> {
+        self.copies.iter().filter(|copy| turn.is_none_or(|turn| *turn == copy.name.turn)).collect()
+    }
+
     /// What the adapter would say of this host.
     pub(super) fn seen(&self, at: Mono, turn: Option<&TurnId>) -> HostSeen {
-        let copy = self.copy.as_ref().filter(|copy| turn.is_none_or(|turn| *turn == copy.turn));
-        let missing = |copy: &Copy| -> BTreeSet<String> {
-            let gone = copy.manifests.keys().filter(|name| !self.manifests.contains_key(*name));
-            gone.map(|name| (*name).to_owned()).collect()
+        let copies = self.copies_of(turn);
+        let first = copies.first();
+        let gone = |copy: &&Copy| {
+            copy.manifests
+                .keys()
+                .filter(|name| !self.manifests.contains_key(*name))
+                .copied()
+                .collect::<Vec<_>>()
+        };
+        let missing = copies.iter().flat_map(gone).map(str::to_owned).collect();
+        let changed = |name: &&str| {
+            first.is_some_and(|copy| {
+                self.manifests.get(name).is_some_and(|version| copy.manifests.get(name) != Some(version))
+            })
         };
         let failed = |unit: &&Unit| !matches!(unit.state, ToolState::Running | ToolState::Ended(0));
         let words = self.units.iter().filter(|(_, unit)| failed(unit));
+        let socket = self.csi_driver.then(|| format!("{CSI_DRIVER}-reg.sock"));
         HostSeen {
             at,
             packages: self.packages.clone(),
             dpkg_interrupted: self.dpkg_interrupted || self.foreign_broken,
             kubelet: self.kubelet.clone(),
             control_plane: self.manifests.contains_key(API_SERVER)
-                || copy.is_some_and(|copy| copy.manifests.contains_key(API_SERVER)),
-            missing_manifests: copy.map(missing).unwrap_or_default(),
-            backup: copy.map(|copy| copy.turn.clone()),
-            kubelet_config_changed: copy.is_some_and(|copy| copy.kubelet_files != self.kubelet_files),
+                || copies.iter().any(|copy| copy.manifests.contains_key(API_SERVER)),
+            manifests: STATIC_PODS
+                .into_iter()
+                .filter_map(|name| Some((name.to_owned(), *self.manifests.get(name)?)))
+                .collect(),
+            missing_manifests: missing,
+            changed_manifests: STATIC_PODS.into_iter().filter(changed).map(str::to_owned).collect(),
+            copies: self.copies.iter().map(|copy| copy.name.clone()).collect(),
+            kubelet_config_changed: first.is_some_and(|copy| copy.kubelet_files != self.kubelet_files),
+            kubelet_config_stale: !self.files_are_fresh,
+            instance_config: self.instance_config,
+            cri_socket: Some("unix:///run/containerd/containerd.sock".to_owned()),
+            own_server: self.control_plane && self.kubelet_conf == Endpoint::Local,
+            plugin_sockets: socket.into_iter().collect(),
             tools: self.units.iter().map(|(name, unit)| (name.clone(), unit.state)).collect(),
             last_words: words.map(|(name, unit)| (name.clone(), unit.words.to_owned())).collect(),
         }

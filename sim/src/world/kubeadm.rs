@@ -3,8 +3,9 @@
 
 use std::collections::VecDeque;
 
+use upgrade_core::api::annotations::CRI_SOCKET;
 use upgrade_core::api::{KubeadmCommand, Version};
-use upgrade_core::judge::service::STATIC_PODS;
+use upgrade_core::judge::control_plane::STATIC_PODS;
 use upgrade_core::observed::Ready;
 use upgrade_core::oracle::{FLEET, What};
 
@@ -56,13 +57,17 @@ pub(super) fn phases(
 ) -> impl Iterator<Item = (u64, Phase)> + use<> {
     let mut phases =
         vec![(if command == KubeadmCommand::Apply { 5_000 } else { 600 }, Phase::Preflight(command, to))];
-    if command.is_control_plane() {
+    // Turn A leaves out `kubelet-config`, turn B `control-plane`.
+    let static_pods = matches!(command, KubeadmCommand::Apply | KubeadmCommand::NodeControlPlane);
+    if static_pods {
         phases.extend(control_plane(host, to));
     }
     if command == KubeadmCommand::Apply {
         phases.push((1_000, Phase::UploadConfig(to)));
     }
-    phases.push((1_000, Phase::KubeletConfig));
+    if !static_pods {
+        phases.push((1_000, Phase::KubeletConfig));
+    }
     if command == KubeadmCommand::Apply {
         phases.push((1_000, Phase::BootstrapToken));
     }
@@ -251,6 +256,7 @@ impl World {
     fn upload_config(&mut self, node: &str, version: Version) {
         if version.minor <= REMOVES_SOCKET {
             self.api.stored.sockets.remove(node);
+            self.annotate(node, CRI_SOCKET, None);
         }
         self.set_kubeadm_config(version);
     }
@@ -266,6 +272,7 @@ impl World {
         let version = self.api.stored.kubeadm_config;
         let Some(machine) = self.machines.get_mut(node) else { return };
         machine.host.instance_config = true;
+        machine.host.files_are_fresh = true;
         self.set_kubelet_files(node, version);
     }
 
@@ -276,13 +283,14 @@ impl World {
         }
     }
 
-    /// Skipped, with exit 0, while any API server is older.
+    /// Skipped, with exit 0, while any API server's pod is older: the pod of a Node that is gone is gone too.
     pub(super) fn upgrade_addons(&mut self, version: Version) {
-        let servers = self.machines.values().filter(|machine| machine.host.control_plane);
+        let nodes = &self.api.stored.nodes;
+        let servers = self.machines.iter().filter(|(name, _)| nodes.contains_key(*name));
         let old = |machine: &super::Machine| {
             machine.host.pods.get(API_SERVER).copied().flatten().is_some_and(|runs| runs < version)
         };
-        if !servers.into_iter().any(old) && self.api.stored.addons != version {
+        if !servers.into_iter().any(|(_, machine)| old(machine)) && self.api.stored.addons != version {
             self.api.stored.addons = version;
             self.record(FLEET, What::Addons { version });
         }

@@ -35,7 +35,7 @@ impl World {
         }
         host.starts += 1;
         host.kubelet.active = true;
-        host.kubelet.since = host.clock.shows(now);
+        host.kubelet.since = host.mono(now);
         host.kubelet.invocation = host.starts.to_string();
         let installed = host.version("kubelet").unwrap_or(host.kubelet_runs);
         host.new_minor |= installed.minor != host.kubelet_runs.minor;
@@ -222,6 +222,7 @@ impl World {
             return;
         };
         machine.host.powered = true;
+        machine.host.booted_at = self.now;
         let (lives, installed) = (machine.lives, !machine.purged);
         self.record(node, What::Booted);
         self.restart_kubelet(node);

@@ -1,11 +1,11 @@
 //! Mirrors of static pods: what the API says of them, which is what their kubelet last told.
 
 use upgrade_core::api::Version;
-use upgrade_core::judge::service::STATIC_PODS;
+use upgrade_core::judge::control_plane::STATIC_PODS;
 use upgrade_core::observed::{ControlPlanePod, PodSeen, Ready};
 
 use super::api::static_pod;
-use super::host::ETCD;
+use super::host::{API_SERVER, ETCD};
 use super::{Happening, World};
 use crate::fault::Identity;
 
@@ -22,9 +22,24 @@ pub(super) struct Mirror {
     version: Option<Version>,
     ready: bool,
     made: u64,
+    /// What `kubernetes.io/config.hash` is made of: the manifest, and the minor of the kubelet that read it.
+    hash: (Version, u32),
+}
+
+impl Mirror {
+    fn hash(self) -> String {
+        format!("{}-{}", self.hash.0, self.hash.1)
+    }
 }
 
 impl World {
+    /// The hash of a node's API server, as a read of its mirror answers.
+    pub(super) fn api_server_hash(&self, node: &str) -> Option<String> {
+        let mirrors = self.api.stored.mirrors.iter();
+        let own = mirrors.into_iter().find(|((of, component), _)| of == node && *component == API_SERVER);
+        own.map(|(_, mirror)| mirror.hash())
+    }
+
     pub(super) fn tells_mirrors(&mut self, node: &str) {
         self.tells_mirrors_after(node, TELLS);
     }
@@ -57,7 +72,7 @@ impl World {
             let unnamed = was.is_some_and(|was| was.version.is_none() && self.now < was.made + NAMES);
             made |= anew;
             if anew {
-                mirrors.insert(key, Mirror { version: None, ready: false, made: self.now });
+                mirrors.insert(key, Mirror { version: None, ready: false, made: self.now, ..is });
             } else if !unnamed {
                 mirrors.insert(key, is);
             }
@@ -70,10 +85,11 @@ impl World {
     fn mirror(&self, node: &str, component: &'static str) -> Option<Mirror> {
         let host = &self.machines.get(node)?.host;
         let version = host.pods.get(component).copied().flatten();
-        host.manifests.get(component).map(|_| Mirror {
+        host.manifests.get(component).map(|manifest| Mirror {
             version,
             ready: host.runs(component, self.now),
             made: 0,
+            hash: (*manifest, host.kubelet_runs.minor),
         })
     }
 
@@ -97,6 +113,7 @@ impl World {
             component: (*component).to_owned(),
             version: mirror.version.filter(|_| *component != ETCD),
             ready: mirror.ready && ready(node),
+            hash: Some(mirror.hash()),
         });
         pods.collect()
     }

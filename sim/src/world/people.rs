@@ -1,10 +1,10 @@
 //! What people do at the API server and on hosts.
 
-use upgrade_core::api::annotations::{FOUND_CORDONED, IGNORE, RETRY, SKIP_CHECKS, TARGET};
+use upgrade_core::api::annotations::{FOUND_CORDONED, IGNORE, IN_HAND, RETRY, SKIP_CHECKS, TARGET};
 use upgrade_core::api::{Check, Holder, LeaseName, Version};
 use upgrade_core::judge::lease::LeaseState;
 use upgrade_core::observed::ToolState;
-use upgrade_core::oracle::{FLEET, MEMORY_LOST, What, Who, bars_claims};
+use upgrade_core::oracle::{COPIES_LOST, FLEET, MEMORY_LOST, What, Who, bars_claims};
 
 use super::api::Lease;
 use super::{Happening, World};
@@ -67,7 +67,10 @@ impl World {
             Fault::PersonCordons { node } => self.set_unschedulable(node, true, Who::Person),
             Fault::PersonUncordons { node } => self.set_unschedulable(node, false, Who::Person),
             Fault::LeaseFreed { node } => self.free_lease(node),
-            Fault::NotesRemoved { node } => self.annotate(node, FOUND_CORDONED, None),
+            Fault::NotesRemoved { node } => {
+                self.annotate(node, FOUND_CORDONED, None);
+                self.annotate(node, IN_HAND, None);
+            }
             Fault::NodeDeleted { node, .. } => self.delete_node(node),
             // etcd itself refuses to lose its last member.
             Fault::EtcdMemberRemoved { node } if self.api.members.len() > 1 => {
@@ -112,6 +115,7 @@ impl World {
         };
         self.api.next_revision();
         self.record_policy();
+        self.tell_policy();
     }
 
     pub(super) fn record_policy(&mut self) {
@@ -162,7 +166,12 @@ impl World {
         let Some(machine) = self.machines.get_mut(node) else { return };
         machine.purged = true;
         machine.journal = None;
-        machine.host.copy = None;
+        let copied = !machine.host.copies.is_empty();
+        machine.host.copies.clear();
+        if copied {
+            self.record(node, What::WentWrong { what: COPIES_LOST });
+        }
+        let Some(machine) = self.machines.get_mut(node) else { return };
         if machine.life.take().is_some() {
             self.record(node, What::AgentDied);
         }

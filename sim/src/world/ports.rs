@@ -8,11 +8,10 @@ mod preflight;
 
 use upgrade_core::act::{Act, ActResult};
 use upgrade_core::agent::ActId;
-use upgrade_core::api::policy::in_force;
 use upgrade_core::observed::{EtcdSeen, LocalControlPlane, Observation};
 use upgrade_core::time::Mono;
 
-use super::host::ETCD;
+use super::host::{API_SERVER, ETCD};
 use super::process::{TRAVEL, transient};
 use super::{Happening, World};
 use crate::fault::Identity;
@@ -44,6 +43,7 @@ impl World {
             | Act::Await { .. }
             | Act::BackUp { .. }
             | Act::RestoreManifests { .. }
+            | Act::RollBackManifests { .. }
             | Act::RestoreKubeletConfig { .. }
             | Act::RestartKubelet
             | Act::CleanUp => {
@@ -51,11 +51,19 @@ impl World {
                     self.host_act(caller, act, at);
                 }
             }
-            Act::Claim { .. } | Act::Renew { .. } | Act::Release { .. } => self.lease_act(caller, &act),
-            Act::Cordon | Act::Uncordon | Act::ForgetCordon => self.node_act(caller, &act),
+            Act::Claim { .. } | Act::Renew { .. } | Act::Prove { .. } | Act::Release { .. } => {
+                self.lease_act(caller, &act);
+            }
+            Act::Cordon { .. }
+            | Act::Uncordon
+            | Act::ForgetCordon
+            | Act::Mark { .. }
+            | Act::Unmark { .. }
+            | Act::NoteCriSocket { .. }
+            | Act::PublishCurrent { .. }
+            | Act::PublishApiServer { .. } => self.node_act(caller, &act),
             Act::Drain { options, until } => self.begin_drain(caller, &options, until),
-            Act::AwaitTurn => self.await_turn(caller, at),
-            Act::Preflight { target } => self.preflight(caller, target),
+            Act::Preflight { target, kind } => self.preflight(caller, target, kind),
             Act::LookAtControlPlane => {
                 self.requests(node, 1);
                 let ended = self.local(node, at).map_or_else(
@@ -68,9 +76,7 @@ impl World {
                 let ended = self.look_at_fleet(caller, at);
                 self.reply(caller, ended);
             }
-            Act::LookAtNode | Act::LookAtPods | Act::PublishCurrent { .. } => {
-                self.kubelets_act(caller, &act, at);
-            }
+            Act::LookAtNode | Act::LookAtPods => self.kubelets_act(caller, &act, at),
         }
     }
 
@@ -81,7 +87,6 @@ impl World {
         let ended = if self.reaches(node, Identity::Kubelet) {
             match act {
                 Act::LookAtPods => ActResult::ok(vec![Observation::Pods(self.pods_of(node, at))]),
-                Act::PublishCurrent { current } => self.publish_current(caller, *current),
                 _ => ActResult::ok(vec![self.read_node(caller)]),
             }
         } else {
@@ -90,40 +95,33 @@ impl World {
         self.reply(caller, ended);
     }
 
-    fn await_turn(&mut self, caller: &Caller, at: Mono) {
-        let Caller { node, life: number, id: Some(id) } = caller else { return };
-        self.requests(node, 4);
-        if !self.reaches(node, Identity::Coordination) {
-            return self.reply(caller, transient("the API server does not answer"));
+    /// The watches of what agents share begin, or end.
+    pub(super) fn watches(&mut self, node: &str, number: u64, on: bool) {
+        let Some(life) = self.life(node, number) else { return };
+        life.watches = on;
+        if !on {
+            return;
         }
-        let turn = Observation::Turn(self.turn(at));
-        let Some(life) = self.life(node, *number).filter(|life| life.acts.contains_key(id)) else { return };
-        life.awaits_turn = Some(*id);
-        let at = self.now + TRAVEL;
-        self.later(at, Happening::Saw { node: node.clone(), life: *number, fact: Box::new(turn) });
+        self.requests(node, 5);
+        if !self.reaches(node, Identity::Coordination) {
+            return self.watch_broke(node, number);
+        }
+        let at = self.clock(node).mono;
+        for fact in [Observation::Turn(self.turn(at)), Observation::Policy(self.policy(at))] {
+            let fact = Box::new(fact);
+            self.later(self.now + 2 * TRAVEL, Happening::Saw { node: node.to_owned(), life: number, fact });
+        }
     }
 
     /// Leases, Nodes and pods with the one credential, kubeadm-config with the other; the policy travels with them.
-    fn look_at_fleet(&mut self, caller: &Caller, at: Mono) -> ActResult {
-        self.requests(&caller.node, 4);
+    pub(super) fn look_at_fleet(&mut self, caller: &Caller, at: Mono) -> ActResult {
+        self.requests(&caller.node, 1);
         let reads = |identity| self.reaches(&caller.node, identity);
         if !(reads(Identity::Coordination) && reads(Identity::Kubelet)) {
             return transient("the API server does not answer");
         }
-        let ended = ActResult::ok(vec![Observation::Fleet(self.fleet(at))]);
-        self.with_policy(caller, ended)
-    }
-
-    fn with_policy(&mut self, caller: &Caller, ended: ActResult) -> ActResult {
-        self.requests(&caller.node, 1);
-        let data = self.api.stored.policy.clone();
-        let Some(life) = self.life(&caller.node, caller.life) else { return ended };
-        let read = in_force(&life.policy, data.as_ref());
-        life.policy = read.policy.clone();
-        ActResult {
-            observations: ended.observations.into_iter().chain([Observation::Policy(read.policy)]).collect(),
-            ..ended
-        }
+        self.requests(&caller.node, 4);
+        ActResult::ok(vec![Observation::Fleet(self.fleet(at))])
     }
 
     /// Asked directly, with the host's own certificates: no balancer, no credential of the API. A member that does not
@@ -134,7 +132,10 @@ impl World {
         let (members, healthy) = (self.api.members.len(), self.healthy_members());
         let etcd =
             if answers { EtcdSeen { members, healthy, ..EtcdSeen::default() } } else { EtcdSeen::default() };
-        Some(LocalControlPlane { at, api_server_ready: self.api_server_is_ready(node), etcd: Some(etcd) })
+        let runs = machine.host.pods.get(API_SERVER).copied().flatten();
+        let hash = self.api_server_hash(node).filter(|_| self.reaches(node, Identity::Kubelet));
+        let api_server_ready = self.api_server_is_ready(node);
+        Some(LocalControlPlane { at, api_server_ready, version: runs, hash, etcd: Some(etcd) })
     }
 
     /// Whoever has read what it writes sends it, if it still lives.

@@ -1,17 +1,19 @@
 //! A host with its disk and the lives of its agent: carries outputs out and feeds answers in.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use upgrade_core::act::{Act, ActResult, Fault as ActFault, FaultClass};
 use upgrade_core::agent::{ActId, Agent, Input, Output};
 use upgrade_core::api::annotations::{PHASE, STATUS};
-use upgrade_core::api::{Phase, Policy, Report};
+use upgrade_core::api::{Phase, Report};
+use upgrade_core::backoff::Pauses;
 use upgrade_core::drain::Engine;
 use upgrade_core::judge::mark::Mark;
 use upgrade_core::memory::Memory;
 use upgrade_core::observed::Observation;
 use upgrade_core::oracle::What;
-use upgrade_core::time::{Mono, Now, Unix};
+use upgrade_core::time::{BootId, Mono, Now, Unix};
 
 use super::host::Host;
 use super::ports::Caller;
@@ -29,8 +31,12 @@ const DEADLINE: u64 = 10_000;
 const REPORT_PACE: u64 = 5_000;
 /// A watch that was cut tries again so often.
 const WATCH_AGAIN: u64 = 1_000;
+/// An agent that finds no API server at its start looks for one again so much later: its pauses grow to thirty seconds.
+const LOOKS_AGAIN: u64 = 15_000;
+/// systemd starts an agent that died again so much later.
+const RESTARTS_AFTER: u64 = 5_000;
 /// A report that was not taken is written again so much later.
-const REPORT_AGAIN: u64 = 5_000;
+const REPORT_AGAIN: Pauses = Pauses { first: Duration::from_secs(5), factor: 2, cap: Duration::from_mins(2) };
 
 /// A host, what is on its disk, and its agent while that lives.
 pub(super) struct Machine {
@@ -95,7 +101,7 @@ impl Machine {
 /// One process.
 pub(super) struct Life {
     pub(super) number: u64,
-    began: u64,
+    booted_at: u64,
     pub(super) agent: Agent,
     /// Steps of acts under way.
     pub(super) acts: BTreeMap<ActId, usize>,
@@ -103,7 +109,8 @@ pub(super) struct Life {
     wake: Option<u64>,
     /// When the last event of its watches reaches it.
     pub(super) told_at: u64,
-    pub(super) awaits_turn: Option<ActId>,
+    /// Whether it watches what agents share.
+    pub(super) watches: bool,
     pub(super) drain: Option<(ActId, Engine, u64)>,
     /// A report that the API server has yet to take.
     report: Option<Box<Report>>,
@@ -113,21 +120,15 @@ pub(super) struct Life {
     pub(super) awaited: BTreeMap<ActId, String>,
     /// Whether a watch of it was cut and tries to begin anew.
     lists_anew: bool,
-    /// The policy it last read.
-    pub(super) policy: Policy,
+    reports_failed: u32,
     /// What is news of its own Node.
     pub(super) mark: Mark,
 }
 
 impl Life {
-    /// This process's own clock.
-    pub(super) fn mono(&self, now: u64) -> Mono {
-        Mono(now.saturating_sub(self.began) + 1_000)
-    }
-
-    /// When this process's own clock shows a moment.
+    /// When its host's boot clock shows a moment.
     pub(super) fn when(&self, moment: Mono) -> u64 {
-        self.began + moment.0.saturating_sub(1_000)
+        self.booted_at + moment.0.saturating_sub(1_000)
     }
 }
 
@@ -135,7 +136,7 @@ impl Life {
 const fn watched_by(fact: &Observation) -> Option<Identity> {
     match fact {
         Observation::Node(_) => Some(Identity::Kubelet),
-        Observation::Turn(_) => Some(Identity::Coordination),
+        Observation::Turn(_) | Observation::Policy(_) => Some(Identity::Coordination),
         _ => None,
     }
 }
@@ -158,8 +159,8 @@ impl World {
 
     pub(super) fn clock(&self, node: &str) -> Now {
         let Some(machine) = self.machines.get(node) else { return Now::default() };
-        let mono = machine.life.as_ref().map_or(Mono(0), |life| life.mono(self.now));
-        Now { mono, unix: self.unix(node) }
+        let boot = BootId(u128::from(machine.host.boot) + 1);
+        Now { mono: machine.host.mono(self.now), boot, unix: self.unix(node) }
     }
 
     /// What a host's wall clock shows.
@@ -175,23 +176,23 @@ impl World {
             return;
         }
         machine.lives += 1;
-        let number = machine.lives;
+        let (number, booted_at) = (machine.lives, machine.host.booted_at);
         let journal = machine.journal.as_deref().and_then(|text| serde_json::from_str::<Memory>(text).ok());
         let agent = Agent::new(settings, journal.unwrap_or_default());
         machine.life = Some(Life {
             number,
-            began: now,
+            booted_at,
             agent,
             acts: BTreeMap::new(),
             wake: None,
             told_at: now,
-            awaits_turn: None,
+            watches: false,
             drain: None,
             report: None,
             wrote_report: None,
             awaited: BTreeMap::new(),
             lists_anew: false,
-            policy: Policy::default(),
+            reports_failed: 0,
             mark: Mark::default(),
         });
         self.record(node, What::AgentStarted);
@@ -205,11 +206,12 @@ impl World {
         if !self.lives(node, life) {
             return;
         }
-        self.requests(node, 2);
+        self.requests(node, 1);
         if self.reaches(node, Identity::Kubelet) {
+            self.requests(node, 1);
             self.tell_node(node);
         } else {
-            self.later(self.now + REPORT_AGAIN, Happening::Looks { node: node.to_owned(), life });
+            self.later(self.now + LOOKS_AGAIN, Happening::Looks { node: node.to_owned(), life });
         }
     }
 
@@ -251,6 +253,7 @@ impl World {
                 Output::Store(memory) => self.store(node, life, memory),
                 Output::Start(id, act) => self.start(node, life, id, act),
                 Output::Stop(id) => self.stop(node, life, id),
+                Output::Watch(on) => self.watches(node, life, on),
                 Output::Report(report) => self.report(node, life, report),
                 Output::WakeAt(at) => self.wake_at(node, life, at),
             }
@@ -310,6 +313,7 @@ impl World {
         self.requests(node, 2);
         self.lists_node(node);
         self.tell_turn();
+        self.tell_policy();
     }
 
     /// Counts a step; none if the agent did not live to take it.
@@ -329,7 +333,7 @@ impl World {
         let full = self.machines.get(node).is_some_and(|machine| machine.host.disk_full_until > self.now);
         if full {
             // Nothing is done that is not remembered: the daemon ends, and systemd starts it again.
-            return self.kill(node, REPORT_AGAIN);
+            return self.kill(node, RESTARTS_AFTER);
         }
         let Some(step) = self.step(node, life, "store") else { return };
         let node = node.to_owned();
@@ -373,7 +377,6 @@ impl World {
 
     fn stop(&mut self, node: &str, number: u64, id: ActId) {
         let Some(life) = self.life(node, number) else { return };
-        life.awaits_turn.take_if(|awaits| *awaits == id);
         life.drain.take_if(|(drain, ..)| *drain == id);
         let message = "stopped because something else is wanted".to_owned();
         let ended = Box::new(ActResult::failed(ActFault { class: FaultClass::Stopped, message }));
@@ -443,11 +446,16 @@ impl World {
         }
         self.requests(node, 1);
         if !self.reaches(node, Identity::Kubelet) {
-            self.later(self.now + REPORT_AGAIN, Happening::Told { node: node.to_owned(), life: number });
+            let Some(life) = self.life(node, number) else { return };
+            life.reports_failed += 1;
+            let pause =
+                u64::try_from(REPORT_AGAIN.after(life.reports_failed).as_millis()).unwrap_or(u64::MAX);
+            self.later(self.now + pause, Happening::Told { node: node.to_owned(), life: number });
             return;
         }
         let now = self.now;
         let Some(life) = self.life(node, number) else { return };
+        life.reports_failed = 0;
         let Some(report) = life.report.take() else { return };
         life.wrote_report = Some((report.phase, now));
         let before = self.annotation(node, STATUS).and_then(|text| serde_json::from_str::<Report>(text).ok());

@@ -174,6 +174,7 @@ impl World {
         machine.host.dpkg_interrupted = true;
         let held = false;
         let seen = PackageSeen { version: version.clone(), configured: false, held };
+        machine.host.files_are_fresh &= package != "kubeadm";
         machine.host.packages.insert(package.clone(), seen);
         let by = Who::Agent(node.to_owned());
         self.record(node, What::PackageInstalled { package, version, by });

@@ -2,13 +2,14 @@
 
 use upgrade_core::api::annotations::{IGNORE, TARGET, is_on};
 use upgrade_core::api::{Check, Holder, LeaseName, Request};
-use upgrade_core::judge::service::STATIC_PODS;
+use upgrade_core::judge::control_plane::STATIC_PODS;
 use upgrade_core::observed::Ready;
 use upgrade_core::oracle::End;
 
 use super::World;
-use super::api::Node;
+use super::api::{Lease, Node};
 use super::host::{API_SERVER, Host};
+use crate::fault::Identity;
 
 /// Whether a host's control plane is of two versions: somebody has stopped half-way.
 fn is_mixed(host: &Host) -> bool {
@@ -28,6 +29,20 @@ impl World {
             || self.has_sick_api_server()
             || self.is_held_up_by_a_lease()
             || if control_plane { self.has_mixed_peer(node) } else { self.comes_later(node, ends) }
+    }
+
+    /// Whether its agent has no way to say what it has come to: its own API server is gone, and no Lease that it knows of is left
+    /// without its mark.
+    pub(crate) fn cannot_say(&self, node: &str) -> bool {
+        if self.reaches(node, Identity::Kubelet) {
+            return false;
+        }
+        let knows = self.machines.get(node).is_some_and(|machine| machine.journal.is_some());
+        let holds = |lease: &Lease| {
+            let holder = lease.state.holder.as_deref().and_then(Holder::parse);
+            holder.is_some_and(|holder| holder.node == node) && lease.state.degraded.is_none()
+        };
+        !knows || !self.api.stored.leases.values().any(holds)
     }
 
     fn is_paused(&self) -> bool {
@@ -55,7 +70,13 @@ impl World {
 
     fn has_nowhere(&self, node: &str) -> bool {
         let takes_pods = |seen: &Node| seen.name != node && seen.ready == Ready::True && !seen.unschedulable;
-        !self.setup.undrained && !self.api.stored.nodes.values().any(takes_pods)
+        // kubeadm's health-check Job has to run somewhere too, be it here.
+        let takes_a_job = |seen: &Node| {
+            let schedulable = seen.ready == Ready::True && !seen.unschedulable;
+            schedulable && (seen.control_plane || !self.setup.tainted_workers)
+        };
+        let nodes = &self.api.stored.nodes;
+        !self.setup.undrained && !nodes.values().any(takes_pods) || !nodes.values().any(takes_a_job)
     }
 
     fn has_sick_api_server(&self) -> bool {

@@ -1,10 +1,11 @@
 //! Who learns of changes, and when; and which host reaches which API server.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
-use upgrade_core::api::annotations::{CURRENT, FOUND_CORDONED, IGNORE, PHASE, TARGET, is_on};
+use upgrade_core::api::Policy;
 use upgrade_core::observed::{
-    FleetLease, FleetNode, FleetSeen, Observation, PodSeen, PodsSeen, Ready, TurnSeen,
+    FleetLease, FleetNode, FleetSeen, LeaseMark, Observation, PodSeen, PodsSeen, PolicySeen, Ready, TurnSeen,
 };
 use upgrade_core::time::Mono;
 
@@ -22,7 +23,18 @@ impl World {
     pub(super) fn reaches(&self, node: &str, identity: Identity) -> bool {
         let Some(machine) = self.machines.get(node) else { return false };
         let refused = machine.refused_until.get(&identity).is_some_and(|until| *until > self.now);
-        !refused && self.connects(node)
+        !refused
+            && if identity == Identity::Coordination {
+                self.connects_to_endpoint(node)
+            } else {
+                self.connects(node)
+            }
+    }
+
+    /// The coordination credential goes to the cluster's endpoint, whatever kubelet.conf names.
+    fn connects_to_endpoint(&self, node: &str) -> bool {
+        let Some(machine) = self.machines.get(node) else { return false };
+        machine.cut_off_until <= self.now && self.serves_api()
     }
 
     /// The same for whoever comes with a credential that is taken.
@@ -80,13 +92,24 @@ impl World {
         }
     }
 
-    /// The watches of agents that await their turn.
+    /// The watches of Leases and control-plane Nodes.
     pub(super) fn tell_turn(&mut self) {
         for name in self.names() {
             let awaits = self.machines.get(&name).and_then(|machine| machine.life.as_ref());
-            if let Some(life) = awaits.filter(|life| life.awaits_turn.is_some()) {
-                let turn = self.turn(life.mono(self.now));
+            if awaits.is_some_and(|life| life.watches) {
+                let turn = self.turn(self.clock(&name).mono);
                 self.watched(&name, Identity::Coordination, Observation::Turn(turn));
+            }
+        }
+    }
+
+    /// And of the policy.
+    pub(super) fn tell_policy(&mut self) {
+        for name in self.names() {
+            let watches = self.machines.get(&name).and_then(|machine| machine.life.as_ref());
+            if watches.is_some_and(|life| life.watches) {
+                let policy = self.policy(self.clock(&name).mono);
+                self.watched(&name, Identity::Coordination, Observation::Policy(policy));
             }
         }
     }
@@ -110,7 +133,8 @@ impl World {
         let one = leases.map(|(name, lease)| FleetLease {
             name: *name,
             holder: lease.state.holder.clone(),
-            degraded: lease.state.degraded.clone(),
+            mark: lease.state.degraded.as_deref().map(LeaseMark::read),
+            applied: lease.state.applied.as_ref().and_then(|text| text.parse().ok()),
         });
         one.collect()
     }
@@ -129,7 +153,14 @@ impl World {
             nodes: self.api.stored.nodes.values().map(small).collect(),
             leases: self.fleet_leases(),
             kubeadm_config: Some(self.api.stored.kubeadm_config),
+            policy: self.policy(at),
         }
+    }
+
+    /// The policy as it is read. Whether there was one before is known: the world begins with one.
+    pub(super) fn policy(&self, at: Mono) -> PolicySeen {
+        let data = self.api.stored.policy.as_ref();
+        PolicySeen { at, policy: Policy::read(data, true), exists: data.is_some() }
     }
 
     /// The pods bound to a node, as a list answers.
@@ -139,7 +170,8 @@ impl World {
         let mut csi_drivers = BTreeSet::new();
         if let Some(machine) = self.machines.get(name) {
             let host = &machine.host;
-            pods.extend(self.api.stored.daemon_set.then(|| daemon_pod(name, host.daemon_pod_told)));
+            let settles = Duration::from_millis(self.setup.probed);
+            pods.extend(self.api.stored.daemon_set.then(|| daemon_pod(name, host.daemon_pod_told, settles)));
             pods.extend(self.mirror_pods(name));
             csi_drivers.extend(host.csi_driver.then(|| CSI_DRIVER.to_owned()));
         }
@@ -149,17 +181,14 @@ impl World {
 
 /// A Node as whoever reads the fleet sees it.
 fn small(node: &Node) -> FleetNode {
-    FleetNode {
+    let seen = FleetNode {
         name: node.name.clone(),
         uid: node.uid.clone(),
         ready: node.ready == Ready::True,
         unschedulable: node.unschedulable,
         control_plane: node.control_plane,
-        ignored: is_on(&node.annotations, IGNORE),
-        mid_upgrade: node.annotations.contains_key(FOUND_CORDONED),
-        degraded: node.annotations.get(PHASE).is_some_and(|phase| phase == "degraded"),
-        target: node.annotations.get(TARGET).and_then(|text| text.parse().ok()),
-        current: node.annotations.get(CURRENT).and_then(|text| text.parse().ok()),
         kubelet: node.kubelet,
-    }
+        ..FleetNode::default()
+    };
+    seen.with_annotations(&node.annotations)
 }

@@ -18,11 +18,7 @@ pub(crate) struct Known {
     note: &'static str,
 }
 
-const fn known(kind: &'static str, of_the_first: usize, in_a_thousand: usize) -> Known {
-    alone(kind, of_the_first, in_a_thousand, "")
-}
-
-const fn alone(kind: &'static str, of_the_first: usize, in_a_thousand: usize, note: &'static str) -> Known {
+const fn known(kind: &'static str, of_the_first: usize, in_a_thousand: usize, note: &'static str) -> Known {
     Known { kind, of_the_first, in_a_thousand, note }
 }
 
@@ -40,50 +36,56 @@ impl Known {
 
 /// All of them.
 pub(crate) const KNOWN: &[Known] = &[
-    known("AddonsLast", 2, 4),
-    known("Attempts", 0, 3),
-    alone("Budget", 14, 16, "`ignore` of a control-plane node takes it out of the budget"),
-    known("Cancel", 42, 47),
-    known("CauseOfDegraded", 79, 89),
-    known("CauseOfRefused", 207, 219),
-    alone("ChangedInService", 1, 3, "a watch that goes quiet hides an uncordon"),
-    known("ClaimsWithoutProgress", 57, 64),
-    alone("ConfigNeverBack", 0, 2, "somebody applies a newer version in the middle of a run"),
-    alone(
-        "ControlPlaneAlone",
-        1,
-        4,
-        "`ignore` opens a gate, and nothing but the Lease says that a control plane is at work",
-    ),
-    alone("ControlPlaneFirst", 4, 6, "`ignore` opens a gate"),
-    alone(
-        "ControlPlaneWholeAfter",
+    known(
+        "AddonsLast",
         1,
         3,
-        "a control plane that was upgraded by hand is announced by its kubelet; a kubelet of a new minor restarts the static \
-         pods when its turn is over",
+        "both control-plane nodes ran kubeadm before the addons of an etcd that was restored were theirs",
     ),
-    known("ControlPlaneWholeBefore", 44, 48),
-    known("CordonedTime", 47, 51),
-    alone("CurrentLast", 1, 3, "a node that is refused next does not say what it runs"),
-    known("Drain", 2, 4),
-    alone("HaltOnDegraded", 1, 3, "nothing but the Lease says that a degraded node halts"),
-    alone("KubeletNotNewer", 1, 3, "a retry in a retreat goes forward, past the API server"),
-    alone("KubeletFilesBack", 1, 3, "memory lost in a retreat"),
-    known("LeaseHeld", 22, 25),
-    alone("LeaseIdentity", 2, 4, "a watch that goes quiet hides that the Node is another one"),
-    known("OrphanGivenBack", 4, 6),
-    alone("PackageBack", 1, 3, "memory lost in a retreat"),
-    known("Paused", 33, 36),
-    alone("ReadyBeforeService", 2, 4, "a watch that goes quiet hides that the Node is not Ready"),
-    alone("RefusedUntouched", 3, 6, "etcd restored: a Lease and a cordon come back that no turn explains"),
-    alone("ReleaseLast", 1, 3, "etcd restored: a cordon comes back that no turn explains"),
-    known("RequestsPerHour", 65, 74),
-    known("StaticPodsAtOneVersion", 2, 4),
-    known("Unfinished", 146, 155),
-    known("Verb", 2, 4),
-    known("VerifiedBeforeService", 130, 139),
-    known("WayOut", 2, 4),
+    known("Attempts", 0, 3, "not looked into yet: SIM_SEED=8959 shows it"),
+    known("Budget", 0, 3, "not looked into yet: SIM_SEED=1964 shows it"),
+    known("CauseOfDegraded", 2, 3, "not looked into yet: SIM_SEED=730 shows it"),
+    known("CauseOfRefused", 0, 4, "not looked into yet: SIM_SEED=1153 shows it"),
+    known("ChangedInService", 0, 3, "not looked into yet: SIM_SEED=1504 shows it"),
+    known(
+        "ClaimsWithoutProgress",
+        3,
+        5,
+        "a degraded turn takes its Lease again to mark it while etcd is not whole",
+    ),
+    known(
+        "ControlPlaneAlone",
+        0,
+        3,
+        "an etcd that was restored takes the mark of a turn away while its kubeadm runs",
+    ),
+    known("ControlPlaneFirst", 0, 3, "not looked into yet: SIM_SEED=4104 shows it"),
+    known("ControlPlaneWholeAfter", 0, 3, "not looked into yet: SIM_SEED=1105 shows it"),
+    known("ControlPlaneWholeBefore", 0, 3, "not looked into yet: SIM_SEED=2882 shows it"),
+    known("CordonedTime", 0, 3, "not looked into yet: SIM_SEED=3113 shows it"),
+    known("CurrentLast", 1, 4, "not looked into yet: SIM_SEED=716 shows it"),
+    known("Drain", 0, 3, "not looked into yet: SIM_SEED=1160 shows it"),
+    known("KubeletFilesBack", 0, 3, "not looked into yet: SIM_SEED=7688 shows it"),
+    known("LeaseHeld", 0, 3, "not looked into yet: SIM_SEED=2140 shows it"),
+    known("LeaseIdentity", 2, 3, "not looked into yet: SIM_SEED=713 shows it"),
+    known("NoDowngrade", 0, 4, "not looked into yet: SIM_SEED=1160 shows it"),
+    known(
+        "OrphanGivenBack",
+        1,
+        3,
+        "a coordination credential that fails for more than ten minutes: nobody can give back meanwhile what an etcd that was restored had brought",
+    ),
+    known("ReadyBeforeService", 0, 3, "not looked into yet: SIM_SEED=2075 shows it"),
+    known("RefusedUntouched", 0, 3, "not looked into yet: SIM_SEED=9942 shows it"),
+    known(
+        "RequestsPerHour",
+        1,
+        4,
+        "a control plane that somebody upgraded by hand past the target of a turn is waited for, and looked at, every few seconds",
+    ),
+    known("Unfinished", 1, 7, "not looked into yet: SIM_SEED=627 shows it"),
+    known("Verb", 0, 3, "not looked into yet: SIM_SEED=2028 shows it"),
+    known("VerifiedBeforeService", 0, 4, "not looked into yet: SIM_SEED=1934 shows it"),
 ];
 
 #[test]

@@ -1,12 +1,17 @@
 use node_upgrade_agent::cluster::EventKind;
 use serde_json::{Value, json};
-use upgrade_core::api::{Phase, Reason, Report, Version, annotations};
+use upgrade_core::act::Act;
+use upgrade_core::api::{ApiServerNote, Phase, Reason, Report, Version, annotations};
+use upgrade_core::observed::{NodeSeen, Observation};
 use upgrade_core::time::Unix;
 
-use super::super::test_cluster::{OTHER, OWN, TestCluster, Told, node_seen};
+use super::super::test_cluster::{OTHER, OWN, TestCluster, Told, ask, cordon, in_hand, node_seen};
 
 super::at_every_server!(
     a_cordon_is_noted_in_the_same_write_and_taken_back_whole,
+    a_turns_mark_and_its_cordon_are_one_write,
+    the_mark_goes_and_current_comes_in_one_write,
+    notes_are_written_once_and_read_as_they_were_written,
     cordoning_again_writes_nothing,
     somebody_elses_cordon_outlives_ours,
     only_the_own_node_can_be_written,
@@ -20,10 +25,10 @@ super::at_every_server!(
 
 pub(crate) async fn a_cordon_is_noted_in_the_same_write_and_taken_back_whole(bench: &TestCluster) {
     let before = bench.node(OWN).await;
-    let cordoned = bench.own.cordon().await;
+    let cordoned = bench.own.write_node(&cordon()).await;
     assert!(node_seen(&cordoned).unschedulable);
     assert_eq!(node_seen(&cordoned).cordon_note, Some(false));
-    let uncordoned = bench.own.uncordon().await;
+    let uncordoned = bench.own.write_node(&Act::Uncordon).await;
     assert!(!node_seen(&uncordoned).unschedulable);
     assert_eq!(node_seen(&uncordoned).cordon_note, None);
     let after = bench.node(OWN).await;
@@ -33,31 +38,93 @@ pub(crate) async fn a_cordon_is_noted_in_the_same_write_and_taken_back_whole(ben
     assert!(after.metadata.annotations.is_none_or(|notes| !notes.contains_key(annotations::FOUND_CORDONED)));
 }
 
+/// The changes of the own Node that a watch shows while this act is carried out: one for each write.
+async fn changes_by(bench: &TestCluster, act: &Act) -> Vec<NodeSeen> {
+    let told = Told::default();
+    let seen = |facts: Vec<Observation>| -> Vec<NodeSeen> {
+        let node = |fact| match fact {
+            Observation::Node(node) => node,
+            _ => None,
+        };
+        facts.into_iter().filter_map(node).collect()
+    };
+    let script = async {
+        told.until_node(|node| node.is_some()).await;
+        let before = told.all().len();
+        let last = node_seen(&bench.own.write_node(act).await).clone();
+        told.until_node(|node| node == Some(&last)).await;
+        seen(told.all()).split_off(before)
+    };
+    tokio::select! {
+        () = bench.own.watch_node(told.ear()) => unreachable!("a watch has no end"),
+        changes = script => changes,
+    }
+}
+
+pub(crate) async fn a_turns_mark_and_its_cordon_are_one_write(bench: &TestCluster) {
+    let changes = changes_by(bench, &cordon()).await;
+    let [cordoned] = &changes[..] else { panic!("{changes:?}") };
+    assert!(cordoned.unschedulable);
+    assert_eq!((cordoned.cordon_note, cordoned.in_hand.clone()), (Some(false), Some(in_hand(OWN))));
+    let uncordoned = bench.own.write_node(&Act::Uncordon).await;
+    assert_eq!(node_seen(&uncordoned).in_hand, Some(in_hand(OWN)), "the mark goes with the turn's end");
+}
+
+pub(crate) async fn the_mark_goes_and_current_comes_in_one_write(bench: &TestCluster) {
+    let current = Version::new(1, 36, 3);
+    let marked = bench.own.write_node(&Act::Mark { mark: in_hand(OWN) }).await;
+    assert_eq!(node_seen(&marked).in_hand, Some(in_hand(OWN)));
+    assert!(!node_seen(&marked).unschedulable, "a mark says nothing of cordons");
+    let changes = changes_by(bench, &Act::Unmark { current: Some(current) }).await;
+    let [after] = &changes[..] else { panic!("{changes:?}") };
+    assert_eq!((after.in_hand.clone(), after.current), (None, Some(current)));
+}
+
+pub(crate) async fn notes_are_written_once_and_read_as_they_were_written(bench: &TestCluster) {
+    let note = ApiServerNote { version: Version::new(1, 36, 3), hash: "0123456789abcdef".to_owned() };
+    let publish = Act::PublishApiServer { note: note.clone() };
+    let once = bench.own.write_node(&publish).await;
+    assert_eq!(node_seen(&once).api_server, Some(note));
+    assert_eq!(
+        node_seen(&bench.own.write_node(&publish).await),
+        node_seen(&once),
+        "nothing is written again"
+    );
+    let socket = Act::NoteCriSocket { socket: "unix:///run/containerd/containerd.sock".to_owned() };
+    assert!(node_seen(&bench.own.write_node(&socket).await).has_cri_socket);
+    assert_eq!(
+        bench.node(OWN).await.metadata.annotations.unwrap()[annotations::CRI_SOCKET],
+        "unix:///run/containerd/containerd.sock"
+    );
+}
+
 pub(crate) async fn cordoning_again_writes_nothing(bench: &TestCluster) {
-    let once = bench.own.cordon().await;
-    let twice = bench.own.cordon().await;
+    let once = bench.own.write_node(&cordon()).await;
+    let twice = bench.own.write_node(&cordon()).await;
     assert_eq!(node_seen(&once), node_seen(&twice));
 }
 
 pub(crate) async fn somebody_elses_cordon_outlives_ours(bench: &TestCluster) {
     bench.patch_node(OWN, &json!({"spec": {"unschedulable": true}})).await;
-    assert_eq!(node_seen(&bench.own.cordon().await).cordon_note, Some(true));
-    let after = bench.own.uncordon().await;
+    assert_eq!(node_seen(&bench.own.write_node(&cordon()).await).cordon_note, Some(true));
+    let after = bench.own.write_node(&Act::Uncordon).await;
     assert!(node_seen(&after).unschedulable);
     assert_eq!(node_seen(&after).cordon_note, None);
 }
 
 pub(crate) async fn only_the_own_node_can_be_written(bench: &TestCluster) {
     let before = bench.node(OTHER).await;
-    let refused = bench.astray.publish_current(Version::new(1, 36, 3)).await;
-    let fault = refused.fault.unwrap();
-    assert!(
-        fault.message.contains("annotating Node n2") && fault.message.contains("403"),
-        "{}",
-        fault.message
-    );
+    for act in [cordon(), Act::PublishCurrent { current: Version::new(1, 36, 3) }] {
+        let fault = bench.astray.write_node(&act).await.fault.unwrap();
+        assert!(fault.message.contains("Node n2") && fault.message.contains("403"), "{}", fault.message);
+    }
     assert!(bench.astray.report(&report(Phase::Draining, Reason::Progressing, "")).await.is_err());
-    assert!(bench.astray.cordon().await.fault.is_some());
+    let blind = json!({"spec": {"unschedulable": true}});
+    assert_eq!(
+        ask(&bench.kubelet, "PATCH /api/v1/nodes/n2", &blind).await.code,
+        403,
+        "nor without a read before"
+    );
     assert_eq!(bench.node(OTHER).await, before);
 }
 
@@ -150,7 +217,7 @@ pub(crate) async fn an_event_stands_where_kubectl_describe_looks(bench: &TestClu
 pub(crate) async fn a_node_that_does_not_exist_is_named(bench: &TestCluster) {
     bench.delete_node(OWN).await;
     assert_eq!(bench.own.read_node().await, Ok(None));
-    let fault = bench.own.cordon().await.fault.unwrap();
+    let fault = bench.own.write_node(&cordon()).await.fault.unwrap();
     assert!(fault.message.contains("Node n1 does not exist"), "{}", fault.message);
 }
 

@@ -167,15 +167,35 @@ impl Run {
 }
 
 /// `Starting UNIT - node-upgrade-agent: kubeadm upgrade apply to v1.36.3...`
-///
-/// On a control-plane node and on a worker `kubeadm upgrade node` is the same command; [`super::merge`] knows which it is.
 fn kubeadm(message: &str) -> Result<(KubeadmCommand, Version)> {
     let (_, words) = message.split_once("kubeadm upgrade ").context("no command line of kubeadm")?;
     let (command, target) = words.split_once(" to ").context("no target of kubeadm")?;
     let command = match command {
         "apply" => KubeadmCommand::Apply,
+        "node (control plane)" => KubeadmCommand::NodeControlPlane,
+        "node (kubelet)" => KubeadmCommand::NodeKubelet,
         "node" => KubeadmCommand::NodeWorker,
         other => anyhow::bail!("kubeadm has no verb {other}"),
     };
     Ok((command, target.trim_end_matches("...").parse()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_command_of_kubeadm_is_told_from_the_others() {
+        for (words, command) in [
+            ("apply", KubeadmCommand::Apply),
+            ("node (control plane)", KubeadmCommand::NodeControlPlane),
+            ("node (kubelet)", KubeadmCommand::NodeKubelet),
+            ("node", KubeadmCommand::NodeWorker),
+        ] {
+            let message =
+                format!("Starting x.service - node-upgrade-agent: kubeadm upgrade {words} to v1.36.3...");
+            assert_eq!(kubeadm(&message).unwrap(), (command, Version::new(1, 36, 3)), "{words}");
+        }
+        assert!(kubeadm("node-upgrade-agent: kubeadm upgrade plan to v1.36.3").is_err());
+    }
 }

@@ -7,13 +7,13 @@
 mod audit;
 mod host;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
 use lab::{Cluster, Node};
-use upgrade_core::api::{KubeadmCommand, Version};
+use upgrade_core::api::Version;
 use upgrade_core::oracle::{Event, Expectations, What};
 
 /// systemd's own lines, and the first of every boot.
@@ -87,10 +87,8 @@ pub fn of_cluster(cluster: &Cluster) -> Result<History> {
 
 /// What the oracle may expect of a history from these witnesses.
 pub fn expectations() -> Expectations {
-    // Nobody here knows of a lost journal or a broken repository. Today's agent drains a control plane before its upgrade, and
-    // gives its Lease back before `current` is written: two tests of the simulation say so.
-    let today = Expectations { two_turns: false, ..Expectations::default() };
-    Expectations { tells_causes: false, ..today }
+    // Nobody here knows of a lost journal or a broken repository.
+    Expectations { tells_causes: false, ..Expectations::default() }
 }
 
 /// The history that an audit log (JSON lines) and the hosts' records tell.
@@ -106,7 +104,7 @@ pub fn merge(audit: &str, hosts: &[HostRecords]) -> Result<History> {
     moments.sort_by_key(|moment| moment.at);
     let began = moments.first().map_or(0, |moment| moment.at);
     let mut heard = Heard::default();
-    moments.retain_mut(|moment| heard.is_news(moment));
+    moments.retain(|moment| heard.is_news(moment));
     let event =
         |moment: Moment| Event { at: (moment.at - began) / 1_000, node: moment.node, what: moment.what };
     Ok(History { events: moments.into_iter().map(event).collect(), began })
@@ -125,24 +123,13 @@ struct Moment {
 #[derive(Debug, Default)]
 struct Heard {
     said: BTreeMap<String, (bool, Version)>,
-    control_planes: BTreeSet<String>,
 }
 
 impl Heard {
     /// Kubelets repeat themselves every few seconds. It is news when they say something else, and the first time after
     /// they began to run anew.
-    fn is_news(&mut self, moment: &mut Moment) -> bool {
-        match &mut moment.what {
-            What::Joined { control_plane: true, .. } => {
-                self.control_planes.insert(moment.node.clone());
-                true
-            }
-            What::ToolStarted { kubeadm: Some((command @ KubeadmCommand::NodeWorker, _)), .. } => {
-                if self.control_planes.contains(&moment.node) {
-                    *command = KubeadmCommand::NodeControlPlane;
-                }
-                true
-            }
+    fn is_news(&mut self, moment: &Moment) -> bool {
+        match &moment.what {
             What::KubeletRestarted | What::Booted => {
                 self.said.remove(&moment.node);
                 true

@@ -14,7 +14,7 @@ const NAMESPACE: &str = "node-upgrade-agent";
 
 /// Whether this identity may ask this at all.
 pub(super) fn allow(who: &Who, call: &Call, store: &Store) -> Result<(), Answer> {
-    let allowed = call.resource == "readyz"
+    let allowed = matches!(call.resource.as_str(), "readyz" | "version")
         || match who {
             Who::Admin => true,
             Who::Kubelet(node) => kubelet_may(node, call, store),
@@ -57,7 +57,11 @@ fn agent_may(call: &Call) -> bool {
     let here = call.namespace.as_deref();
     match (call.resource.as_str(), &call.method) {
         ("leases", &Method::GET | &Method::POST | &Method::PUT) => here == Some(NAMESPACE),
-        ("configmaps", &Method::GET) => here == Some(NAMESPACE) && call.name.as_deref() == Some("policy"),
+        ("configmaps", &Method::GET) => {
+            let selected =
+                call.query.get("fieldSelector").and_then(|fields| fields.strip_prefix("metadata.name="));
+            here == Some(NAMESPACE) && call.name.as_deref().or(selected) == Some("policy")
+        }
         ("nodes" | "poddisruptionbudgets", &Method::GET) => call.name.is_none(),
         ("pods", &Method::GET) => here == Some("kube-system") && call.name.is_none(),
         _ => false,

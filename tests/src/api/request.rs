@@ -9,7 +9,7 @@ use super::answer::Answer;
 /// A request as the verbs see it.
 pub(super) struct Call {
     pub(super) method: http::Method,
-    /// Plural, such as `nodes`; or `readyz`.
+    /// Plural, such as `nodes`; or `readyz` or `version`.
     pub(super) resource: String,
     pub(super) namespace: Option<String>,
     pub(super) name: Option<String>,

@@ -13,6 +13,12 @@ pub(super) fn serve(store: &mut Store, who: &Who, call: &Call) -> Result<Answer,
     if call.resource == "readyz" {
         return Ok(Answer::ok(Value::from("ok")));
     }
+    if call.resource == "version" {
+        return Ok(Answer::ok(json!({
+            "major": "1", "minor": "36", "gitVersion": "v1.36.3", "gitCommit": "", "gitTreeState": "clean",
+            "buildDate": "2026-01-01T00:00:00Z", "goVersion": "", "compiler": "gc", "platform": "linux/amd64",
+        })));
+    }
     match (&call.method, &call.name, call.subresource.as_deref()) {
         (&Method::GET, Some(_), None | Some("status")) => Ok(Answer::ok(standing(store, call)?.clone())),
         (&Method::GET, None, _) => Ok(list(store, call)),

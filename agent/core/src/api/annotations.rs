@@ -20,6 +20,15 @@ pub const PHASE: &str = "node-upgrade-agent/phase";
 pub const STATUS: &str = "node-upgrade-agent/status";
 /// Written by the agent together with its cordon: whether somebody else had cordoned the node before.
 pub const FOUND_CORDONED: &str = "node-upgrade-agent/found-cordoned";
+/// Written by the agent: which turn is at work on this node, see [`crate::api::InHand`].
+pub const IN_HAND: &str = "node-upgrade-agent/in-hand";
+/// Written by the agent of a control-plane node: what its API server runs, see [`crate::api::ApiServerNote`].
+pub const API_SERVER: &str = "node-upgrade-agent/api-server";
+/// Written by kubeadm: the socket of the container runtime. Up to Kubernetes 1.36 `upload-config` takes it away, and the next run
+/// wants it unless /var/lib/kubelet/instance-config.yaml is there.
+pub const CRI_SOCKET: &str = "kubeadm.alpha.kubernetes.io/cri-socket";
+/// On the Lease `control-plane`: the version for which `kubeadm upgrade apply` has ended well.
+pub const APPLIED: &str = "node-upgrade-agent/applied";
 /// Type of the Node condition the agent keeps.
 pub const CONDITION: &str = "Upgraded";
 

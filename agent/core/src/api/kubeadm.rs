@@ -5,10 +5,12 @@ use serde::{Deserialize, Serialize};
 /// kubeadm's command for this node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum KubeadmCommand {
-    /// `kubeadm upgrade apply`: the first control-plane node.
+    /// `kubeadm upgrade apply`: the first control-plane node, in turn A.
     Apply,
-    /// `kubeadm upgrade node` on another control-plane node.
+    /// `kubeadm upgrade node` on another control-plane node, in turn A.
     NodeControlPlane,
+    /// `kubeadm upgrade node` for the kubelet of a control-plane node, in turn B.
+    NodeKubelet,
     /// `kubeadm upgrade node` on a worker.
     NodeWorker,
 }
@@ -16,6 +18,6 @@ pub enum KubeadmCommand {
 impl KubeadmCommand {
     /// Whether the node carries a control plane.
     pub const fn is_control_plane(self) -> bool {
-        matches!(self, Self::Apply | Self::NodeControlPlane)
+        !matches!(self, Self::NodeWorker)
     }
 }

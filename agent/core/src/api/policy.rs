@@ -1,7 +1,7 @@
 //! The fleet's policy: the same for every agent, and changeable while a rollout runs.
 
-use core::time::Duration;
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// What administrators decide for the whole fleet. One slot for now; `maxUnavailable` comes with the fleet issue.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,6 +12,8 @@ pub struct Policy {
     pub min_ready: Duration,
     /// The protocol the policy was written for; an agent never claims under a higher one than its own.
     pub protocol: u32,
+    /// What cannot be read, key by key, or that the policy is gone: it bars claims, and the rest applies.
+    pub wrong: Vec<String>,
 }
 
 /// The name of the ConfigMap it is in.
@@ -21,40 +23,52 @@ pub const PROTOCOL: u32 = 1;
 
 impl Default for Policy {
     fn default() -> Self {
-        Self { paused: false, min_ready: Duration::ZERO, protocol: PROTOCOL }
+        Self { paused: false, min_ready: Duration::ZERO, protocol: PROTOCOL, wrong: Vec::new() }
     }
 }
 
 impl Policy {
-    /// Reads the `data` of the ConfigMap `policy`.
-    ///
-    /// # Errors
-    /// The key and what is wrong with its value; unknown keys are errors too.
-    pub fn read(data: &BTreeMap<String, String>) -> Result<Self, String> {
+    /// Reads the `data` of the ConfigMap `policy`; none where there is none, which means the defaults unless one was seen before.
+    /// A value that cannot be read is named and bars claims; the others apply, `paused` always: a last good copy would drop a
+    /// pause that came together with a typo.
+    pub fn read(data: Option<&BTreeMap<String, String>>, seen_before: bool) -> Self {
         let mut policy = Self::default();
+        let Some(data) = data else {
+            policy.wrong.extend(
+                seen_before.then(|| format!("ConfigMap {CONFIG_MAP} was there and is gone: apply it again")),
+            );
+            return policy;
+        };
         for (key, text) in data {
-            let wrong = |expected: &str| format!("policy key {key}: {text:?} is not {expected}");
-            match key.as_str() {
-                "paused" => policy.paused = text.parse().map_err(|_| wrong("true or false"))?,
-                "minReadySeconds" => {
-                    let seconds = text.parse().map_err(|_| wrong("a number of seconds"))?;
-                    policy.min_ready = Duration::from_secs(seconds);
-                }
-                "protocol" => policy.protocol = text.parse().map_err(|_| wrong("a number"))?,
+            let wrong = match key.as_str() {
+                "paused" => text.parse().map(|paused| policy.paused = paused).map_err(|_| "true or false"),
+                "minReadySeconds" => text
+                    .parse::<u32>()
+                    .map(|seconds| policy.min_ready = Duration::from_secs(seconds.into()))
+                    .map_err(|_| "a number of seconds"),
+                "protocol" => text.parse().map(|protocol| policy.protocol = protocol).map_err(|_| "a number"),
                 _ => {
-                    return Err(format!(
-                        "policy key {key} is unknown; known are paused, minReadySeconds, protocol"
-                    ));
+                    let known = "known are paused, minReadySeconds, protocol";
+                    policy.wrong.push(format!("key {key} is unknown; {known}"));
+                    continue;
                 }
+            };
+            if let Err(expected) = wrong {
+                policy.wrong.push(format!("key {key}: {text:?} is not {expected}"));
             }
         }
-        Ok(policy)
+        policy
     }
 
     /// Why no new claim may be made now, if so.
     pub fn forbids_claims(&self) -> Option<String> {
         if self.paused {
-            Some("the policy pauses the fleet (ConfigMap policy, key paused)".to_owned())
+            Some(format!("the policy pauses the fleet (ConfigMap {CONFIG_MAP}, key paused)"))
+        } else if !self.wrong.is_empty() {
+            Some(format!(
+                "ConfigMap {CONFIG_MAP} bars upgrades until it can be read: {}",
+                self.wrong.join("; ")
+            ))
         } else if self.protocol > PROTOCOL {
             Some(format!(
                 "the policy speaks protocol {}, this agent {PROTOCOL}: upgrade the agent",
@@ -66,65 +80,43 @@ impl Policy {
     }
 }
 
-/// The policy in force, and what is wrong with the one that stands in the cluster, if something is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PolicyRead {
-    /// What holds now: the ConfigMap's, or the last one that could be read.
-    pub policy: Policy,
-    /// Why the ConfigMap's does not hold.
-    pub invalid: Option<String>,
-}
-
-/// What holds after a read of the ConfigMap: an absent one means the defaults, an invalid one leaves the last good one
-/// in force.
-pub fn in_force(last: &Policy, data: Option<&BTreeMap<String, String>>) -> PolicyRead {
-    match data.map_or_else(|| Ok(Policy::default()), Policy::read) {
-        Ok(policy) => PolicyRead { policy, invalid: None },
-        Err(why) => PolicyRead {
-            policy: last.clone(),
-            invalid: Some(format!("ConfigMap {CONFIG_MAP} is not used, the last good policy stays: {why}")),
-        },
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn data(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
-        pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+    fn read(pairs: &[(&str, &str)]) -> Policy {
+        let data = pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        Policy::read(Some(&data), true)
     }
 
     #[test]
-    fn a_policy_that_cannot_be_read_names_its_key() {
-        assert!(Policy::read(&data(&[("paused", "yes")])).unwrap_err().contains("paused"));
-        assert!(Policy::read(&data(&[("pausd", "true")])).unwrap_err().contains("pausd"));
-        assert!(Policy::read(&data(&[("paused", "true")])).unwrap().paused);
+    fn a_value_that_cannot_be_read_bars_claims_and_is_named() {
+        for (key, value) in
+            [("paused", "yes"), ("pausd", "true"), ("minReadySeconds", "soon"), ("protocol", "")]
+        {
+            let why = read(&[(key, value)]).forbids_claims().unwrap_or_else(|| panic!("{key}"));
+            assert!(why.contains(key), "{why}");
+        }
+    }
+
+    #[test]
+    fn what_can_be_read_applies_beside_what_cannot() {
+        let policy = read(&[("paused", "true"), ("minReadySeconds", "soon")]);
+        assert!(policy.paused && policy.forbids_claims().unwrap().contains("paused"));
+        let policy = read(&[("paused", "perhaps"), ("minReadySeconds", "7")]);
+        assert_eq!(policy.min_ready, Duration::from_secs(7));
     }
 
     #[test]
     fn nothing_is_claimed_under_a_newer_protocol_or_while_paused() {
         assert!(Policy::default().forbids_claims().is_none());
-        assert!(Policy { protocol: PROTOCOL + 1, ..Policy::default() }.forbids_claims().is_some());
-        assert!(Policy { paused: true, ..Policy::default() }.forbids_claims().is_some());
-    }
-    #[test]
-    fn an_absent_policy_means_the_defaults_whatever_held_before() {
-        let last = Policy { paused: true, ..Policy::default() };
-        for absent in [None, Some(&data(&[]))] {
-            assert_eq!(in_force(&last, absent), PolicyRead { policy: Policy::default(), invalid: None });
-        }
+        assert!(read(&[("paused", "true")]).forbids_claims().is_some());
+        assert!(read(&[("protocol", "2")]).forbids_claims().is_some());
     }
 
     #[test]
-    fn a_policy_that_can_be_read_holds_and_one_that_cannot_leaves_the_last_good_one() {
-        let last = Policy { min_ready: Duration::from_secs(7), ..Policy::default() };
-        let good = in_force(&last, Some(&data(&[("paused", "true")])));
-        assert_eq!(good, PolicyRead { policy: Policy { paused: true, ..Policy::default() }, invalid: None });
-        let PolicyRead { policy, invalid } =
-            in_force(&last, Some(&data(&[("paused", "true"), ("minReadySeconds", "soon")])));
-        assert_eq!(policy, last);
-        let why = invalid.unwrap();
-        assert!(why.starts_with("ConfigMap policy is not used") && why.contains("minReadySeconds"), "{why}");
+    fn a_policy_that_was_never_there_means_the_defaults_and_one_that_is_gone_bars_claims() {
+        assert_eq!(Policy::read(None, false), Policy::default());
+        assert!(Policy::read(None, true).forbids_claims().unwrap().contains("gone"));
     }
 }

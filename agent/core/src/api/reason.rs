@@ -21,6 +21,10 @@ pub enum Reason {
     WaitingForTurn,
     /// The budget of unavailable nodes is used up.
     BudgetExhausted,
+    /// Another node is degraded at the target.
+    Halted,
+    /// Another control-plane node and its member of etcd do not answer.
+    ControlPlaneDown,
     /// The fleet's policy says pause.
     Paused,
     /// On the way.
@@ -37,8 +41,14 @@ pub enum Reason {
     Cancelled,
     /// Another holder's name stands in our Lease, or the Lease is gone.
     LeaseLost,
+    /// A cordoned node waited for too long.
+    TimedOut,
     /// A tool (apt, dpkg, kubeadm) failed.
     ToolFailed,
+    /// kubeadm failed for a reason that may pass by itself.
+    ToolPending,
+    /// The Node object was deleted in the middle of an upgrade.
+    NodeGone,
     /// The node did not come to serve at the target in its time.
     NotVerified,
     /// kubelet is not Ready, so the node is not returned to service.
@@ -57,13 +67,15 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 27] = [
         Self::Idle,
         Self::InvalidTarget,
         Self::PreflightFailed,
         Self::PreflightPending,
         Self::WaitingForTurn,
         Self::BudgetExhausted,
+        Self::Halted,
+        Self::ControlPlaneDown,
         Self::Paused,
         Self::Progressing,
         Self::DrainBlocked,
@@ -72,7 +84,10 @@ impl Reason {
         Self::PodsPassedOver,
         Self::Cancelled,
         Self::LeaseLost,
+        Self::TimedOut,
         Self::ToolFailed,
+        Self::ToolPending,
+        Self::NodeGone,
         Self::NotVerified,
         Self::NotReady,
         Self::JournalLost,

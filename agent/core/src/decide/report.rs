@@ -3,8 +3,7 @@
 use crate::act::Act;
 use crate::api::{Blocked, DrainReport, Explanation, PassedOver, Phase, Reason, Report, Request, text};
 use crate::decide::Next;
-use crate::judge::cordon::is_cordoned_by_us;
-use crate::memory::{Direction, Memory, Stage, Step, Turn, Verdict};
+use crate::memory::{Direction, Memory, Step, Turn};
 use crate::observed::{Access, Observed};
 use crate::time::Unix;
 
@@ -16,8 +15,8 @@ pub fn derive(memory: &Memory, observed: &Observed, next: &Next, setback: Option
     let turn = memory.turn.as_ref();
     let phase = phase(memory, observed, next);
     let why = why(memory, next, setback);
-    let attempts = turn
-        .map_or_else(|| memory.backoff.as_ref().map_or(0, |backoff| backoff.retreats), |turn| turn.attempts);
+    let attempts =
+        turn.map_or_else(|| memory.backoff.as_ref().map_or(0, |backoff| backoff.retreats), Turn::attempts);
     let drain = observed.drain.as_ref().filter(|_| phase == Phase::Draining).map(|progress| DrainReport {
         pods_left: progress.left,
         blocked: progress.blocked.clone(),
@@ -91,51 +90,75 @@ fn notes(turn: Option<&Turn>, request: &Request, access: &Access) -> Vec<String>
 }
 
 /// The phase a memory and a decision stand for.
-fn phase(memory: &Memory, observed: &Observed, next: &Next) -> Phase {
+pub fn phase(memory: &Memory, observed: &Observed, next: &Next) -> Phase {
     let Some(turn) = &memory.turn else { return idle_phase(memory, observed, next) };
-    match &turn.stage {
-        Stage::Clearing { .. } => clearing_phase(observed, next),
-        Stage::Returning(Verdict::BackedOut(why)) if gives_way(why.reason) => Phase::Claiming,
-        Stage::Changing { direction: Direction::Back(_), .. } | Stage::Returning(Verdict::BackedOut(_)) => {
-            Phase::BackingOut
-        }
-        Stage::Changing { step, direction: Direction::Forward } => match step {
-            Step::Staging => Phase::Staging,
-            Step::Applying => Phase::Applying,
-            Step::Installing => Phase::Installing,
-            Step::Restarting { .. } => Phase::Restarting,
-            Step::Verifying => Phase::Verifying,
+    if turn.degraded.is_some() {
+        return Phase::Degraded;
+    }
+    match &turn.direction {
+        Direction::Back(why) if turn.reached == Step::Claiming && gives_way(why.reason) => Phase::Claiming,
+        Direction::Back(_) => Phase::BackingOut,
+        Direction::Forward => match (turn.reached, next) {
+            // It is told while it happens: the step is over as soon as it is done.
+            (Step::Claiming, Next::Do(Act::Cordon { .. })) => Phase::Cordoning,
+            (reached, _) => step_phase(reached),
         },
-        Stage::Returning(Verdict::Done) => {
-            let cordoned = observed.node.as_ref().is_some_and(|node| node.cordon_note.is_some());
-            if cordoned { Phase::Uncordoning } else { Phase::Releasing }
-        }
-        Stage::Degraded { .. } => Phase::Degraded,
     }
 }
 
-/// A Lease that is given back because it is another node's turn is no retreat: nothing was touched.
-pub(crate) fn is_another_turn(reason: Reason) -> bool {
-    matches!(reason, Reason::WaitingForTurn | Reason::BudgetExhausted)
+/// The word for a step of a turn that goes forward.
+pub const fn step_phase(step: Step) -> Phase {
+    match step {
+        Step::Claiming => Phase::Claiming,
+        Step::Cordoning => Phase::Cordoning,
+        Step::Draining => Phase::Draining,
+        Step::Staging => Phase::Staging,
+        Step::Applying => Phase::Applying,
+        Step::Installing => Phase::Installing,
+        Step::Restarting => Phase::Restarting,
+        Step::Verifying => Phase::Verifying,
+        Step::Uncordoning => Phase::Uncordoning,
+        Step::Releasing => Phase::Releasing,
+    }
 }
 
-/// Nor is one given back because preflight has to be made anew.
-fn gives_way(reason: Reason) -> bool {
-    is_another_turn(reason) || reason == Reason::PreflightPending
+/// A Lease that is given back because it is another node's turn, or preflight has to be made anew, is no retreat.
+pub(crate) fn gives_way(reason: Reason) -> bool {
+    matches!(
+        reason,
+        Reason::WaitingForTurn
+            | Reason::BudgetExhausted
+            | Reason::Halted
+            | Reason::Paused
+            | Reason::ControlPlaneDown
+            | Reason::PreflightPending
+    )
+}
+
+/// What only a person can change.
+fn is_refusal(reason: Reason) -> bool {
+    matches!(
+        reason,
+        Reason::InvalidTarget
+            | Reason::PreflightFailed
+            | Reason::ToolFailed
+            | Reason::NotVerified
+            | Reason::DrainGivenUp
+            | Reason::ControlPlaneDown
+    )
 }
 
 fn idle_phase(memory: &Memory, observed: &Observed, next: &Next) -> Phase {
     match next {
         Next::Do(Act::Preflight { .. }) => Phase::Preflight,
-        Next::Do(Act::AwaitTurn) => Phase::Claiming,
         Next::Remember(remembered) if remembered.turn.is_some() && memory.known => Phase::Claiming,
         Next::Remember(remembered) if remembered.refused.is_some() => Phase::Refused,
+        Next::Wait { why, .. } if is_refusal(why.reason) => Phase::Refused,
         Next::Wait { why, .. } => match why.reason {
-            Reason::InvalidTarget | Reason::PreflightFailed | Reason::ToolFailed | Reason::DrainGivenUp => {
-                Phase::Refused
-            }
             Reason::PreflightPending => Phase::Preflight,
-            Reason::WaitingForTurn => Phase::Claiming,
+            Reason::WaitingForTurn | Reason::BudgetExhausted | Reason::Halted | Reason::Paused => {
+                Phase::Claiming
+            }
             // What did not answer is asked again in the phase it was asked in.
             Reason::Retrying => underway(observed),
             _ => Phase::Idle,
@@ -153,39 +176,31 @@ fn underway(observed: &Observed) -> Phase {
     }
     let prepared =
         observed.preflight.as_ref().is_some_and(|found| Some(found.target) == wanted && found.plan.is_some());
-    if prepared { Phase::Claiming } else { Phase::Idle }
-}
-
-fn clearing_phase(observed: &Observed, next: &Next) -> Phase {
-    let cordoned = observed.node.as_ref().is_some_and(is_cordoned_by_us);
-    match next {
-        Next::Do(Act::Cordon) => Phase::Cordoning,
-        _ if cordoned => Phase::Draining,
-        _ => Phase::Claiming,
-    }
+    if prepared { Phase::Claiming } else { Phase::Preflight }
 }
 
 fn why(memory: &Memory, next: &Next, setback: Option<&str>) -> Explanation {
-    if let Some(Turn { stage: Stage::Degraded { why, .. }, .. }) = &memory.turn {
-        return why.clone();
+    let turn = memory.turn.as_ref();
+    if let Some(why) = turn.and_then(|turn| turn.degraded.as_ref()) {
+        // What keeps a new target waiting is told with the reason of the old one.
+        let waits = if let Next::Wait { why, .. } = next { Some(why) } else { None };
+        return waits.unwrap_or(why).clone();
     }
     match (next, setback) {
         (Next::Wait { why, .. }, _) => why.clone(),
         (_, Some(setback)) => Explanation::new(Reason::Retrying, setback),
-        (Next::Remember(remembered), None) => match &remembered.refused {
-            Some(refusal) => refusal.why.clone(),
-            None => Explanation::new(Reason::Progressing, ""),
-        },
-        (Next::Do(_), None) => match &memory.turn {
-            Some(Turn {
-                stage:
-                    Stage::Returning(Verdict::BackedOut(why))
-                    | Stage::Changing { direction: Direction::Back(why), .. },
-                ..
-            }) => why.clone(),
-            _ => Explanation::new(Reason::Progressing, ""),
+        (Next::Remember(remembered), None) if remembered.refused.is_some() => {
+            remembered.refused.as_ref().map_or_else(progressing, |refusal| refusal.why.clone())
+        }
+        (Next::Remember(_) | Next::Do(_), None) => match turn.map(|turn| &turn.direction) {
+            Some(Direction::Back(why)) => why.clone(),
+            _ => progressing(),
         },
     }
+}
+
+fn progressing() -> Explanation {
+    Explanation::new(Reason::Progressing, "")
 }
 
 /// A sentence for people where the decision has none of its own.

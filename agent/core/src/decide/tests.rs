@@ -1,374 +1,318 @@
-use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::*;
 use crate::act::Tool;
-use crate::api::annotations::{CURRENT, FOUND_CORDONED, RETRY, TARGET};
-use crate::api::{Check, Holder, KubeadmCommand, LeaseName, TurnId, Version};
-use crate::memory::{Backoff, Packages, Plan, Verdict};
-use crate::observed::{
-    DrainState, Finding, Findings, FleetLease, FleetNode, FleetSeen, Outcome, PackageSeen, Progress, Ready,
-    ToolState, TurnSeen, UnitSeen,
+use crate::api::{Check, Holder, InHand, KubeadmCommand, TurnId, Version};
+use crate::judge::tests::{
+    NEW, NEWER, NEXT_MINOR, OLD, at_work, fleet, fleet_pods, held, holder, host, local, packages, plan,
+    static_pods,
 };
+use crate::memory::{Direction, Plan, Run};
+use crate::observed::{
+    Copy, DrainState, Finding, Findings, FleetSeen, HostSeen, LocalControlPlane, Outcome, PodsSeen, Progress,
+    Ready, ToolState,
+};
+use crate::time::{BootId, NotBefore, Stopwatch, Unix};
 
-mod access;
+mod adopting;
 mod changing;
-mod pausing;
-mod proving;
-mod verifying;
+mod degraded;
+mod ending;
+mod first;
+mod gates;
+mod going_back;
+mod idle;
+mod walk;
 
-const OLD: Version = Version::new(1, 36, 2);
-const NEW: Version = Version::new(1, 36, 3);
-const NOW: Now = Now { mono: Mono(1_000_000), unix: Unix(5_000) };
+const NOW: Now = Now { mono: Mono(10_000_000), boot: BootId(1), unix: Unix(50_000) };
+/// When kubelet was started that runs.
+const STARTED: Mono = Mono(9_000_000);
 
-fn settings() -> Settings {
+/// What one decision is taken from.
+#[derive(Clone)]
+struct Case {
+    settings: Settings,
+    memory: Memory,
+    seen: Observed,
+    since: Since,
+    now: Now,
+}
+
+fn ago(duration: Duration) -> Mono {
+    NOW.mono.minus(duration)
+}
+
+fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+fn settings(node: &str) -> Settings {
     Settings {
-        node: "w1".into(),
+        node: node.into(),
         drain: DrainOptions::default(),
-        soak: Duration::from_secs(5),
+        soak: seconds(5),
         verify_timeout: Duration::from_mins(10),
     }
 }
 
-fn packages(version: &str) -> Packages {
-    let version: crate::api::PackageVersion = version.parse().unwrap();
-    Packages { kubeadm: version.clone(), kubelet: version.clone(), kubectl: Some(version) }
-}
-
-fn plan(command: KubeadmCommand) -> Plan {
-    Plan {
-        from: packages("1.36.2-1.1"),
-        to: packages("1.36.3-1.1"),
-        command,
-        target: NEW,
-        can_restore_packages: true,
-        daemon_sets: [].into(),
-        csi_drivers: [].into(),
-    }
-}
-
-fn host(kubeadm: &str, kubelet: &str) -> HostSeen {
-    let seen =
-        |version: &str| PackageSeen { version: version.parse().unwrap(), configured: true, held: true };
-    HostSeen {
-        at: NOW.mono,
-        packages: BTreeMap::from([
-            ("kubeadm".into(), seen(kubeadm)),
-            ("kubelet".into(), seen(kubelet)),
-            ("kubectl".into(), seen(kubelet)),
-        ]),
-        kubelet: UnitSeen { active: true, invocation: "a".into(), since: Unix(4_000) },
-        ..HostSeen::default()
-    }
-}
-
-fn turn(stage: Stage, command: KubeadmCommand) -> Turn {
-    let lease = if command.is_control_plane() { LeaseName::ControlPlane } else { LeaseName::Slot(0) };
+fn turn_of(kind: TurnKind, control_plane: bool, reached: Step) -> Turn {
+    let before = if kind == TurnKind::ControlPlane { OLD } else { NEW };
+    let command = match (kind, control_plane) {
+        (TurnKind::ControlPlane, _) => KubeadmCommand::Apply,
+        (TurnKind::Kubelet, true) => KubeadmCommand::NodeKubelet,
+        (TurnKind::Kubelet, false) => KubeadmCommand::NodeWorker,
+    };
+    let plan = Plan {
+        kubeadm_config: Some(before),
+        static_pods: control_plane.then_some(before),
+        ..plan(control_plane)
+    };
     Turn {
-        holder: Holder { node: "w1".into(), uid: "u1".into(), turn: TurnId("j1".into()) },
-        lease,
-        plan: plan(command),
-        stage,
-        attempts: 0,
+        holder: holder(if control_plane { "cp1" } else { "w1" }),
+        kind,
+        lease: plan.lease(),
+        plan,
+        reached,
+        direction: Direction::Forward,
+        degraded: None,
+        run: (reached > Step::Applying).then_some(Run { command, succeeded: true }),
+        attempts: [].into(),
         unit_serial: 7,
-        entered: NOW.unix,
-        not_before: Unix(0),
+        stopwatch: Stopwatch::started(NOW),
+        not_before: NotBefore::default(),
+        kubelet_before: (reached >= Step::Restarting && kind == TurnKind::Kubelet)
+            .then(|| "before".to_owned()),
+        changed: false,
         skipped: [].into(),
         retry: None,
-        since: NOW.unix,
+        since: Unix(49_000),
     }
 }
 
-fn worker(stage: Stage) -> Memory {
-    remembering(turn(stage, KubeadmCommand::NodeWorker))
-}
-
-fn remembering(turn: Turn) -> Memory {
-    Memory { known: true, turn: Some(turn), held: ["kubelet".into()].into(), ..Memory::default() }
-}
-
-fn changing(step: Step) -> Stage {
-    Stage::Changing { step, direction: Direction::Forward }
-}
-
-fn draining() -> Stage {
-    Stage::Clearing { disturbed: Some(Unix(4_990)) }
-}
-
-/// A worker at the old version with a target, its Lease proved just now, nothing cordoned.
-fn seen() -> Observed {
-    let annotations = BTreeMap::from([(TARGET.into(), NEW.to_string()), (CURRENT.into(), OLD.to_string())]);
-    let node = NodeSeen {
-        name: "w1".into(),
-        uid: "u1".into(),
-        ready: Ready::True,
-        heartbeat: Unix(4_999),
-        kubelet: Some(OLD),
-        ..NodeSeen::default()
-    };
-    Observed {
-        node: Some(node.with_annotations(&annotations)),
-        node_at: NOW.mono,
-        host: Some(host("1.36.2-1.1", "1.36.2-1.1")),
-        lease: Some(LeaseSeen::Held { at: NOW.mono, turn: TurnId("j1".into()) }),
-        ..Observed::default()
+/// The mark of a turn as it stands on the Node.
+fn mark(turn: &Turn) -> InHand {
+    InHand {
+        id: Some(turn.holder.turn.clone()),
+        from: Some(OLD),
+        since: turn.since,
+        ..at_work(turn.kind, turn.plan.target)
     }
 }
 
-fn annotate(seen: &mut Observed, key: &str, value: Option<&str>) {
-    let node = seen.node.take().unwrap();
-    let mut annotations = annotations(&node);
-    match value {
-        Some(value) => annotations.insert(key.into(), value.into()),
-        None => annotations.remove(key),
-    };
-    seen.node = Some(node.with_annotations(&annotations));
-}
-
-/// The annotations that this was read from.
-fn annotations(node: &NodeSeen) -> BTreeMap<String, String> {
-    let current = node.current.map(|version| version.to_string());
-    let cordoned = node.cordon_note.map(|theirs| theirs.to_string());
-    let retry = node.request.retry.clone();
-    let given =
-        [(TARGET, node.target_text.clone()), (CURRENT, current), (FOUND_CORDONED, cordoned), (RETRY, retry)];
-    given.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect()
-}
-
-fn cordoned(mut seen: Observed, theirs: bool) -> Observed {
-    annotate(&mut seen, FOUND_CORDONED, Some(if theirs { "true" } else { "false" }));
-    seen.node.as_mut().unwrap().unschedulable = true;
-    seen
-}
-
-fn next(memory: &Memory, seen: &Observed) -> Next {
-    decide(&settings(), memory, seen, &Since::default(), NOW)
-}
-
-fn stage_of(next: &Next) -> &Stage {
-    match next {
-        Next::Remember(memory) => &memory.turn.as_ref().expect("a turn").stage,
-        other => panic!("nothing is remembered: {other:?}"),
-    }
-}
-
-fn act(next: Next) -> Act {
-    match next {
-        Next::Do(act) => act,
-        other => panic!("nothing is done: {other:?}"),
-    }
-}
-
-fn findings(outcome: Outcome) -> Findings {
+fn findings(kind: TurnKind, plan: Plan, outcome: Outcome) -> Findings {
     let findings = vec![Finding { check: Check::KubeletFlags, outcome }];
-    Findings { target: NEW, at: NOW.mono, plan: Some(plan(KubeadmCommand::NodeWorker)), findings }
+    Findings { target: plan.target, kind, retry: None, at: NOW.mono, plan: Some(plan), findings }
 }
 
-fn known() -> Memory {
-    Memory { known: true, ..Memory::default() }
-}
+impl Case {
+    /// A worker that has begun this step of its turn and not ended it; everything was seen just now.
+    fn worker(reached: Step) -> Self {
+        Self::at(turn_of(TurnKind::Kubelet, false, reached))
+    }
 
-#[test]
-fn without_a_target_nothing_is_asked_of_anybody() {
-    let mut seen = seen();
-    annotate(&mut seen, TARGET, None);
-    assert!(matches!(next(&known(), &seen), Next::Wait { until: None, .. }));
-}
+    /// A control-plane node in turn A.
+    fn plane(reached: Step) -> Self {
+        Self::at(turn_of(TurnKind::ControlPlane, true, reached))
+    }
 
-#[test]
-fn current_is_written_before_anything_else_and_only_while_in_service() {
-    let mut seen = seen();
-    annotate(&mut seen, CURRENT, None);
-    assert_eq!(act(next(&known(), &seen)), Act::PublishCurrent { current: OLD });
-    seen.node.as_mut().unwrap().ready = Ready::Unknown;
-    assert_eq!(act(next(&known(), &seen)), Act::Preflight { target: NEW });
-}
+    /// A control-plane node in turn B.
+    fn plane_b(reached: Step) -> Self {
+        Self::at(turn_of(TurnKind::Kubelet, true, reached))
+    }
 
-#[test]
-fn a_failed_check_refuses_until_a_person_changes_something() {
-    let mut seen = seen();
-    seen.preflight = Some(findings(Outcome::Failed("unknown flag --x".into())));
-    let Next::Remember(memory) = next(&known(), &seen) else { panic!("not refused") };
-    assert!(memory.turn.is_none() && memory.refused.as_ref().unwrap().why.message.contains("--x"));
-    assert!(matches!(next(&memory, &seen), Next::Wait { until: None, .. }));
-    annotate(&mut seen, RETRY, Some("1"));
-    seen.preflight = None;
-    assert_eq!(act(next(&memory, &seen)), Act::Preflight { target: NEW });
-}
+    /// A node with a target and no turn.
+    fn idle(control_plane: bool) -> Self {
+        let kind = if control_plane { TurnKind::ControlPlane } else { TurnKind::Kubelet };
+        let mut case = Self::at(turn_of(kind, control_plane, Step::Claiming));
+        case.memory = Memory { known: true, ..Memory::default() };
+        case.seen.lease = None;
+        case
+    }
 
-#[test]
-fn a_downgrade_is_refused_without_looking_further() {
-    let mut seen = seen();
-    annotate(&mut seen, TARGET, Some("v1.36.1"));
-    let Next::Remember(memory) = next(&known(), &seen) else { panic!("not refused") };
-    assert!(memory.refused.unwrap().why.message.contains("older"));
-}
-
-#[test]
-fn a_target_below_a_package_that_somebody_installed_is_refused() {
-    let mut seen = seen();
-    let plan = Plan { from: packages("1.36.4-1.1"), ..plan(KubeadmCommand::NodeWorker) };
-    seen.preflight = Some(Findings { plan: Some(plan), ..findings(Outcome::Passed(String::new())) });
-    seen.host = Some(host("1.36.4-1.1", "1.36.4-1.1"));
-    let Next::Remember(memory) = next(&known(), &seen) else { panic!("not refused") };
-    assert!(memory.refused.unwrap().why.message.contains("1.36.4-1.1 is installed"));
-}
-
-#[test]
-fn a_retreat_is_waited_out_unless_a_person_asks_for_another_try() {
-    let mut seen = seen();
-    let why = Explanation::new(Reason::DrainBlocked, "budget");
-    let backoff = Backoff { target: NEW, retreats: 1, until: Unix(5_100), retry: None, why };
-    let memory = Memory { backoff: Some(backoff), ..known() };
-    assert!(
-        matches!(next(&memory, &seen), Next::Wait { until: Some(at), .. } if at == NOW.mono.plus(Duration::from_secs(100)))
-    );
-    annotate(&mut seen, RETRY, Some("now"));
-    assert_eq!(act(next(&memory, &seen)), Act::Preflight { target: NEW });
-}
-
-#[test]
-fn the_job_is_remembered_before_the_lease_is_claimed() {
-    let mut seen = seen();
-    seen.preflight = Some(findings(Outcome::Passed("fine".into())));
-    assert_eq!(act(next(&known(), &seen)), Act::AwaitTurn);
-    seen.turn = Some(TurnSeen::default());
-    let Next::Remember(memory) = next(&known(), &seen) else { panic!("nothing remembered") };
-    assert_eq!(memory.held, ["kubeadm", "kubectl", "kubelet"].map(String::from).into());
-    seen.lease = Some(LeaseSeen::Free);
-    assert!(matches!(act(next(&memory, &seen)), Act::Claim { lease: LeaseName::Slot(0), .. }));
-}
-
-#[test]
-fn nothing_is_cordoned_on_a_read_older_than_the_claim() {
-    let memory = worker(Stage::Clearing { disturbed: None });
-    let mut seen = seen();
-    let old = NOW.mono.0 - 1;
-    seen.fleet = Some(FleetSeen { at: Mono(old), ..FleetSeen::default() });
-    assert_eq!(act(next(&memory, &seen)), Act::LookAtFleet);
-}
-
-#[test]
-fn a_lease_that_does_not_hold_is_given_back_without_touching_the_node() {
-    let memory = worker(Stage::Clearing { disturbed: None });
-    let mut seen = seen();
-    let down = FleetNode { name: "w2".into(), ..FleetNode::default() };
-    let lease = FleetLease { name: LeaseName::ControlPlane, holder: Some("cp1/u/j".into()), degraded: None };
-    seen.fleet =
-        Some(FleetSeen { at: NOW.mono, nodes: vec![down], leases: vec![lease], ..FleetSeen::default() });
-    let decided = next(&memory, &seen);
-    assert!(matches!(stage_of(&decided), Stage::Returning(Verdict::BackedOut(_))));
-    let Next::Remember(memory) = decided else { unreachable!() };
-    assert!(matches!(act(next(&memory, &seen)), Act::Release { .. }));
-}
-
-#[test]
-fn the_verb_is_decided_with_the_lease_in_hand_and_a_cluster_past_the_target_refuses() {
-    for (named, expected) in [
-        (OLD, Some(KubeadmCommand::Apply)),
-        (NEW, Some(KubeadmCommand::NodeControlPlane)),
-        (Version::new(1, 36, 4), None),
-    ] {
-        let memory = remembering(turn(Stage::Clearing { disturbed: None }, KubeadmCommand::Apply));
-        let mut seen = seen();
-        let other = FleetNode { name: "w2".into(), ready: true, ..FleetNode::default() };
-        seen.local = Some(crate::observed::LocalControlPlane { at: NOW.mono, ..Default::default() });
-        let fleet = FleetSeen {
-            at: NOW.mono,
-            nodes: vec![other],
-            kubeadm_config: Some(named),
-            ..FleetSeen::default()
+    fn at(turn: Turn) -> Self {
+        let (reached, is_b) = (turn.reached, turn.kind == TurnKind::Kubelet);
+        let runs = if is_b || reached > Step::Applying { NEW } else { OLD };
+        let mut seen = Observed {
+            node: Some(node_at(&turn)),
+            node_at: NOW.mono,
+            host: Some(host_at(&turn)),
+            lease: Some(LeaseSeen::Held { at: NOW.mono, turn: turn.holder.turn.clone(), applied: None }),
+            fleet: Some(fleet_at(runs)),
+            local: Some(LocalControlPlane { at: NOW.mono, ..local() }),
+            preflight: Some(findings(turn.kind, turn.plan.clone(), Outcome::Passed(String::new()))),
+            ..Observed::default()
         };
-        seen.fleet = Some(fleet);
-        let Next::Remember(decided) = next(&memory, &seen) else { panic!("nothing is remembered") };
-        let turn = decided.turn.unwrap();
-        match expected {
-            Some(command) => {
-                assert_eq!(
-                    (turn.plan.command, turn.stage),
-                    (command, Stage::Clearing { disturbed: Some(NOW.unix) })
-                );
-            }
-            None => assert!(
-                matches!(turn.stage, Stage::Returning(Verdict::BackedOut(why)) if why.message.contains("v1.36.4"))
-            ),
+        let pods = if turn.plan.control_plane { static_pods(runs) } else { Vec::new() };
+        seen.pods = Some(PodsSeen { at: NOW.mono, pods, ..PodsSeen::default() });
+        if is_b && reached >= Step::Staging {
+            seen.drain = Some(progress(DrainState::Drained));
+        }
+        Self {
+            settings: settings(&turn.holder.node),
+            memory: Memory { known: true, turn: Some(turn), ..Memory::default() },
+            seen,
+            since: Since::default(),
+            now: NOW,
+        }
+    }
+
+    fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
+        change(&mut self);
+        self
+    }
+
+    fn turn(&mut self) -> &mut Turn {
+        self.memory.turn.as_mut().unwrap()
+    }
+
+    fn node(&mut self) -> &mut NodeSeen {
+        self.seen.node.as_mut().unwrap()
+    }
+
+    fn host(&mut self) -> &mut HostSeen {
+        self.seen.host.as_mut().unwrap()
+    }
+
+    fn fleet(&mut self) -> &mut FleetSeen {
+        self.seen.fleet.as_mut().unwrap()
+    }
+
+    fn target(&mut self, target: Option<Version>) {
+        self.node().request.target = target.map(Ok);
+    }
+
+    fn leased(&mut self, at: Mono) {
+        let turn = self.turn().holder.turn.clone();
+        self.seen.lease = Some(LeaseSeen::Held { at, turn, applied: None });
+    }
+
+    /// The unit of the present turn's tool ended so, or runs.
+    fn ran(&mut self, tool: &Tool, state: ToolState) -> String {
+        let turn = self.turn();
+        let unit = tool.unit(&turn.holder.turn, turn.unit_serial);
+        self.host().tools.insert(unit.clone(), state);
+        unit
+    }
+
+    /// So much later, with everything seen again.
+    fn later(mut self, duration: Duration) -> Self {
+        self.now = Now { mono: self.now.mono.plus(duration), unix: self.now.unix.plus(duration), ..self.now };
+        let at = self.now.mono;
+        self.seen.node_at = at;
+        self.host().at = at;
+        self.fleet().at = at;
+        self.seen.pods.as_mut().unwrap().at = at;
+        self.seen.local.as_mut().unwrap().at = at;
+        if let Some(LeaseSeen::Held { at: proven, .. }) = &mut self.seen.lease {
+            *proven = at;
+        }
+        self
+    }
+
+    fn next(&self) -> Next {
+        decide(&self.settings, &self.memory, &self.seen, &self.since, self.now)
+    }
+
+    /// The decision in a few words.
+    fn says(&self) -> String {
+        match self.next() {
+            Next::Do(Act::Run { tool, .. }) => format!("run {}", tool.word()),
+            Next::Do(act) => act.word().to_owned(),
+            Next::Wait { why, .. } => format!("wait {}", why.reason),
+            Next::Remember(memory) => match &memory.turn {
+                None => "over".to_owned(),
+                Some(Turn { degraded: Some(why), .. }) => format!("degraded {}", why.reason),
+                Some(Turn { direction: Direction::Back(why), .. }) => format!("back {}", why.reason),
+                Some(turn) => format!("{:?}", turn.reached),
+            },
+        }
+    }
+
+    #[track_caller]
+    fn does(&self) -> Act {
+        match self.next() {
+            Next::Do(act) => act,
+            other => panic!("nothing is done: {other:?}"),
+        }
+    }
+
+    #[track_caller]
+    fn remembers(&self) -> Memory {
+        match self.next() {
+            Next::Remember(memory) => *memory,
+            other => panic!("nothing is remembered: {other:?}"),
+        }
+    }
+
+    #[track_caller]
+    fn becomes(&self) -> Turn {
+        self.remembers().turn.expect("a turn")
+    }
+
+    #[track_caller]
+    fn waits(&self) -> Explanation {
+        match self.next() {
+            Next::Wait { why, .. } => why,
+            other => panic!("nothing is waited for: {other:?}"),
         }
     }
 }
 
-#[test]
-fn a_watch_that_lags_behind_our_cordon_does_not_look_like_somebody_who_lifted_it() {
-    let mut since = Since { cordon_version: Some("20".into()), ..Since::default() };
-    let node = cordoned(seen(), false).node.unwrap();
-    let before = NodeSeen { unschedulable: false, resource_version: "19".into(), ..node };
-    since.look(Some(&before));
-    assert!(!since.cordon_lifted);
-    since.look(Some(&NodeSeen { resource_version: "21".into(), ..before }));
-    assert!(since.cordon_lifted);
+fn node_at(turn: &Turn) -> NodeSeen {
+    let (reached, is_b) = (turn.reached, turn.kind == TurnKind::Kubelet);
+    let cordoned = is_b && (Step::Draining..=Step::Uncordoning).contains(&reached);
+    let marked = reached >= if is_b { Step::Draining } else { Step::Applying };
+    let mut node = NodeSeen {
+        name: turn.holder.node.clone(),
+        uid: turn.holder.uid.clone(),
+        current: Some(OLD),
+        ready: Ready::True,
+        heartbeat: Unix(49_999),
+        kubelet: Some(if is_b && reached >= Step::Verifying { NEW } else { OLD }),
+        control_plane: turn.plan.control_plane,
+        unschedulable: cordoned,
+        cordon_note: cordoned.then_some(false),
+        in_hand: marked.then(|| mark(turn)),
+        ..NodeSeen::default()
+    };
+    node.request.target = Some(Ok(NEW));
+    node
 }
 
-#[test]
-fn a_late_answer_about_another_jobs_lease_proves_nothing() {
-    let memory = worker(Stage::Clearing { disturbed: None });
-    let mut seen = seen();
-    seen.lease = Some(LeaseSeen::Held { at: NOW.mono, turn: TurnId("another".into()) });
-    assert!(matches!(act(next(&memory, &seen)), Act::Renew { .. }));
-}
-
-#[test]
-fn after_a_restart_the_lease_is_proved_before_the_drain_goes_on() {
-    let mut seen = cordoned(seen(), false);
-    seen.lease = None;
-    assert!(matches!(act(next(&worker(draining()), &seen)), Act::Renew { .. }));
-    seen.lease = Some(LeaseSeen::Other("w2/u/j".into()));
-    let decided = next(&worker(draining()), &seen);
-    assert!(
-        matches!(stage_of(&decided), Stage::Returning(Verdict::BackedOut(why)) if why.reason == Reason::LeaseLost)
-    );
-}
-
-#[test]
-fn somebody_who_uncordons_during_the_drain_is_answered_with_another_cordon() {
-    let mut seen = cordoned(seen(), false);
-    seen.node.as_mut().unwrap().unschedulable = false;
-    assert_eq!(act(next(&worker(draining()), &seen)), Act::Cordon);
-}
-
-#[test]
-fn somebody_who_uncordons_after_staging_began_is_left_alone() {
-    let mut seen = cordoned(seen(), false);
-    seen.node.as_mut().unwrap().unschedulable = false;
-    assert!(matches!(act(next(&worker(changing(Step::Staging)), &seen)), Act::Run { .. }));
-}
-
-#[test]
-fn a_cordon_that_somebody_made_after_lifting_ours_is_left_to_them() {
-    let seen = cordoned(seen(), false);
-    let lifted = NodeSeen { unschedulable: false, ..seen.node.clone().unwrap() };
-    let mut since = Since::default();
-    since.look(Some(&lifted));
-    since.look(seen.node.as_ref());
-    for stage in [changing(Step::Installing), Stage::Returning(Verdict::Done)] {
-        assert_eq!(act(decide(&settings(), &worker(stage), &seen, &since, NOW)), Act::ForgetCordon);
+fn host_at(turn: &Turn) -> HostSeen {
+    let (reached, is_b) = (turn.reached, turn.kind == TurnKind::Kubelet);
+    let kubeadm = if reached >= Step::Applying { NEW } else { OLD };
+    let kubelet = if is_b && reached >= Step::Restarting { NEW } else { OLD };
+    let mut host =
+        HostSeen { at: NOW.mono, control_plane: turn.plan.control_plane, ..host(kubeadm, kubelet) };
+    host.kubelet.since = STARTED;
+    if reached >= Step::Verifying {
+        host.kubelet.invocation = "after".into();
     }
+    if reached >= Step::Applying {
+        host.copies = vec![Copy { turn: turn.holder.turn.clone(), run: turn.unit_serial }];
+    }
+    host
 }
 
-#[test]
-fn the_host_is_changed_only_once_a_fresh_list_showed_the_node_drained() {
-    let mut seen = cordoned(seen(), false);
-    let drain =
-        Progress { at: NOW.mono, left: 0, blocked: vec![], passed_over: vec![], state: DrainState::Drained };
-    seen.drain = Some(drain.clone());
-    assert_eq!(*stage_of(&next(&worker(draining()), &seen)), changing(Step::Staging));
-    seen.drain = Some(Progress { at: Mono(0), ..drain });
-    assert!(matches!(act(next(&worker(draining()), &seen)), Act::Drain { until: Unix(8_590), .. }));
+/// The fleet whose control plane runs this version.
+fn fleet_at(runs: Version) -> FleetSeen {
+    let mut fleet = FleetSeen {
+        at: NOW.mono,
+        pods: [fleet_pods("cp1", runs), fleet_pods("cp2", runs)].concat(),
+        kubeadm_config: Some(runs),
+        ..fleet()
+    };
+    for node in fleet.nodes.iter_mut().filter(|node| node.control_plane) {
+        node.kubelet = Some(runs);
+    }
+    fleet
 }
 
-#[test]
-fn a_target_removed_during_the_drain_backs_out_and_uncordons_first() {
-    let mut seen = cordoned(seen(), false);
-    annotate(&mut seen, TARGET, None);
-    let Next::Remember(memory) = next(&worker(draining()), &seen) else { panic!("goes on") };
-    assert_eq!(act(next(&memory, &seen)), Act::Uncordon);
-    annotate(&mut seen, FOUND_CORDONED, None);
-    assert!(matches!(act(next(&memory, &seen)), Act::Release { .. }));
+fn progress(state: DrainState) -> Progress {
+    Progress { at: NOW.mono, left: 0, blocked: Vec::new(), passed_over: Vec::new(), state }
+}
+
+fn why(reason: Reason) -> Explanation {
+    Explanation::new(reason, "why")
 }

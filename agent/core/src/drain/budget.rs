@@ -36,6 +36,8 @@ pub struct Forecast {
     pub evicted: usize,
     /// What keeps the drain from ever ending, pod by pod and budget by budget: somebody must change something.
     pub never: Vec<String>,
+    /// What budgets say no to as they stand: another controller may change that, so it is told and the drain asks.
+    pub blocked: Vec<String>,
     /// What will hold the drain up for a while.
     pub slow: Vec<String>,
     /// Pods whose emptyDir data is lost with them, as `namespace/name`.
@@ -92,7 +94,7 @@ impl Budget {
             self.desired_healthy, self.current_healthy, self.expected_pods
         );
         if let Some(why) = &self.failing {
-            forecast.never.push(format!(
+            forecast.blocked.push(format!(
                 "disruption budget {name} lets nothing go, pod {first} for one, because its controller cannot count for \
                  it: {why}"
             ));
@@ -101,9 +103,9 @@ impl Budget {
                 "disruption budget {name} is not counted yet, and holds pod {first} until then"
             ));
         } else if self.desired_healthy >= self.expected_pods {
-            forecast.never.push(format!(
-                "disruption budget {name} can never let pod {first} go: it {figures}, so even with all of them healthy \
-                 none may go; lower what it asks for, or add a replica"
+            forecast.blocked.push(format!(
+                "disruption budget {name} lets no pod go as it stands, {first} for one: it {figures}, so even with all of them \
+                 healthy none may go"
             ));
         } else if self.disruptions_allowed <= 0 {
             forecast.slow.push(format!("disruption budget {name} holds pod {first} for now: it {figures}"));
@@ -171,18 +173,20 @@ mod tests {
     }
 
     #[test]
-    fn a_budget_that_wants_every_pod_healthy_can_never_be_met() {
-        let never = judged(&[pod("a", true)], &[budget(3, 3)]).never;
-        assert_eq!(never.len(), 1);
+    fn a_budget_that_wants_every_pod_healthy_is_told_and_refuses_nothing() {
+        let Forecast { never, blocked, .. } = judged(&[pod("a", true)], &[budget(3, 3)]);
+        assert_eq!((never.len(), blocked.len()), (0, 1));
         for words in ["default/web", "default/a", "needs 3 healthy pods and has 3 of 3"] {
-            assert!(never[0].contains(words), "{never:?}");
+            assert!(blocked[0].contains(words), "{blocked:?}");
         }
     }
 
     #[test]
-    fn a_budget_its_controller_cannot_count_for_lets_nothing_go() {
+    fn a_budget_its_controller_cannot_count_for_is_told_and_refuses_nothing() {
         let failing = Budget { failing: Some("no scale subresource".into()), ..budget(0, 0) };
-        assert!(judged(&[pod("a", true)], &[failing]).never[0].contains("no scale subresource"));
+        let forecast = judged(&[pod("a", true)], &[failing]);
+        assert!(forecast.blocked[0].contains("no scale subresource"), "{forecast:?}");
+        assert!(forecast.never.is_empty(), "another controller may come to count for it");
     }
 
     #[test]
@@ -212,14 +216,15 @@ mod tests {
         assert_eq!(judged(&unready, &[budget(2, 1)]).slow.len(), 1);
         let lets = |needs| Budget { always_allow_unhealthy: true, ..budget(needs, 0) };
         assert_eq!(judged(&unready, &[lets(3)]), Forecast { evicted: 1, ..Forecast::default() });
-        assert_eq!(judged(&unready, &[budget(3, 2)]).never.len(), 1);
+        assert_eq!(judged(&unready, &[budget(3, 2)]).blocked.len(), 1);
     }
 
     #[test]
     fn no_budget_is_asked_for_pods_that_have_ended_or_not_begun_nor_for_deletions() {
         let finished = PodSeen { finished: true, ..pod("a", false) };
         let pending = PodSeen { pending: true, ..pod("b", false) };
-        assert!(judged(&[finished, pending], &[budget(3, 0), budget(3, 0)]).never.is_empty());
+        let asked = judged(&[finished, pending], &[budget(3, 0), budget(3, 0)]);
+        assert!(asked.never.is_empty() && asked.blocked.is_empty(), "{asked:?}");
         let options = DrainOptions { disable_eviction: true, ..DrainOptions::default() };
         let deleted = forecast(&[pod("a", true)], &[budget(3, 3)], |_, _| true, &options, Unix(0));
         assert_eq!(deleted, Forecast { evicted: 1, ..Forecast::default() });

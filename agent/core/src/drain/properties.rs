@@ -7,10 +7,10 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::observed::{DrainState, Owner};
-use crate::time::{Mono, Now, Unix};
+use crate::time::{BootId, Mono, Now, Unix};
 
 fn at(millis: u64) -> Now {
-    Now { mono: Mono(millis), unix: Unix(millis / 1000) }
+    Now { mono: Mono(millis), unix: Unix(millis / 1000), boot: BootId::default() }
 }
 
 prop_compose! {

@@ -3,10 +3,10 @@ mod pacing;
 use super::*;
 use crate::api::{Blocked, Explanation, Reason};
 use crate::observed::{DrainState, Owner};
-use crate::time::{Mono, Now, Unix};
+use crate::time::{BootId, Mono, Now, Unix};
 
 fn at(millis: u64) -> Now {
-    Now { mono: Mono(millis), unix: Unix(1_700_000_000 + millis / 1000) }
+    Now { mono: Mono(millis), unix: Unix(1_700_000_000 + millis / 1000), boot: BootId::default() }
 }
 
 fn owner(kind: &str, api_version: &str) -> Owner {

@@ -1,212 +1,303 @@
-//! Whose turn it is: the Leases agents share, the control plane first and alone (design rules 1, 2, 12).
+//! Whose turn it is (rules 1, 2, 9, 12): what bars a claim, asked before it on cheap reads and after it on a consistent one.
 //!
-//! Both sides claim first and check after on a consistent read, so two agents that claim at once see each other:
-//! the worker then gives its slot back and the control-plane node keeps its Lease and waits.
+//! Both sides claim first and check after, so two agents that claim at once see each other: the worker then gives its slot back,
+//! and the control-plane node keeps its Lease and waits.
 
-use crate::api::{Explanation, Holder, LeaseName, Reason, Version};
-use crate::observed::{EtcdSeen, FleetLease, FleetNode, FleetSeen, LocalControlPlane, TurnSeen};
+use std::collections::BTreeSet;
 
-/// How many workers may be upgraded at once. One, until the fleet policy brings `maxUnavailable`.
-pub const SLOTS: u32 = 1;
+use super::budget;
+use super::control_plane::{self, others_whole};
+use super::skew;
+use crate::api::Check;
+use crate::api::TurnKind;
+use crate::api::Version;
+use crate::api::{Explanation, Reason};
+use crate::api::{Holder, LeaseName};
+use crate::observed::{FleetLease, FleetNode, FleetSeen, LocalControlPlane};
 
-/// Whether a claim may stand.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ClaimStanding {
-    /// Go on and cordon.
-    Holds,
-    /// Keep the Lease and look again later.
-    KeepAndWait(Explanation),
-    /// Give the Lease back and wait.
-    GiveBack(Explanation),
-}
-
-/// Who asks.
+/// Who asks, for which turn.
 #[derive(Debug, Clone, Copy)]
-pub struct Candidate<'a> {
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
+pub struct Claimant<'a> {
     /// This node's name.
     pub node: &'a str,
-    /// Which Lease it needs.
+    /// The turn it wants.
+    pub kind: TurnKind,
+    /// Whether it carries a control plane.
+    pub control_plane: bool,
+    /// Whether its Node is Ready.
+    pub serves: bool,
+    /// The Lease it needs.
     pub lease: LeaseName,
     /// The version it goes to.
     pub target: Version,
-    /// Whether the drain needs another node to move pods to.
+    /// Whether its pods have to find room elsewhere.
     pub drains: bool,
+    /// Whether its kubelet talks to the API server of its own node alone.
+    pub own_server: bool,
+    /// Checks that people asked to pass over.
+    pub skip: &'a BTreeSet<Check>,
 }
 
-fn waits(message: impl Into<String>) -> Explanation {
-    Explanation::new(Reason::WaitingForTurn, message)
-}
-
-/// Why it is not worth claiming yet, from what a waiting agent's watches show.
-pub fn may_claim(who: Candidate<'_>, turn: &TurnSeen) -> Option<Explanation> {
-    let held = |lease: &&FleetLease| lease.holder.is_some();
-    if let Some(lease) = turn.leases.iter().find(|lease| lease.degraded.is_some()) {
-        return Some(halted(lease));
-    }
-    if let Some(node) = turn.control_planes.iter().find(|node| is_stuck(who, node)) {
-        return Some(degraded(node));
-    }
-    match who.lease {
-        LeaseName::ControlPlane => turn.leases.iter().find(held).map(|lease| waits(in_use(lease))),
-        LeaseName::Slot(_) => turn
-            .leases
-            .iter()
-            .filter(|lease| lease.name == who.lease || lease.name == LeaseName::ControlPlane)
-            .find(held)
-            .map(|lease| waits(in_use(lease)))
-            .or_else(|| control_plane_first(&turn.control_planes)),
+impl Claimant<'_> {
+    /// Whether people asked to pass over this check, and may.
+    pub fn skips(&self, check: Check) -> bool {
+        check.may_be_skipped() && self.skip.contains(&check)
     }
 }
 
-/// Whether a Lease that was claimed may be used, from a consistent read made after the claim.
-pub fn claim_stands(
-    who: Candidate<'_>,
+/// Something that stands in the way of a claim.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bar {
+    /// What, and whose.
+    pub why: Explanation,
+    /// What follows from it.
+    pub kind: BarKind,
+}
+
+/// What follows from a bar.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BarKind {
+    /// Bars no claim: whoever has the Lease keeps it and waits, while nobody else claims anew.
+    Keep,
+    /// Bars a claim; whoever has claimed gives way. It may change by itself.
+    GiveWay,
+    /// The same, but only a person can change it.
+    Refuse,
+}
+
+fn keep(message: impl Into<String>) -> Bar {
+    Bar { why: Explanation::new(Reason::WaitingForTurn, message), kind: BarKind::Keep }
+}
+
+fn waits(message: impl Into<String>) -> Bar {
+    give_way(Reason::WaitingForTurn, message)
+}
+
+/// A bar of the kind that may change by itself.
+pub(super) fn give_way(reason: Reason, message: impl Into<String>) -> Bar {
+    Bar { why: Explanation::new(reason, message), kind: BarKind::GiveWay }
+}
+
+/// What bars a claim, judged on reads that need not be consistent; none if it may be made.
+pub fn bars_claim(who: Claimant<'_>, fleet: &FleetSeen, local: Option<&LocalControlPlane>) -> Option<Bar> {
+    bars(who, None, fleet, local)
+        .into_iter()
+        .find(|bar| bar.kind != BarKind::Keep)
+        .or_else(|| lease_is_held(who, fleet))
+}
+
+/// What stands in the way of whoever holds the Lease as `me`, judged on a consistent read made after its claim.
+pub fn bars_holder(
+    who: Claimant<'_>,
     me: &Holder,
     fleet: &FleetSeen,
     local: Option<&LocalControlPlane>,
-) -> ClaimStanding {
-    let others = || fleet.leases.iter().filter(|lease| lease.held_by_other_than(me));
-    if let Some(lease) = others().find(|lease| lease.degraded.is_some()) {
-        return ClaimStanding::GiveBack(halted(lease));
-    }
-    if let Some(node) = fleet.nodes.iter().find(|node| is_stuck(who, node)) {
-        return ClaimStanding::GiveBack(degraded(node));
-    }
-    let verdict = match who.lease {
-        LeaseName::ControlPlane => {
-            if let Some(lease) = others().next() {
-                return ClaimStanding::KeepAndWait(waits(in_use(lease)));
-            }
-            if let Some(node) =
-                fleet.nodes.iter().find(|node| node.mid_upgrade && node.name != who.node && !node.ignored)
-            {
-                return ClaimStanding::KeepAndWait(waits(format!(
-                    "{} is in the middle of its upgrade",
-                    node.name
-                )));
-            }
-            control_plane_is_whole(who.node, fleet, local)
+) -> Option<Bar> {
+    bars(who, Some(me), fleet, local).into_iter().next()
+}
+
+/// What still bars a turn that is past its point of no return (rule 9): neither policy nor budget, halting, slots or order.
+///
+/// In turn A another's mark, as long as this node has not got the Lease, and etcd; in turn B an API server of an older minor.
+pub fn bars_resumption(
+    who: Claimant<'_>,
+    holds: bool,
+    fleet: &FleetSeen,
+    local: Option<&LocalControlPlane>,
+) -> Option<Bar> {
+    match who.kind {
+        TurnKind::Kubelet => skew::bars(who, fleet),
+        TurnKind::ControlPlane => {
+            let marked = control_planes(fleet).find(|node| node.name != who.node && node.in_hand.is_some());
+            let marked = marked.filter(|_| !holds).map(|node| waits(in_the_middle(node)));
+            marked.or_else(|| control_plane::etcd_bars(who, fleet, local))
         }
-        LeaseName::Slot(number) => others()
-            .find(|lease| lease.name == LeaseName::ControlPlane)
-            .map(|lease| waits(in_use(lease)))
-            .or_else(|| control_plane_first(fleet.nodes.iter().filter(|node| node.control_plane)))
-            .or_else(|| api_server_behind(who.target, fleet))
-            .or_else(|| over_budget(who.node, number, fleet)),
-    };
-    match verdict.or_else(|| nowhere_to_go(who, fleet)) {
-        None => ClaimStanding::Holds,
-        Some(trouble) => ClaimStanding::GiveBack(trouble),
     }
+}
+
+/// What bars the step without a way back of whoever holds the Lease: neither policy nor budget, which were asked before.
+pub fn bars_step(who: Claimant<'_>, fleet: &FleetSeen, local: Option<&LocalControlPlane>) -> Option<Bar> {
+    let whole = if who.control_plane { others_whole(who, fleet, local) } else { None };
+    whole.or_else(|| (who.kind == TurnKind::Kubelet).then(|| kubelet_is_ahead(who, fleet)).flatten())
+}
+
+/// What bars a degraded turn that was planned anew for another target: the order in which nodes go, and the skew.
+pub fn bars_replanned(
+    who: Claimant<'_>,
+    fleet: &FleetSeen,
+    local: Option<&LocalControlPlane>,
+) -> Option<Bar> {
+    if who.control_plane {
+        return bars_step(who, fleet, local);
+    }
+    let order = control_plane_at_work(who, None, fleet).or_else(|| control_plane_first(who, fleet));
+    order.or_else(|| kubelet_is_ahead(who, fleet))
+}
+
+/// Whether this kubelet would go ahead of an API server, or of the configuration it is to have.
+fn kubelet_is_ahead(who: Claimant<'_>, fleet: &FleetSeen) -> Option<Bar> {
+    skew::bars(who, fleet).or_else(|| config_is_older(who, fleet))
+}
+
+/// Everything that stands in the way, in the order in which people are told.
+fn bars(
+    who: Claimant<'_>,
+    me: Option<&Holder>,
+    fleet: &FleetSeen,
+    local: Option<&LocalControlPlane>,
+) -> Vec<Bar> {
+    let bars = [halted(who, me, fleet), paused(fleet)];
+    let order = match (who.kind, who.control_plane) {
+        (TurnKind::ControlPlane, _) => {
+            [others_whole(who, fleet, local), workers_at_work(me, fleet), None, None]
+        }
+        (TurnKind::Kubelet, true) => [
+            others_whole(who, fleet, local),
+            kubelet_is_ahead(who, fleet),
+            budget::bars(who, me, fleet),
+            workers_at_work(me, fleet),
+        ],
+        (TurnKind::Kubelet, false) => [
+            control_plane_at_work(who, me, fleet),
+            control_plane_first(who, fleet),
+            kubelet_is_ahead(who, fleet),
+            budget::bars(who, me, fleet),
+        ],
+    };
+    let room = (who.kind == TurnKind::Kubelet).then(|| budget::nowhere_to_go(who, fleet)).flatten();
+    bars.into_iter().chain(order).chain([room]).flatten().collect()
+}
+
+fn paused(fleet: &FleetSeen) -> Option<Bar> {
+    let why = fleet.policy.policy.forbids_claims()?;
+    Some(give_way(Reason::Paused, why))
+}
+
+/// The node that holds a Lease, or whatever is written there.
+pub(super) fn holder_of(lease: &FleetLease) -> String {
+    let holder = lease.holder.as_deref().unwrap_or("nobody");
+    Holder::parse(holder).map_or_else(|| holder.to_owned(), |holder| holder.node)
 }
 
 fn in_use(lease: &FleetLease) -> String {
-    let holder = lease.holder.as_deref().unwrap_or("nobody");
-    let node = Holder::parse(holder).map_or_else(|| holder.to_owned(), |holder| holder.node);
-    format!("{node} holds the Lease {}", lease.name)
+    format!("{} holds the Lease {}", holder_of(lease), lease.name)
 }
 
-fn halted(lease: &FleetLease) -> Explanation {
-    let why = lease.degraded.as_deref().unwrap_or_default();
-    Explanation::new(
-        Reason::BudgetExhausted,
-        format!("{} and is degraded, which halts new claims: {why}", in_use(lease)),
-    )
+fn in_the_middle(node: &FleetNode) -> String {
+    format!("{} is in the middle of its upgrade", node.name)
 }
 
-/// Another node that stopped in the middle of its upgrade and needs a person, with or without its Lease.
-fn is_stuck(who: Candidate<'_>, node: &FleetNode) -> bool {
-    node.mid_upgrade && node.degraded && node.name != who.node && !node.ignored
+/// Leases that somebody other than `me` holds.
+pub(super) fn held_by_others<'a>(
+    me: Option<&'a Holder>,
+    fleet: &'a FleetSeen,
+) -> impl Iterator<Item = &'a FleetLease> {
+    fleet.leases.iter().filter(move |lease| match me {
+        Some(me) => lease.held_by_other_than(me),
+        None => lease.holder.is_some(),
+    })
 }
 
-fn degraded(node: &FleetNode) -> Explanation {
-    Explanation::new(Reason::BudgetExhausted, format!("{} is degraded, which halts new claims", node.name))
+pub(super) fn control_planes(fleet: &FleetSeen) -> impl Iterator<Item = &FleetNode> {
+    fleet.nodes.iter().filter(|node| node.control_plane)
 }
 
-fn control_plane_first<'a>(nodes: impl IntoIterator<Item = &'a FleetNode>) -> Option<Explanation> {
-    let unmet = nodes.into_iter().find(|node| node.has_unmet_target())?;
-    let target = unmet.target.map(|target| target.to_string()).unwrap_or_default();
-    Some(waits(format!("control-plane node {} goes to {target} first", unmet.name)))
+fn lease_is_held(who: Claimant<'_>, fleet: &FleetSeen) -> Option<Bar> {
+    let held = held_by_others(None, fleet).find(|lease| lease.name == who.lease)?;
+    let gone = Holder::parse(held.holder.as_deref().unwrap_or_default())
+        .is_some_and(|holder| !fleet.nodes.iter().any(|node| node.uid == holder.uid));
+    let note = if gone { ", and its Node is gone: see the manual on freeing a Lease" } else { "" };
+    Some(waits(format!("{}{note}", in_use(held))))
 }
 
-/// No kubelet goes past an API server, judged by what the running API servers' images say.
-fn api_server_behind(target: Version, fleet: &FleetSeen) -> Option<Explanation> {
-    let mut servers = fleet.pods.iter().filter(|pod| pod.component == "kube-apiserver").peekable();
-    if servers.peek().is_none() {
-        return Some(waits("no kube-apiserver pod is to be seen in kube-system, so its version is unknown"));
-    }
-    let behind = servers.find(|pod| pod.version.is_none_or(|version| version < target))?;
-    let runs = behind.version.map_or_else(|| "an unknown version".to_owned(), |version| version.to_string());
-    Some(waits(format!(
-        "the API server on {} runs {runs}, and no kubelet goes past it to {target}",
-        behind.node
-    )))
+/// Another node is degraded at this target, which halts claims to it; a newer one is the way forward.
+fn halted(who: Claimant<'_>, me: Option<&Holder>, fleet: &FleetSeen) -> Option<Bar> {
+    let at_this = |target: Option<Version>| target.is_none_or(|target| target == who.target);
+    let ignored =
+        |lease: &FleetLease| fleet.nodes.iter().any(|node| node.name == holder_of(lease) && is_ignored(node));
+    let leases = held_by_others(me, fleet).filter(|lease| !ignored(lease)).filter_map(|lease| {
+        let mark = lease.mark.as_ref().filter(|mark| at_this(mark.target))?;
+        Some((in_use(lease), mark.why.as_str()))
+    });
+    let nodes = fleet.nodes.iter().filter(|node| node.name != who.node && !is_ignored(node));
+    let nodes = nodes.filter_map(|node| {
+        let mark = node.in_hand.as_ref()?;
+        let why = mark.degraded.as_deref().filter(|_| at_this(mark.to))?;
+        Some((in_the_middle(node), why))
+    });
+    let (who_is, why) = leases.chain(nodes).next()?;
+    Some(give_way(
+        Reason::Halted,
+        format!("{who_is} and is degraded, which halts upgrades to {}: {why}", who.target),
+    ))
 }
 
-/// Rule 1: slot *i* counts only while *i* is below the slots left by nodes that are down for other reasons.
-fn over_budget(me: &str, slot: u32, fleet: &FleetSeen) -> Option<Explanation> {
-    let holds_slot = |node: &FleetNode| {
-        let holder = |lease: &FleetLease| lease.holder.as_deref().and_then(Holder::parse);
-        fleet.leases.iter().filter_map(holder).any(|holder| holder.node == node.name)
+/// `ignore` is for workers alone: a control-plane node counts in every gate.
+pub(super) fn is_ignored(node: &FleetNode) -> bool {
+    node.ignored && !node.control_plane
+}
+
+/// A worker that holds a slot or is in the middle of its turn. One that is degraded or ignored bars no gate of order.
+fn workers_at_work(me: Option<&Holder>, fleet: &FleetSeen) -> Option<Bar> {
+    let node = |name: &str| fleet.nodes.iter().find(|node| node.name == name);
+    let slots = held_by_others(me, fleet).filter(|lease| {
+        let ignored = node(&holder_of(lease)).is_some_and(is_ignored);
+        matches!(lease.name, LeaseName::Slot(_)) && lease.mark.is_none() && !ignored
+    });
+    let is_degraded = |node: &&FleetNode| {
+        let mut held = held_by_others(me, fleet).filter(|lease| lease.mark.is_some());
+        held.any(|lease| holder_of(lease) == node.name)
     };
-    let down: Vec<&str> = fleet
-        .nodes
-        .iter()
-        .filter(|node| node.name != me && !node.ignored && !holds_slot(node))
-        .filter(|node| !node.ready || node.degraded || node.mid_upgrade)
-        .map(|node| node.name.as_str())
-        .collect();
-    let left = SLOTS.saturating_sub(u32::try_from(down.len()).unwrap_or(u32::MAX));
-    (slot >= left).then(|| {
-        let names = down.join(", ");
-        Explanation::new(
-            Reason::BudgetExhausted,
-            format!("the budget of {SLOTS} unavailable node is used by {names}"),
+    let marked =
+        fleet.nodes.iter().filter(|node| !node.control_plane && !is_ignored(node) && !is_degraded(node));
+    let marked = marked.filter(|node| node.in_hand.as_ref().is_some_and(|mark| mark.degraded.is_none()));
+    slots.map(in_use).chain(marked.map(in_the_middle)).next().map(keep)
+}
+
+/// A control-plane node has a turn. A worker that has claimed gives its slot back, but never one that is down: its upgrade may be
+/// its repair.
+fn control_plane_at_work(who: Claimant<'_>, me: Option<&Holder>, fleet: &FleetSeen) -> Option<Bar> {
+    if me.is_some() && !who.serves {
+        return None;
+    }
+    let leases = held_by_others(None, fleet).filter(|lease| lease.name == LeaseName::ControlPlane);
+    let leases = leases.map(in_use);
+    let marked = control_planes(fleet).filter(|node| node.in_hand.is_some()).map(in_the_middle);
+    leases.chain(marked).next().map(waits)
+}
+
+/// `kubeadm upgrade node` writes the kubelet's files that kubeadm-config stands for, so a worker waits until it names the target. A
+/// control-plane node comes to that in turn A; where it has to go without, its kubelet being dead, the minor will do.
+fn config_is_older(who: Claimant<'_>, fleet: &FleetSeen) -> Option<Bar> {
+    let target = who.target;
+    let Some(config) = fleet.kubeadm_config else {
+        return Some(waits("ConfigMap kube-system/kubeadm-config names no version"));
+    };
+    let older = if who.control_plane { target.minors_ahead_of(config) > 0 } else { config < target };
+    older.then(|| {
+        waits(
+            format!(
+                "ConfigMap kube-system/kubeadm-config names {config}, which is older than {target}: set the target of the \
+                 control-plane nodes to {target} first"
+            ),
         )
     })
 }
 
-/// Rule 2: every other control-plane node Ready with its API server and etcd, and etcd whole.
-fn control_plane_is_whole(
-    me: &str,
-    fleet: &FleetSeen,
-    local: Option<&LocalControlPlane>,
-) -> Option<Explanation> {
-    let planes: Vec<&FleetNode> =
-        fleet.nodes.iter().filter(|node| node.control_plane && !node.ignored).collect();
-    for node in planes.iter().filter(|node| node.name != me) {
-        if !node.ready {
-            return Some(waits(format!("control-plane node {} is not Ready", node.name)));
-        }
-        let ready =
-            |component| fleet.pods.iter().any(|p| p.node == node.name && p.component == component && p.ready);
-        if !ready("kube-apiserver") {
-            return Some(waits(format!("the API server on {} is not Ready", node.name)));
-        }
-        if local.is_some_and(|local| local.etcd.is_some()) && !ready("etcd") {
-            return Some(waits(format!("etcd on {} is not Ready", node.name)));
-        }
-    }
-    local.and_then(|local| local.etcd.as_ref()).and_then(|etcd| etcd_trouble(etcd, planes.len()))
-}
-
-/// What is wrong with etcd, if anything: exactly the members that there are control-plane nodes, all healthy.
-pub fn etcd_trouble(etcd: &EtcdSeen, control_planes: usize) -> Option<Explanation> {
-    let EtcdSeen { members, healthy, learners, alarms } = *etcd;
-    if members == control_planes && healthy == members && learners == 0 && alarms == 0 {
-        return None;
-    }
-    Some(waits(format!(
-        "etcd is not whole: {members} members for {control_planes} control-plane nodes, {healthy} healthy, \
-         {learners} learners, {alarms} alarms"
-    )))
-}
-
-/// Rule 7: a drain needs another Ready, schedulable node.
-fn nowhere_to_go(who: Candidate<'_>, fleet: &FleetSeen) -> Option<Explanation> {
-    let elsewhere = fleet.nodes.iter().any(|node| node.name != who.node && node.ready && !node.unschedulable);
-    (who.drains && !elsewhere).then(|| {
-        Explanation::new(Reason::PreflightPending, "no other Ready, schedulable node can take the pods")
+/// Workers wait for control-plane nodes with an unmet target. A worker that is down waits for API servers alone: its upgrade may
+/// be its repair, and what a kubelet of the control plane waits for may be this very worker.
+fn control_plane_first(who: Claimant<'_>, fleet: &FleetSeen) -> Option<Bar> {
+    control_planes(fleet).find_map(|node| {
+        let target = node.target?;
+        let runs = fleet.api_server(&node.name);
+        let server_lacks = runs.is_none_or(|runs| runs < target);
+        let kubelet_lacks = node.kubelet.is_none_or(|kubelet| kubelet < target);
+        let counts = server_lacks || (kubelet_lacks && !node.refused && who.serves);
+        counts.then(|| {
+            let agent = if node.current.is_some() { "" } else { ", and no agent is seen there" };
+            waits(format!("control-plane node {} goes to {target} first{agent}", node.name))
+        })
     })
 }
 

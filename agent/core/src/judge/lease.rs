@@ -4,8 +4,8 @@
 //! Times are for people to see: nothing here asks how old a Lease is, and none is taken for being late.
 
 use crate::api::policy::PROTOCOL;
-use crate::api::{Holder, text};
-use crate::observed::LeaseSeen;
+use crate::api::{Holder, Version, text};
+use crate::observed::{LeaseMark, LeaseSeen};
 use crate::time::Mono;
 
 /// How often a lost race is read and judged anew before the act is given up for now.
@@ -18,6 +18,8 @@ pub struct LeaseState {
     pub holder: Option<String>,
     /// Its mark: why its holder is degraded, if it is.
     pub degraded: Option<String>,
+    /// Its note: the version for which `kubeadm upgrade apply` has ended well. It stays when the holder goes.
+    pub applied: Option<String>,
     /// The protocol of whoever wrote it last, as it stands there.
     pub protocol: Option<String>,
 }
@@ -30,7 +32,9 @@ pub enum Wish {
     /// Prove that it is ours.
     Renew {
         /// Becomes its mark; none clears it.
-        degraded: Option<String>,
+        mark: Option<LeaseMark>,
+        /// Becomes its note; none leaves the one that stands.
+        applied: Option<Version>,
     },
     /// Give it back if it is ours.
     Release,
@@ -48,10 +52,11 @@ pub enum Standing {
 }
 
 impl Standing {
-    /// The observation it makes for `me`, as of the answer to a write at `at`.
-    pub fn seen(self, me: &Holder, at: Mono) -> LeaseSeen {
+    /// What it shows `me`, as of the answer to a write at `at` that left the Lease in this state.
+    pub fn seen(self, me: &Holder, at: Mono, state: Option<&LeaseState>) -> LeaseSeen {
+        let applied = state.and_then(|state| state.applied.as_ref()?.parse().ok());
         match self {
-            Self::Ours => LeaseSeen::Held { at, turn: me.turn.clone() },
+            Self::Ours => LeaseSeen::Held { at, turn: me.turn.clone(), applied },
             Self::Free => LeaseSeen::Free,
             Self::Other(name) => LeaseSeen::Other(name),
         }
@@ -78,34 +83,45 @@ pub fn standing(lease: Option<&LeaseState>, me: &Holder) -> Standing {
     }
 }
 
+/// Whether a Lease names this node in this life, for whatever turn.
+fn is_our_nodes(lease: &LeaseState, me: &Holder) -> bool {
+    let holder = lease.holder.as_deref().and_then(Holder::parse);
+    holder.is_some_and(|holder| holder.node == me.node && holder.uid == me.uid)
+}
+
 /// Decides what becomes of a Lease that was read (none: it is absent) for `me`, who has this wish.
 ///
-/// A Lease of somebody else is left alone whatever the wish. One that is ours already is renewed by a claim, with its
-/// mark: the claim may be that of an agent that was restarted.
+/// A Lease of another node is left alone whatever the wish. One that is ours already is renewed by a claim, with its mark: the
+/// claim may be that of an agent that was restarted. One that names an earlier turn of this node is claimed and given back as if
+/// it were free and ours: a node has one turn at a time.
 pub fn judge(read: Option<&LeaseState>, me: &Holder, wish: &Wish) -> LeaseDecision {
-    match (wish, standing(read, me)) {
+    let note = read.and_then(|lease| lease.applied.clone());
+    let written = |holder: Option<String>, mark: Option<&str>, applied: Option<String>| {
+        LeaseDecision::Write(LeaseState {
+            holder,
+            degraded: mark.map(|mark| text::shortened(mark, text::NOTE)),
+            applied,
+            protocol: Some(PROTOCOL.to_string()),
+        })
+    };
+    let stands = standing(read, me);
+    let earlier = stands != Standing::Ours && read.is_some_and(|lease| is_our_nodes(lease, me));
+    match (wish, stands) {
         (Wish::Claim, Standing::Free) => match read.and_then(speaks_newer) {
             Some(why) => LeaseDecision::Barred(why),
-            None => LeaseDecision::Write(held(me, None)),
+            None => written(Some(me.to_string()), None, note),
         },
         (Wish::Claim, Standing::Ours) => {
-            LeaseDecision::Write(held(me, read.and_then(|lease| lease.degraded.as_deref())))
+            written(Some(me.to_string()), read.and_then(|lease| lease.degraded.as_deref()), note)
         }
-        (Wish::Renew { degraded }, Standing::Ours) => LeaseDecision::Write(held(me, degraded.as_deref())),
-        (Wish::Release, Standing::Ours) => LeaseDecision::Write(written(None, None)),
-        (_, stands @ (Standing::Free | Standing::Other(_))) => LeaseDecision::Stands(stands),
-    }
-}
-
-fn held(me: &Holder, mark: Option<&str>) -> LeaseState {
-    written(Some(me.to_string()), mark)
-}
-
-fn written(holder: Option<String>, mark: Option<&str>) -> LeaseState {
-    LeaseState {
-        holder,
-        degraded: mark.map(|mark| text::shortened(mark, text::NOTE)),
-        protocol: Some(PROTOCOL.to_string()),
+        (Wish::Claim, Standing::Other(_)) if earlier => written(Some(me.to_string()), None, note),
+        (Wish::Renew { mark, applied }, Standing::Ours) => {
+            let applied = applied.map(|version| version.to_string()).or(note);
+            written(Some(me.to_string()), mark.as_ref().map(LeaseMark::text).as_deref(), applied)
+        }
+        (Wish::Release, Standing::Ours) => written(None, None, note),
+        (Wish::Release, Standing::Other(_)) if earlier => written(None, None, note),
+        (_, stands) => LeaseDecision::Stands(stands),
     }
 }
 
@@ -133,6 +149,7 @@ mod tests {
         LeaseState {
             holder: node.map(|node| holder(node).to_string()),
             degraded: mark.map(str::to_owned),
+            applied: None,
             protocol: Some(PROTOCOL.to_string()),
         }
     }
@@ -142,7 +159,7 @@ mod tests {
     }
 
     fn renew(mark: Option<&str>) -> Wish {
-        Wish::Renew { degraded: mark.map(str::to_owned) }
+        Wish::Renew { mark: mark.map(LeaseMark::read), applied: None }
     }
 
     #[test]
@@ -195,11 +212,34 @@ mod tests {
     }
 
     #[test]
-    fn another_job_of_the_same_node_is_somebody_else() {
-        let before = LeaseState { holder: Some(holder("n1").to_string()), ..LeaseState::default() };
+    fn an_earlier_turn_of_this_node_in_this_life_is_claimed_over_and_given_back_and_not_renewed() {
+        let before = lease(Some("n1"), Some("disk"));
         let now = Holder { turn: TurnId("k".into()), ..holder("n1") };
+        let freed = LeaseState { holder: Some(now.to_string()), degraded: None, ..before.clone() };
         assert!(matches!(standing(Some(&before), &now), Standing::Other(_)));
-        assert!(matches!(judge(Some(&before), &now, &Wish::Claim), LeaseDecision::Stands(_)));
+        assert_eq!(judge(Some(&before), &now, &Wish::Claim), LeaseDecision::Write(freed));
+        assert_eq!(judge(Some(&before), &now, &Wish::Release), LeaseDecision::Write(lease(None, None)));
+        assert!(matches!(judge(Some(&before), &now, &renew(None)), LeaseDecision::Stands(_)));
+        let reborn = Holder { uid: "another".into(), ..now };
+        for wish in [Wish::Claim, Wish::Release] {
+            assert!(matches!(judge(Some(&before), &reborn, &wish), LeaseDecision::Stands(_)), "{wish:?}");
+        }
+    }
+
+    #[test]
+    fn the_note_of_an_applied_version_outlives_its_holder_until_another_is_written() {
+        let note = |text: &str| Some(text.to_owned());
+        let ours = LeaseState { applied: note("v1.36.2"), ..lease(Some("n1"), None) };
+        for wish in [Wish::Claim, renew(None), Wish::Release] {
+            let LeaseDecision::Write(state) = decided(Some(&ours), &wish) else { panic!("{wish:?}") };
+            assert_eq!(state.applied, note("v1.36.2"), "{wish:?}");
+        }
+        let free = LeaseState { holder: None, ..ours.clone() };
+        let LeaseDecision::Write(claimed) = decided(Some(&free), &Wish::Claim) else { panic!("not claimed") };
+        assert_eq!(claimed.applied, note("v1.36.2"));
+        let applied = Wish::Renew { mark: None, applied: Some(Version::new(1, 36, 3)) };
+        let LeaseDecision::Write(state) = decided(Some(&ours), &applied) else { panic!("not noted") };
+        assert_eq!(state.applied, note("v1.36.3"));
     }
 
     #[test]
@@ -235,10 +275,13 @@ mod tests {
     #[test]
     fn the_answer_to_a_write_is_told_with_its_moment_only_where_it_is_ours() {
         let me = holder("n1");
-        let told = |read: Option<LeaseState>| standing(read.as_ref(), &me).seen(&me, Mono(7));
+        let told = |read: Option<LeaseState>| standing(read.as_ref(), &me).seen(&me, Mono(7), read.as_ref());
         assert_eq!(told(None), LeaseSeen::Free);
-        let ours = LeaseSeen::Held { at: Mono(7), turn: me.turn.clone() };
-        assert_eq!(told(Some(lease(Some("n1"), None))), ours);
+        let ours = |applied| LeaseSeen::Held { at: Mono(7), turn: me.turn.clone(), applied };
+        assert_eq!(told(Some(lease(Some("n1"), None))), ours(None));
+        let noted = |text: &str| LeaseState { applied: Some(text.into()), ..lease(Some("n1"), None) };
+        assert_eq!(told(Some(noted("v1.36.3"))), ours(Some(Version::new(1, 36, 3))));
+        assert_eq!(told(Some(noted("what?"))), ours(None));
         let theirs = LeaseSeen::Other(holder("n2").to_string());
         assert_eq!(told(Some(lease(Some("n2"), None))), theirs);
     }

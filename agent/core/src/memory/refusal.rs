@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use crate::api::{Explanation, Version};
-use crate::time::Unix;
+use crate::time::NotBefore;
 
 /// A target that was refused.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -13,7 +13,7 @@ use crate::time::Unix;
 pub struct Refusal {
     /// The target as it was asked for.
     pub target: String,
-    /// The value of `retry` at that time.
+    /// The value of `retry` that was answered.
     pub retry: Option<String>,
     /// The value of `skip-checks` at that time, as sorted words.
     pub skip: BTreeSet<String>,
@@ -29,9 +29,9 @@ pub struct Backoff {
     pub target: Version,
     /// How often in a row.
     pub retreats: u32,
-    /// Not before this time, on this host's own clock.
-    pub until: Unix,
-    /// The value of `retry` then; a new one ends the wait.
+    /// When the wait is over.
+    pub until: NotBefore,
+    /// The value of `retry` that was answered; a new one ends the wait.
     pub retry: Option<String>,
     /// Why the last retreat was made.
     pub why: Explanation,

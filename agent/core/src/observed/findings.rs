@@ -1,6 +1,6 @@
 //! What preflight found.
 
-use crate::api::{Check, Version};
+use crate::api::{Check, TurnKind, Version};
 use crate::memory::Plan;
 use crate::time::Mono;
 
@@ -9,6 +9,8 @@ use crate::time::Mono;
 pub enum Outcome {
     /// Nothing stands in the way; the text says what was seen.
     Passed(String),
+    /// Nothing that stops an upgrade; the text says what people should know.
+    Noted(String),
     /// It will not go right until a person changes something; the text says what and how.
     Failed(String),
     /// It will come right by itself (another node is not ready yet); asked again later.
@@ -29,6 +31,10 @@ pub struct Finding {
 pub struct Findings {
     /// The target it was run for.
     pub target: Version,
+    /// The turn it was run for.
+    pub kind: TurnKind,
+    /// The value of `retry` when it began.
+    pub retry: Option<String>,
     /// When it ended.
     pub at: Mono,
     /// The packages, resolved to exact versions; none where they could not be.

@@ -1,6 +1,9 @@
 //! The fleet, and the control plane on this host.
 
-use crate::api::{Holder, LeaseName, Version};
+use std::collections::BTreeMap;
+
+use crate::api::annotations::{API_SERVER, CURRENT, FOUND_CORDONED, IGNORE, IN_HAND, PHASE, TARGET, is_on};
+use crate::api::{ApiServerNote, Holder, InHand, LeaseName, Policy, Version};
 use crate::time::Mono;
 
 /// The control plane on this host, asked directly.
@@ -10,6 +13,10 @@ pub struct LocalControlPlane {
     pub at: Mono,
     /// Whether this host's API server answers `/readyz` with ok.
     pub api_server_ready: bool,
+    /// What it answers to `/version`.
+    pub version: Option<Version>,
+    /// The mirror pod's `kubernetes.io/config.hash`, read before it was asked.
+    pub hash: Option<String>,
     /// etcd, where it is stacked; none for an external one.
     pub etcd: Option<EtcdSeen>,
 }
@@ -34,8 +41,38 @@ pub struct FleetLease {
     pub name: LeaseName,
     /// holderIdentity, if one is set.
     pub holder: Option<String>,
-    /// Why its holder is degraded, if it is.
-    pub degraded: Option<String>,
+    /// The mark of a degraded holder.
+    pub mark: Option<LeaseMark>,
+    /// The version for which `kubeadm upgrade apply` has ended well, where that is noted.
+    pub applied: Option<Version>,
+}
+
+/// The mark on the Lease of a degraded holder: it halts claims to the target it failed at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeaseMark {
+    /// That target; none where an older agent wrote the mark.
+    pub target: Option<Version>,
+    /// Why.
+    pub why: String,
+}
+
+impl LeaseMark {
+    /// Reads the text of the mark, `TARGET: WHY`.
+    pub fn read(text: &str) -> Self {
+        let parts = text.split_once(": ").and_then(|(target, why)| Some((target.parse().ok()?, why)));
+        match parts {
+            Some((target, why)) => Self { target: Some(target), why: why.to_owned() },
+            None => Self { target: None, why: text.to_owned() },
+        }
+    }
+
+    /// The text of the mark.
+    pub fn text(&self) -> String {
+        match self.target {
+            Some(target) => format!("{target}: {}", self.why),
+            None => self.why.clone(),
+        }
+    }
 }
 
 impl FleetLease {
@@ -61,10 +98,14 @@ pub struct FleetNode {
     pub control_plane: bool,
     /// Whether people asked for it to count nowhere.
     pub ignored: bool,
-    /// Whether its agent reports it degraded.
-    pub degraded: bool,
-    /// Whether its agent's cordon stands: it is in the middle of an upgrade, with or without its Lease.
-    pub mid_upgrade: bool,
+    /// Whether its agent reports its target refused.
+    pub refused: bool,
+    /// Whether the note of its agent's cordon stands.
+    pub cordon_note: bool,
+    /// Which turn is at work there, where a mark says so.
+    pub in_hand: Option<InHand>,
+    /// What is noted of its API server.
+    pub api_server: Option<ApiServerNote>,
     /// Its target, where one is given and can be read.
     pub target: Option<Version>,
     /// The version its agent last verified.
@@ -74,9 +115,20 @@ pub struct FleetNode {
 }
 
 impl FleetNode {
-    /// Whether its target is given and not yet reached.
-    pub fn has_unmet_target(&self) -> bool {
-        self.target.is_some_and(|target| !self.ignored && self.current.is_none_or(|current| current < target))
+    /// This Node with what these annotations say.
+    #[must_use]
+    pub fn with_annotations(self, annotations: &BTreeMap<String, String>) -> Self {
+        let version = |key: &str| annotations.get(key).and_then(|text| text.trim().parse().ok());
+        Self {
+            ignored: is_on(annotations, IGNORE),
+            refused: annotations.get(PHASE).is_some_and(|phase| phase == crate::api::Phase::Refused.word()),
+            cordon_note: annotations.contains_key(FOUND_CORDONED),
+            in_hand: annotations.get(IN_HAND).map(|text| InHand::read(text)),
+            api_server: annotations.get(API_SERVER).and_then(|text| ApiServerNote::read(text)),
+            target: version(TARGET),
+            current: version(CURRENT),
+            ..self
+        }
     }
 }
 
@@ -91,6 +143,8 @@ pub struct ControlPlanePod {
     pub version: Option<Version>,
     /// Whether it is Ready.
     pub ready: bool,
+    /// Its `kubernetes.io/config.hash`.
+    pub hash: Option<String>,
 }
 
 /// The fleet on one consistent read.
@@ -106,6 +160,38 @@ pub struct FleetSeen {
     pub pods: Vec<ControlPlanePod>,
     /// The version kubeadm-config names: what `kubeadm upgrade apply` last wrote.
     pub kubeadm_config: Option<Version>,
+    /// The policy.
+    pub policy: PolicySeen,
+}
+
+impl FleetSeen {
+    /// A static pod of a control-plane node.
+    pub fn pod(&self, node: &str, component: &str) -> Option<&ControlPlanePod> {
+        self.pods.iter().find(|pod| pod.node == node && pod.component == component)
+    }
+
+    /// What the API server of a node runs: what its agent noted, as long as the pod is the one that was asked; without a note,
+    /// what its image says. A note of another pod says nothing.
+    pub fn api_server(&self, node: &str) -> Option<Version> {
+        let pod = self.pod(node, "kube-apiserver")?;
+        let noted = self.nodes.iter().find(|seen| seen.name == node)?.api_server.as_ref();
+        match noted {
+            Some(noted) if Some(&noted.hash) == pod.hash.as_ref() => Some(noted.version),
+            Some(_) => None,
+            None => pod.version,
+        }
+    }
+}
+
+/// The policy as it was read or watched.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct PolicySeen {
+    /// When; 0 where it was not seen yet.
+    pub at: Mono,
+    /// What it says.
+    pub policy: Policy,
+    /// Whether there is one.
+    pub exists: bool,
 }
 
 /// What a waiting agent sees: Leases, and the Nodes of the control plane.

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::api::{PackageVersion, TurnId};
-use crate::time::{Mono, Unix};
+use crate::api::{PackageVersion, TurnId, Version};
+use crate::time::Mono;
 
 /// State of one package in dpkg's database.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,7 +24,7 @@ pub struct UnitSeen {
     /// systemd's invocation ID: a new one with every start.
     pub invocation: String,
     /// When it last became active.
-    pub since: Unix,
+    pub since: Mono,
 }
 
 /// How the transient unit of a tool stands.
@@ -36,8 +36,18 @@ pub enum ToolState {
     Ended(i32),
 }
 
+/// A copy of what kubeadm changes, made before one of its runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Copy {
+    /// The turn it was made in.
+    pub turn: TurnId,
+    /// The serial of the run it was made for.
+    pub run: u32,
+}
+
 /// This host.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct HostSeen {
     /// When it was looked at.
     pub at: Mono,
@@ -49,12 +59,26 @@ pub struct HostSeen {
     pub kubelet: UnitSeen,
     /// Whether this host carries a static kube-apiserver (or a copy says it did).
     pub control_plane: bool,
-    /// Static pod manifests that stand in the backup of the present turn and not in their place.
+    /// The version in the image of each static pod's manifest, where it names one.
+    pub manifests: BTreeMap<String, Version>,
+    /// Static pod manifests that stand in a copy of ours and not in their place.
     pub missing_manifests: BTreeSet<String>,
-    /// The turn whose backup of manifests and kubelet configuration is complete.
-    pub backup: Option<TurnId>,
-    /// Whether kubelet's configuration differs from that backup.
+    /// Static pods that carry the Kubernetes version whose manifest is another one than in the first copy of the present turn.
+    pub changed_manifests: BTreeSet<String>,
+    /// Our finished copies of manifests and kubelet's configuration, oldest first.
+    pub copies: Vec<Copy>,
+    /// Whether kubelet's configuration differs from the first copy of the present turn.
     pub kubelet_config_changed: bool,
+    /// Whether kubelet's configuration is older than the kubeadm that is installed: that one has not written it.
+    pub kubelet_config_stale: bool,
+    /// Whether kubeadm's instance-config.yaml is there, which names the container runtime's socket.
+    pub instance_config: bool,
+    /// The container runtime's socket, as kubelet is told of it.
+    pub cri_socket: Option<String>,
+    /// Whether kubelet's kubeconfig names the API server of this node itself.
+    pub own_server: bool,
+    /// Files in kubelet's directory of plugins that want to be registered.
+    pub plugin_sockets: BTreeSet<String>,
     /// Our transient units by name, running or ended and not yet tidied up.
     pub tools: BTreeMap<String, ToolState>,
     /// The last lines each tool that failed has written.
@@ -62,6 +86,11 @@ pub struct HostSeen {
 }
 
 impl HostSeen {
+    /// Whether a tool of ours runs.
+    pub fn runs_a_tool(&self) -> bool {
+        self.tools.values().any(|state| *state == ToolState::Running)
+    }
+
     /// The installed version of a package.
     pub fn version(&self, package: &str) -> Option<&PackageVersion> {
         self.packages.get(package).map(|seen| &seen.version)

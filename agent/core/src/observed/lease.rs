@@ -1,6 +1,6 @@
 //! The Lease of this node's turn.
 
-use crate::api::TurnId;
+use crate::api::{TurnId, Version};
 use crate::time::Mono;
 
 /// The Lease of the present turn, as of a read or the answer to a write.
@@ -12,6 +12,8 @@ pub enum LeaseSeen {
         at: Mono,
         /// For this turn: an answer that arrives late says nothing of another one.
         turn: TurnId,
+        /// The version for which it carries the note that `kubeadm upgrade apply` has ended well.
+        applied: Option<Version>,
     },
     /// Free, or absent: nobody holds it.
     Free,

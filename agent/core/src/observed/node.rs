@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::api::annotations::{CURRENT, FOUND_CORDONED, STATUS, TARGET};
-use crate::api::{Request, Version};
+use crate::api::annotations::{API_SERVER, CRI_SOCKET, CURRENT, FOUND_CORDONED, IN_HAND, STATUS, TARGET};
+use crate::api::{ApiServerNote, InHand, Request, Version};
 use crate::time::Unix;
 
 /// The Ready condition of a Node.
@@ -36,6 +36,12 @@ pub struct NodeSeen {
     /// The note beside our cordon, which stands from our cordon until we take it back: whether somebody else had cordoned
     /// the node before.
     pub cordon_note: Option<bool>,
+    /// Which turn is at work here, where a mark says so.
+    pub in_hand: Option<InHand>,
+    /// What is noted of its API server.
+    pub api_server: Option<ApiServerNote>,
+    /// Whether kubeadm's annotation names the container runtime's socket.
+    pub has_cri_socket: bool,
     /// The report that was written last, as it stands there.
     pub status: Option<String>,
     /// `spec.unschedulable`.
@@ -59,6 +65,9 @@ impl NodeSeen {
             target_text: annotations.get(TARGET).cloned(),
             current: annotations.get(CURRENT).and_then(|text| text.parse().ok()),
             cordon_note: annotations.get(FOUND_CORDONED).map(|value| value == "true"),
+            in_hand: annotations.get(IN_HAND).map(|text| InHand::read(text)),
+            api_server: annotations.get(API_SERVER).and_then(|text| ApiServerNote::read(text)),
+            has_cri_socket: annotations.contains_key(CRI_SOCKET),
             status: annotations.get(STATUS).cloned(),
             ..self
         }

@@ -34,6 +34,8 @@ pub struct PodSeen {
     pub finalizers: Vec<String>,
     /// Whether its Ready condition is True.
     pub ready: bool,
+    /// How long after a restart of kubelet its Ready may still be that from before: the time its probes take.
+    pub probes_settle: std::time::Duration,
     /// Whether its deletion was asked for, and when its grace period ends.
     pub deletion: Option<Unix>,
     /// Image and readiness of each container, from the container statuses.

@@ -3,7 +3,7 @@
 
 use super::record::{KUBELET_BEHIND, Node};
 use super::{Judged, Rule, Violation, What, Who};
-use crate::api::{LeaseName, Phase, Version};
+use crate::api::{Check, KubeadmCommand, LeaseName, Phase, Version};
 
 pub(super) fn judge(judged: &Judged<'_>) -> Vec<Violation> {
     let node = judged.node();
@@ -48,7 +48,11 @@ fn begins_without_a_cordon(judged: &Judged<'_>) -> bool {
         What::Evicted { by: Who::Agent(_), .. } => true,
         _ => false,
     };
-    begins && judged.node().tenure.as_ref().is_none_or(|tenure| tenure.begun.is_none())
+    // A turn A that has reached its target runs once more, whoever took its Lease meanwhile.
+    let again = matches!(&judged.event.what, What::ToolStarted {
+        kubeadm: Some((KubeadmCommand::Apply | KubeadmCommand::NodeControlPlane, version)), ..
+    } if !judged.node().brings_static_pods(*version));
+    begins && !again && judged.node().tenure.as_ref().is_none_or(|tenure| tenure.begun.is_none())
 }
 
 /// What keeps a node from its turn, apart from the Leases of others.
@@ -81,8 +85,11 @@ fn premises(judged: &Judged<'_>) {
     }
 }
 
-/// Pods are evicted only while another node takes them.
+/// Pods are evicted only while another node takes them, unless people pass over that.
 fn nowhere(judged: &Judged<'_>) -> Option<Violation> {
+    if judged.node().skips.contains(&Check::OtherNodes) {
+        return None;
+    }
     judged.arose(Rule::Drain);
     let takes = |other: &Node| {
         let is_new = other.ready.is_some_and(|ready| judged.unnoticed(ready.by))

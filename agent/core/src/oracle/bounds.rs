@@ -238,7 +238,10 @@ fn cordoned(counted: &mut Counted, judged: &Judged<'_>) {
             counted.phases.clear();
             (counted.cordoned, counted.progress) = (now, now);
         }
-        What::Uncordoned { .. } | What::Deleted | What::Reported { phase: Phase::Degraded, .. } => {
+        What::Uncordoned { .. }
+        | What::Deleted
+        | What::Reported { phase: Phase::Degraded, .. }
+        | What::LeaseMarked { degraded: true, .. } => {
             (counted.cordoned, counted.progress) = (None, None);
         }
         _ if !stands => {}

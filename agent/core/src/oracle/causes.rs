@@ -10,6 +10,9 @@ use crate::api::{PackageVersion, Phase, Reason, Version};
 /// Stands in `What::WentWrong` for a disk that lost the agent's memory.
 pub const MEMORY_LOST: &str = "memory lost";
 
+/// Stands there for a disk that lost the agent's copies of what its tools change: nobody can put that back any more.
+pub const COPIES_LOST: &str = "copies lost";
+
 /// Stands there for a host that no request of kubelet's identity leaves: nobody can take its cordon back meanwhile.
 pub const CUT_OFF: &str = "cut off";
 
@@ -93,7 +96,7 @@ impl Causes {
             What::Deleted => Cause::Deleted,
             What::Ready { ready: false, .. } => Cause::NotReady,
             What::WentWrong { what } if *what == MEMORY_LOST => Cause::Memory,
-            What::WentWrong { what: CUT_OFF } => return,
+            What::WentWrong { what: CUT_OFF | COPIES_LOST } => return,
             What::WentWrong { what } => {
                 self.lasting.insert(what);
                 Cause::WentWrong
@@ -112,6 +115,14 @@ impl Causes {
         if !drained {
             self.now.insert(Cause::Drain);
         }
+    }
+
+    pub(super) fn lost_memory(&self) -> bool {
+        self.now.contains(&Cause::Memory)
+    }
+
+    pub(super) fn was_by_hand(&self) -> bool {
+        self.now.contains(&Cause::ByHand)
     }
 
     pub(super) fn went_wrong(&self) -> bool {
@@ -218,7 +229,8 @@ fn has_dead_peer(judged: &Judged<'_>) -> bool {
 
 fn has_nowhere(judged: &Judged<'_>, node: &Node, target: Version) -> bool {
     if judged.expectations.drain {
-        return judged.fleet.others(&judged.event.node).next().is_none();
+        let mut others = judged.fleet.others(&judged.event.node);
+        return others.all(|(_, other)| other.ready.is_none_or(|ready| judged.unnoticed(ready.by)));
     }
     node.kubelet().is_some_and(|kubelet| target.minors_ahead_of(kubelet) > 0)
 }

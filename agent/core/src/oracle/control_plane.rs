@@ -46,7 +46,12 @@ fn sick_etcd(judged: &Judged<'_>, node: &Node) -> Option<(String, usize)> {
     Some(("its member of etcd is not healthy".to_owned(), etcd.by))
 }
 
+/// A kubelet that talks to its own API server alone says nothing more when that is dead, until its Node is no longer Ready.
 fn dead(judged: &Judged<'_>, node: &Node) -> Option<(String, usize)> {
+    let api_server = node.static_pods.get("kube-apiserver").is_some_and(|pod| pod.is.is_none());
+    if node.own_server.is_some() && api_server && node.is_ready() {
+        return None;
+    }
     let dead = node.static_pods.iter().find(|(_, pod)| pod.is.is_none() && !judged.unnoticed(pod.by));
     dead.map(|(component, pod)| (format!("its {component} does not run"), pod.by))
 }
@@ -134,7 +139,12 @@ fn whole_before_step(
 /// Static pods are not drained: nothing is cordoned or evicted for them.
 fn out_of_service(judged: &Judged<'_>, kubeadm: Option<(KubeadmCommand, Version)>) -> Option<Violation> {
     let node = judged.node();
-    if !node.brings_static_pods(kubeadm?.1) {
+    let (command, to) = kubeadm?;
+    if command == KubeadmCommand::NodeKubelet || !node.brings_static_pods(to) {
+        return None;
+    }
+    // A degraded kubelet's node goes to a newer target as it stands.
+    if node.failed_at.is_some_and(|failed| failed < to) {
         return None;
     }
     judged.arose(Rule::ControlPlaneInService);
@@ -185,12 +195,14 @@ fn restarted_after(judged: &Judged<'_>) -> Option<Violation> {
 /// kubeadm skips them, and exits with 0, while any API server is old; whoever ends last finds them new.
 fn addons(judged: &Judged<'_>) -> Option<Violation> {
     let addons = judged.fleet.addons?;
-    let version = judged.node().kubelet()?;
+    let version = judged.node().kubelet().filter(|_| judged.node().deleted.is_none())?;
     let mut planes = judged.fleet.nodes.values().filter(|node| node.control_plane && node.deleted.is_none());
     let at_it = |node: &Node| {
         node.kubelet() == Some(version) && node.api_server.is_some_and(|runs| runs.is == version)
     };
-    if !planes.all(at_it) {
+    // Where an etcd that was put back has forgotten it, the control plane's turn comes once more.
+    let forgotten = judged.fleet.config.is_some_and(|config| config.is < version);
+    if !planes.all(at_it) || forgotten {
         return None;
     }
     judged.arose(Rule::AddonsLast);

@@ -96,12 +96,16 @@ fn in_service(node: &Node, phase: Phase, touched: bool) -> End {
         (true, false) => End::BackedOut,
         (true, true) => End::RolledBack,
     };
+    // Whose kubelet was upgraded by hand alone waits for its control plane.
+    let served = |target| node.api_server.is_none_or(|runs| runs.is >= target);
     match node.target.and_then(|target| target.is) {
         _ if phase == Phase::Refused => End::Refused,
-        Some(target) if node.kubelet() == Some(target) && node.is_ready() => match node.current {
-            Some(current) if current == target => End::Done,
-            current => End::Unfinished(format!("runs its target, but `current` says {current:?}")),
-        },
+        Some(target) if node.kubelet() == Some(target) && node.is_ready() && served(target) => {
+            match node.current {
+                Some(current) if current == target => End::Done,
+                current => End::Unfinished(format!("runs its target, but `current` says {current:?}")),
+            }
+        }
         _ if matches!(phase, Phase::Idle | Phase::Preflight | Phase::Claiming) => went_back,
         _ => End::Unfinished(format!("without a Lease in phase {phase}")),
     }

@@ -68,7 +68,7 @@ pub enum What {
     },
     /// A static pod of this node's control plane began to run this version, or runs no more.
     StaticPod {
-        /// One of [`crate::judge::service::STATIC_PODS`].
+        /// One of [`crate::judge::control_plane::STATIC_PODS`].
         component: &'static str,
         /// The version of the running image; none while it does not run.
         version: Option<Version>,

@@ -160,8 +160,12 @@ impl<'a> Fleet<'a> {
             && let (KubeadmCommand::Apply, target) = command.is
             && !self.applied.contains_key(&target)
         {
-            self.applied.insert(target, (event.node.clone(), index));
-            self.ended = Some((target, event.node.clone()));
+            if self.node(&event.node).causes.lost_memory() {
+                self.unnoted.insert(target);
+            } else {
+                self.applied.insert(target, (event.node.clone(), index));
+                self.ended = Some((target, event.node.clone()));
+            }
         }
         self.take_note(event);
     }
@@ -170,7 +174,11 @@ impl<'a> Fleet<'a> {
     fn take_note(&mut self, event: &Event) {
         let Some((target, node)) = self.ended.take_if(|(_, node)| *node == event.node) else { return };
         match &event.what {
-            What::AgentDied | What::Booted | What::Deleted | What::LeaseReleased { by: Who::Person, .. } => {
+            What::WentWrong { what: super::MEMORY_LOST }
+            | What::AgentDied
+            | What::Booted
+            | What::Deleted
+            | What::LeaseReleased { by: Who::Person, .. } => {
                 self.applied.remove(&target);
                 self.unnoted.insert(target);
             }

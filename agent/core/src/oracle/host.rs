@@ -9,9 +9,14 @@ pub(super) fn changes(tool: &str) -> bool {
     matches!(tool, "install-kubeadm" | "install-kubelet" | "kubeadm-upgrade")
 }
 
+/// Turn B's `kubeadm upgrade node` on a control plane writes kubelet's files alone.
+pub(super) fn writes_files_alone(kubeadm: Option<(KubeadmCommand, Version)>) -> bool {
+    kubeadm.is_some_and(|(command, _)| command == KubeadmCommand::NodeKubelet)
+}
+
 /// Whether there is no simple way back once this tool has begun: kubelet's files alone can be put back.
 pub(super) fn is_irreversible(node: &Node, tool: &str, kubeadm: Option<(KubeadmCommand, Version)>) -> bool {
-    let brings = tool == "kubeadm-upgrade" && node.control_plane && !node.writes_files_alone(kubeadm);
+    let brings = tool == "kubeadm-upgrade" && node.control_plane && !writes_files_alone(kubeadm);
     tool == "install-kubelet" || brings
 }
 
@@ -87,7 +92,10 @@ fn undrained(
         return None;
     }
     judged.arose(Rule::Drain);
-    let (pod, bound) = node.pods.iter().find(|(_, bound)| !judged.unnoticed(**bound))?;
+    // A kubelet that is down ends no pod; what was asked to go has gone as far as it can.
+    let down = node.ready.is_some_and(|ready| !ready.is.0);
+    let left = |pod: &String| !(down && node.asked_to_go.contains(pod));
+    let (pod, bound) = node.pods.iter().find(|(pod, bound)| left(pod) && !judged.unnoticed(**bound))?;
     let message = format!("the host was changed while pod {pod} was still on it");
     Some(judged.broken(Rule::Drain, message, &[Some(*bound)]))
 }
@@ -108,8 +116,7 @@ fn wrong_verb(judged: &Judged<'_>, command: KubeadmCommand, target: Version) -> 
         return broken(message, Some(*done));
     }
     // For kubelet alone the minor counts, for static pods the version.
-    let kubelet_alone =
-        command == KubeadmCommand::NodeWorker || node.writes_files_alone(Some((command, target)));
+    let kubelet_alone = command == KubeadmCommand::NodeWorker || writes_files_alone(Some((command, target)));
     let minor = |version: Version| (version.major, version.minor);
     let differs = |is: Version| if kubelet_alone { minor(is) != minor(target) } else { is != target };
     let config = judged.fleet.config.filter(|config| differs(config.is) && !judged.unnoticed(config.by));

@@ -56,7 +56,8 @@ fn ready_for_service(judged: &Judged<'_>) -> Option<Violation> {
     let before = node.tenure.as_ref().and_then(|tenure| tenure.kubelet_before);
     let chosen =
         before == Some(ready.is.1) || node.targets.contains(&ready.is.1) || is_between(judged, ready.is.1);
-    if !chosen && !judged.unnoticed(ready.by) {
+    let installed = node.causes.was_by_hand();
+    if !chosen && !installed && !judged.unnoticed(ready.by) {
         let message =
             format!("its kubelet runs {}, which is neither where it came from nor a target", ready.is.1);
         return broken(message, Some(ready.by));
@@ -124,7 +125,9 @@ fn current_late(judged: &Judged<'_>) -> Option<Violation> {
         return None;
     }
     judged.arose(Rule::CurrentLast);
-    (node.current != node.kubelet()).then(|| {
+    // Static pods that are older than the kubelet are what a control-plane node runs.
+    let runs = node.static_pods.values().filter_map(|pod| pod.is).chain(node.kubelet()).min();
+    (node.current != node.kubelet() && node.current != runs).then(|| {
         let message = "the Lease was given back before `current` was written";
         judged.broken(Rule::CurrentLast, message, &[node.ready.map(|ready| ready.by)])
     })

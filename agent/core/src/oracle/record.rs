@@ -87,12 +87,16 @@ pub(super) struct Node {
     /// When a tool last began or ended.
     pub(super) tool_at: Option<usize>,
     pub(super) pods: BTreeMap<String, usize>,
+    /// Those of them whose eviction was accepted.
+    pub(super) asked_to_go: BTreeSet<String>,
     pub(super) phase: Option<Since<Phase>>,
     pub(super) reason: Option<Reason>,
     pub(super) current: Option<Version>,
     /// The target it was degraded at.
     pub(super) failed_at: Option<Version>,
     pub(super) causes: Causes,
+    /// When the agent's copies of the host's files were lost.
+    pub(super) copies_lost: Option<usize>,
 }
 
 impl Node {
@@ -178,6 +182,9 @@ impl Node {
     pub(super) fn take(&mut self, index: usize, what: &What) {
         if !self.is_first_of_package(what) {
             self.causes.take(index, what, self.tenure.is_some());
+            if matches!(what, What::WentWrong { what: super::COPIES_LOST }) {
+                self.copies_lost = Some(index);
+            }
         }
         match what {
             What::Joined { .. } | What::Deleted => self.take_object(index, what),
@@ -243,8 +250,10 @@ impl Node {
             }
             What::PodGone { pod } => {
                 self.pods.remove(pod);
+                self.asked_to_go.remove(pod);
             }
-            What::Evicted { by: Who::Agent(_), .. } => {
+            What::Evicted { by: Who::Agent(_), pod } => {
+                self.asked_to_go.insert(pod.clone());
                 if let Some(tenure) = &mut self.tenure {
                     tenure.evicted = tenure.evicted.or(Some(index));
                     tenure.begun = tenure.begun.or(Some(index));

@@ -3,7 +3,7 @@
 use super::record::Node;
 use super::tenure::Tenure;
 use super::{Judged, Rule, Violation, What, Who};
-use crate::api::{PackageVersion, Phase};
+use crate::api::{PackageVersion, Phase, Version};
 
 /// Hosts tell when kubelet was started in whole seconds, so that a soak may look longer by one.
 pub(super) const CLOCK_GRAIN: u64 = 1_000;
@@ -85,13 +85,20 @@ fn lacks_daemon_pod(judged: &Judged<'_>, node: &Node, tenure: &Tenure) -> Option
 fn lacks_files(judged: &Judged<'_>, node: &Node) -> Option<(String, usize)> {
     let files = node.files.filter(|_| !judged.just_installed_by_hand())?;
     let installed = node.installed.get("kubelet").and_then(PackageVersion::kubernetes)?;
-    (files.is != installed).then(|| (format!("its kubelet's files are those of {}", files.is), files.by))
+    let as_installed = files.is == installed || node.control_plane && same_minor(files.is, installed);
+    (!as_installed).then(|| (format!("its kubelet's files are those of {}", files.is), files.by))
+}
+
+/// A control-plane node whose kubelet is down takes the kubelet of a newer patch before its static pods: they need a kubelet.
+fn same_minor(one: Version, other: Version) -> bool {
+    (one.major, one.minor) == (other.major, other.minor)
 }
 
 /// Whether etcd and all static pods run is proven under the Lease, after a kubelet of a new minor has restarted them.
 fn lacks_control_plane(judged: &Judged<'_>, node: &Node) -> Option<(String, usize)> {
     let kubelet = node.kubelet().filter(|_| node.control_plane)?;
     let mut pods = node.static_pods.iter().filter(|(_, pod)| !judged.unnoticed(pod.by));
-    let (component, pod) = pods.find(|(_, pod)| pod.is.is_some_and(|runs| runs < kubelet))?;
+    let (component, pod) =
+        pods.find(|(_, pod)| pod.is.is_some_and(|runs| runs < kubelet && !same_minor(runs, kubelet)))?;
     Some((format!("its {component} is older than its kubelet"), pod.by))
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use upgrade_core::api::{KubeadmCommand, TurnId};
+use upgrade_core::observed::Copy;
 
 use super::*;
 use crate::host::systemd::tests::{Fake, FakeUnit, Restart};
@@ -99,13 +100,14 @@ async fn tidying_forgets_what_ended_and_drops_copies_and_output() {
     fake.put(UNIT, FakeUnit { code: 1, status: 3, ..FakeUnit::new("failed") });
     let machine = Machine::control_plane();
     let host = machine.host(&fake);
-    assert_eq!(host.back_up(&TurnId("v1.36.3-1".into())).await.fault, None);
+    let copy = Copy { turn: TurnId("v1.36.3-1".into()), run: 1 };
+    assert_eq!(host.back_up(&copy).await.fault, None);
     fs::create_dir_all(machine.settings.logs()).unwrap();
     fs::write(machine.settings.log(UNIT), "said\n").unwrap();
     assert_eq!(host.tail(UNIT), "said");
     let ended = host.clean_up().await;
     assert_eq!(ended.fault, None);
-    assert!(seen(&ended).tools.is_empty() && seen(&ended).backup.is_none());
+    assert!(seen(&ended).tools.is_empty() && seen(&ended).copies.is_empty());
     assert_eq!(host.tail(UNIT), "");
     let calls = fake.calls();
     assert!(calls.contains(&format!("StopUnit {OTHER} fail")), "{calls:?}");
@@ -163,4 +165,15 @@ fn lock_in_another_process(lock: &Path) -> std::process::Child {
         .stdout(std::process::Stdio::piped())
         .spawn()
         .unwrap()
+}
+
+#[test]
+fn a_units_name_tells_its_turn() {
+    let turn = TurnId("v1.36.3-68e1".to_owned());
+    for tool in [kubeadm(), Tool::RepairDpkg, Tool::Hold { packages: BTreeSet::new() }] {
+        assert_eq!(turn_of(&tool.unit(&turn, 12)), Some(turn.clone()));
+    }
+    for other in ["kubelet.service", UNIT, "node-upgrade-agent-tool-../x-1-hold.service", ""] {
+        assert_eq!(turn_of(other), None, "{other}");
+    }
 }

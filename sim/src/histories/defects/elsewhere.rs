@@ -8,9 +8,9 @@ pub(super) fn no_answer_is_no_proof() -> History {
         number: "A25",
         sentence: "An etcd that gives no answer is no proof of anything.",
         standing: Standing::Shown {
-            file: "agent/core/src/judge/service.rs",
+            file: "agent/core/src/judge/control_plane/tests.rs",
             test: "a25_an_etcd_that_gives_no_answer_is_not_whole",
-            red: true,
+            red: false,
         },
         runs: Vec::new(),
     }
@@ -23,7 +23,7 @@ pub(super) fn versions_of_packages() -> History {
         standing: Standing::Shown {
             file: "agent/core/src/api/version.rs",
             test: "a27_package_versions_are_ordered_as_dpkg_orders_them",
-            red: true,
+            red: false,
         },
         runs: Vec::new(),
     }

@@ -32,7 +32,7 @@ pub(super) fn freeing_lifts_the_mark() -> History {
     History {
         number: "A3",
         sentence: "A Lease that was freed, or is claimed again, carries no mark, and a mark without a holder halts nobody.",
-        standing: Standing::Red(&["Unfinished", "w2 ends Done"]),
+        standing: Standing::Holds,
         runs: vec![
             run(unasked(1, 2), vec![asked(), repaired]).wants(done("w1")).wants(done("w2")),
             run(unasked(1, 2), vec![asked(), dead]).wants(done("w2")),
@@ -57,7 +57,7 @@ pub(super) fn retry_goes_on_the_same_way() -> History {
     History {
         number: "A4",
         sentence: "`retry` resumes the direction and the step in which a node became degraded.",
-        standing: Standing::Red(&["Cancel", "Drain"]),
+        standing: Standing::Holds,
         runs: vec![
             run(Setup::small(), vec![cancelled]).wants(done("w1")),
             run(Setup::small(), vec![blocked]).wants(done("w1")),
@@ -83,7 +83,7 @@ pub(super) fn half_a_control_plane_is_not_done() -> History {
     History {
         number: "A5",
         sentence: "A control plane of two versions is not done, whatever its kubelet runs and whatever is asked.",
-        standing: Standing::Red(&["StaticPodsAtOneVersion"]),
+        standing: Standing::Holds,
         runs: vec![run(Setup::small(), schedule).wants(done("cp1"))],
     }
 }
@@ -97,7 +97,7 @@ pub(super) fn every_way_out_works() -> History {
     History {
         number: "A15",
         sentence: "A node leaves each degraded state by each documented way.",
-        standing: Standing::Red(&["w1 ends Done", "w1 goes back into service"]),
+        standing: Standing::Holds,
         runs: vec![
             run(Setup::small(), vec![lost]).wants(done("w1")),
             run(Setup::small(), vec![recovers]).wants(Want::Happens("w1", "goes back into service", back)),
@@ -123,7 +123,7 @@ pub(super) fn a_node_may_be_deleted() -> History {
     History {
         number: "A16",
         sentence: "A Node that is deleted in mid-turn holds nobody up for ever, nor does the one that comes after it.",
-        standing: Standing::Red(&["but w2 begins after two hours", "w2 ends Done"]),
+        standing: Standing::Holds,
         runs: vec![
             run(unasked(1, 2), gone)
                 .wants(Want::NeverAfter(2 * HOUR, "w2", "begins after two hours", is_cordon))
@@ -162,7 +162,7 @@ pub(super) fn manifests_are_put_back() -> History {
     History {
         number: "A18",
         sentence: "A manifest that is missing is put back from the node's own copy, in whatever state the node is.",
-        standing: Standing::Red(&["cp1 runs its API server in the end"]),
+        standing: Standing::Holds,
         runs: vec![run(three, killed()).wants(last()), run(Setup::small(), killed()).wants(last())],
     }
 }
@@ -182,7 +182,7 @@ pub(super) fn retry_is_never_swallowed() -> History {
     History {
         number: "A19",
         sentence: "`retry` during preflight or a retreat acts when that ends.",
-        standing: Standing::Red(&["cp1 ends Done", "w1 ends Done"]),
+        standing: Standing::Holds,
         runs: vec![
             run(unasked(3, 0), preflight).wants(done("cp1")),
             run(Setup::small(), retreat).wants(done("w1")),
@@ -198,7 +198,7 @@ pub(super) fn reports_are_dated() -> History {
     History {
         number: "A26",
         sentence: "A report is stable while nothing changes, and dated by what it says.",
-        standing: Standing::Red(&["but w1 changes its report more than 12 times"]),
+        standing: Standing::Holds,
         runs: vec![run(Setup::small(), vec![schedule]).wants(Want::AtMost(
             12,
             "w1",
@@ -221,7 +221,7 @@ pub(super) fn a_new_target_is_judged() -> History {
     History {
         number: "A21",
         sentence: "A claim, and a new target of a degraded node, are judged as preflight judges them.",
-        standing: Standing::Red(&["VerifiedBeforeService"]),
+        standing: Standing::Holds,
         runs: vec![run(Setup::small(), schedule).wants(done("w1"))],
     }
 }

@@ -5,7 +5,7 @@ use upgrade_core::agent::ActId;
 use upgrade_core::drain::{DrainOptions, Engine, EvictionResponse};
 use upgrade_core::observed::{DrainState, Observation};
 use upgrade_core::oracle::{What, Who};
-use upgrade_core::time::Unix;
+use upgrade_core::time::{Mono, Unix};
 
 use super::Caller;
 use crate::fault::Identity;
@@ -17,14 +17,14 @@ use crate::world::{Happening, World};
 const GRACE: u64 = 3_000;
 
 impl World {
-    pub(super) fn begin_drain(&mut self, caller: &Caller, options: &DrainOptions, until: Unix) {
+    pub(super) fn begin_drain(&mut self, caller: &Caller, options: &DrainOptions, until: Mono) {
         let Caller { node, life: number, id: Some(id) } = caller else { return };
         if !self.reaches(node, Identity::Kubelet) {
             return self.reply(caller, super::transient("the API server does not answer"));
         }
         self.requests(node, 2);
         let now = self.clock(node);
-        let options = DrainOptions { timeout: until.since(now.unix), ..options.clone() };
+        let options = DrainOptions { timeout: until.since(now.mono), ..options.clone() };
         let Some(life) = self.life(node, *number).filter(|life| life.acts.contains_key(id)) else { return };
         life.drain = Some((*id, Engine::new(options, now), 0));
         self.drains(node, *number, *id);

@@ -8,7 +8,7 @@ use upgrade_core::time::Mono;
 
 use super::Caller;
 use crate::world::World;
-use crate::world::host::Copy;
+use crate::world::host::{Copy, ETCD};
 use crate::world::process::transient;
 
 impl World {
@@ -48,22 +48,35 @@ impl World {
         let Some(machine) = self.machines.get_mut(node) else { return };
         let host = &mut machine.host;
         match act {
-            // A finished copy of this turn is kept as it is.
-            Act::BackUp { turn } if host.copy.as_ref().is_none_or(|copy| copy.turn != *turn) => {
+            // A finished copy of this name is kept as it is; those of other turns go.
+            Act::BackUp { copy: name } => {
+                host.copies.retain(|copy| copy.name.turn == name.turn);
                 let (manifests, kubelet_files) = (host.manifests.clone(), host.kubelet_files);
-                host.copy = Some(Copy { turn: turn.clone(), manifests, kubelet_files });
+                if host.copies.iter().all(|copy| copy.name != *name) {
+                    host.copies.push(Copy { name: name.clone(), manifests, kubelet_files });
+                }
             }
             Act::RestoreManifests { turn } => {
-                let copy =
-                    host.copy.iter().filter(|copy| copy.turn == *turn).flat_map(|copy| &copy.manifests);
-                let missing = copy.filter(|(component, _)| !host.manifests.contains_key(*component));
-                restored.extend(missing.map(|(component, version)| (*component, *version)));
+                let copies = host.copies.iter().rev().filter(|copy| copy.name.turn == *turn);
+                for (component, version) in copies.flat_map(|copy| &copy.manifests) {
+                    let missing = !host.manifests.contains_key(component);
+                    if missing && restored.iter().all(|(known, _)| known != component) {
+                        restored.push((*component, *version));
+                    }
+                }
+            }
+            Act::RollBackManifests { turn } => {
+                let first = host.copies.iter().find(|copy| copy.name.turn == *turn);
+                let own = first.into_iter().flat_map(|copy| &copy.manifests);
+                restored
+                    .extend(own.filter(|(name, _)| **name != ETCD).map(|(name, version)| (*name, *version)));
             }
             Act::RestoreKubeletConfig { turn } => {
-                files = host.copy.as_ref().filter(|copy| copy.turn == *turn).map(|copy| copy.kubelet_files);
+                let first = host.copies.iter().find(|copy| copy.name.turn == *turn);
+                files = first.map(|copy| copy.kubelet_files);
             }
             Act::CleanUp => {
-                host.copy = None;
+                host.copies.clear();
                 host.units.retain(|_, unit| unit.state == ToolState::Running);
             }
             _ => {}
@@ -75,6 +88,9 @@ impl World {
             self.manifest_in(node, component, version);
         }
         if let Some(version) = files {
+            if let Some(machine) = self.machines.get_mut(node) {
+                machine.host.files_are_fresh = true;
+            }
             self.set_kubelet_files(node, version);
         }
     }

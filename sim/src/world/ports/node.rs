@@ -1,11 +1,8 @@
 //! The own Node: read, and patched with the resourceVersion of the Node a patch was decided from.
 
 use upgrade_core::act::{Act, ActResult};
-use upgrade_core::api::Version;
-use upgrade_core::api::annotations::CURRENT;
-use upgrade_core::judge::cordon::{self, CordonPatch, TRIES};
-use upgrade_core::observed::{NodeSeen, Observation};
-use upgrade_core::oracle::What;
+use upgrade_core::judge::node_patch::{NodePatch, TRIES, patch};
+use upgrade_core::observed::Observation;
 
 use super::{Caller, Write};
 use crate::fault::Identity;
@@ -19,16 +16,8 @@ pub(in crate::world) struct Patch {
     act: Act,
     uid: String,
     version: String,
-    change: CordonPatch,
+    change: NodePatch,
     tries: u32,
-}
-
-fn decide(act: &Act, node: &NodeSeen) -> Option<CordonPatch> {
-    match act {
-        Act::Cordon => cordon::cordon(node),
-        Act::ForgetCordon => cordon::forget_cordon(node),
-        _ => cordon::uncordon(node),
-    }
 }
 
 impl World {
@@ -44,12 +33,12 @@ impl World {
         let Some(seen) = self.api.stored.nodes.get(&caller.node).map(Node::seen) else {
             return self.reply(caller, transient("the Node does not exist"));
         };
-        let Some(patch) = decide(act, &seen) else {
+        let Some(change) = patch(act, &seen) else {
             let fact = self.read_node(caller);
             return self.reply(caller, ActResult::ok(vec![fact]));
         };
         let (uid, version) = (seen.uid, seen.resource_version);
-        let patch = Patch { act: act.clone(), uid, version, change: patch, tries };
+        let patch = Patch { act: act.clone(), uid, version, change, tries };
         let (caller, write) = (caller.clone(), Box::new(Write::Node(patch)));
         self.later(self.now + TRAVEL, Happening::Writes { caller, write });
     }
@@ -62,8 +51,7 @@ impl World {
             return self.reply(caller, transient("the Node does not exist"));
         };
         if seen.uid == patch.uid && seen.resource_version == patch.version {
-            let CordonPatch { unschedulable, found_cordoned } = patch.change;
-            self.patch_cordon(&caller.node, unschedulable, found_cordoned);
+            self.patch_node(&caller.node, &patch.change);
             self.own_write(&caller.node, caller.life);
             let node = self.api.stored.nodes.get(&caller.node).map(Node::seen);
             self.reply(caller, ActResult::ok(vec![Observation::Node(node)]));
@@ -93,19 +81,5 @@ impl World {
         if let Some(life) = self.life(node, life) {
             life.mark.wrote(&version);
         }
-    }
-
-    pub(super) fn publish_current(&mut self, caller: &Caller, current: Version) -> ActResult {
-        let node = caller.node.as_str();
-        if !self.api.stored.nodes.contains_key(node) {
-            return transient("the Node does not exist");
-        }
-        let current_text = current.to_string();
-        if self.annotation(node, CURRENT) != Some(&current_text) {
-            self.record(node, What::CurrentWritten { version: current });
-        }
-        self.annotate(node, CURRENT, Some(current_text));
-        self.own_write(&caller.node, caller.life);
-        ActResult::ok(vec![self.read_node(caller)])
     }
 }

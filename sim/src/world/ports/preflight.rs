@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use upgrade_core::act::ActResult;
-use upgrade_core::api::{Check, KubeadmCommand, Version};
+use upgrade_core::api::{Check, KubeadmCommand, LeaseName, TurnKind, Version};
 use upgrade_core::drain::budget::{Budget, forecast};
 use upgrade_core::drain::{DrainOptions, EvictionResponse};
 use upgrade_core::judge::checks::Output;
@@ -15,15 +15,18 @@ use upgrade_core::judge::checks::packages::{
 };
 use upgrade_core::judge::checks::pods::{Tried, pods, to_try};
 use upgrade_core::judge::checks::space::{FileSystem, disk_space, needs};
+use upgrade_core::judge::claim::Claimant;
+use upgrade_core::judge::control_plane::uniform_static_pods;
 use upgrade_core::judge::preflight::{
-    ClusterPreflight, ClusterSeen, HostPreflight, asks_host, cluster_findings, command, findings,
+    About, ClusterPreflight, ClusterSeen, HostPreflight, asks_host, cluster_findings, command, findings,
 };
 use upgrade_core::judge::service::daemon_sets;
-use upgrade_core::observed::{Finding, Observation, Outcome, PodSeen};
+use upgrade_core::observed::{Finding, Observation, Outcome, PodSeen, Ready};
 use upgrade_core::time::Mono;
 
 use super::Caller;
 use crate::fault::Identity;
+use crate::setup::Endpoint;
 use crate::world::host::{Host, package};
 use crate::world::process::transient;
 use crate::world::{Happening, World};
@@ -35,12 +38,11 @@ const TAKES: u64 = 6_000;
 
 impl World {
     /// Everything that can be known before anything is touched: read now, told when the slowest part has ended.
-    pub(super) fn preflight(&mut self, caller: &Caller, target: Version) {
+    pub(super) fn preflight(&mut self, caller: &Caller, target: Version, kind: TurnKind) {
         self.requests(&caller.node, 9);
         let reads = |identity| self.reaches(&caller.node, identity);
         let ended = if reads(Identity::Coordination) && reads(Identity::Kubelet) {
-            let found = self.find_out(&caller.node, target);
-            self.with_policy(caller, found)
+            self.find_out(&caller.node, target, kind)
         } else {
             transient("the API server does not answer")
         };
@@ -48,7 +50,7 @@ impl World {
         self.later(self.now + TAKES, Happening::Replies { caller, ended });
     }
 
-    fn find_out(&self, node: &str, target: Version) -> ActResult {
+    fn find_out(&self, node: &str, target: Version, kind: TurnKind) -> ActResult {
         let (Some(machine), Some(seen)) = (self.machines.get(node), self.api.stored.nodes.get(node)) else {
             return transient("the Node does not exist");
         };
@@ -57,28 +59,51 @@ impl World {
         let options = self.settings_of(node).drain;
         let here = self.pods_of(node, at);
         let control_plane = machine.host.seen(at, None).control_plane;
+        let seen = seen.seen();
+        let own_server = control_plane && machine.host.kubelet_conf == Endpoint::Local;
+        let who = Claimant {
+            node,
+            kind,
+            control_plane,
+            serves: seen.ready == Ready::True,
+            lease: if control_plane { LeaseName::ControlPlane } else { LeaseName::Slot(0) },
+            target,
+            drains: options.enabled,
+            own_server,
+            skip: &seen.request.skip,
+        };
         let cluster = ClusterSeen {
-            node: &seen.seen(),
+            node: &seen,
             fleet: &self.fleet(at),
             tools: OtherTools::default(),
             pods: self.drainable(node, &here.pods, &options),
-            control_plane,
             etcd: self.local(node, at).and_then(|local| local.etcd),
         };
+        let about = About {
+            target,
+            kind,
+            retry: seen.request.retry.clone(),
+            at,
+            control_plane,
+            static_pods: uniform_static_pods(&here.pods),
+            kubeadm_config: Some(self.api.stored.kubeadm_config),
+            found_down: seen.ready != Ready::True,
+            own_server,
+        };
         let found = ClusterPreflight {
-            findings: cluster_findings(&cluster, target, &options),
+            findings: cluster_findings(&cluster, who, &options),
             daemon_sets: daemon_sets(&here.pods),
             csi_drivers: here.csi_drivers,
         };
-        let command = command(control_plane);
-        let host = match asks_host(&found.findings)
+        let command = command(kind, control_plane);
+        let host = match asks_host(kind, &found.findings, &seen.request.skip)
             .then(|| self.host_preflight(node, &machine.host, target, command))
         {
             Some(Err(words)) => return transient(&words),
             Some(Ok(host)) => Some(host),
             None => None,
         };
-        ActResult::ok(vec![Observation::Preflight(findings(target, command, at, found, host))])
+        ActResult::ok(vec![Observation::Preflight(findings(about, found, host))])
     }
 
     /// The budgets' figures and dry runs of evictions.

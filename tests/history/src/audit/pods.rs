@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 use upgrade_core::api::{Version, image};
-use upgrade_core::judge::service::STATIC_PODS;
+use upgrade_core::judge::control_plane::STATIC_PODS;
 use upgrade_core::oracle::What;
 
 use super::{Story, Write};

@@ -1,276 +1,305 @@
-//! From the first change to the host to the end of a turn.
+//! The tools of a turn: how they are started, proven, tried again and given up.
 
 use super::*;
 
-#[test]
-fn the_point_of_no_return_is_applying_on_a_control_plane_and_installing_on_a_worker() {
-    let mut seen = cordoned(seen(), false);
-    annotate(&mut seen, TARGET, None);
-    for (command, step, turns_back) in [
-        (KubeadmCommand::NodeWorker, Step::Staging, true),
-        (KubeadmCommand::NodeWorker, Step::Applying, true),
-        (KubeadmCommand::NodeWorker, Step::Installing, false),
-        (KubeadmCommand::Apply, Step::Staging, true),
-        (KubeadmCommand::Apply, Step::Applying, false),
-        (KubeadmCommand::NodeControlPlane, Step::Applying, false),
-    ] {
-        let decided = next(&remembering(turn(changing(step.clone()), command)), &seen);
-        let back = matches!(&decided, Next::Remember(memory)
-            if matches!(memory.turn.as_ref().unwrap().stage, Stage::Changing { direction: Direction::Back(_), .. }));
-        assert_eq!(back, turns_back, "{command:?} {step:?}: {decided:?}");
-    }
+fn install_kubeadm() -> Tool {
+    Tool::InstallKubeadm { packages: packages(NEW), back: false }
+}
+
+fn install_kubelet() -> Tool {
+    Tool::InstallKubelet { packages: packages(NEW) }
+}
+
+fn kubeadm(command: KubeadmCommand) -> Tool {
+    Tool::Kubeadm { command, target: NEW }
+}
+
+fn run(succeeded: bool) -> Run {
+    Run { command: KubeadmCommand::Apply, succeeded }
+}
+
+/// A case in which the tool of its step has failed for so many times, and now once more.
+fn failing(mut case: Case, tool: &Tool, before: u32) -> Case {
+    let reached = case.turn().reached;
+    case.turn().attempts.insert(reached, before);
+    let unit = case.ran(tool, ToolState::Ended(100));
+    case.host().last_words.insert(unit, "E: broken".into());
+    case
 }
 
 #[test]
 fn a_tool_that_runs_is_awaited_whatever_else_is_wanted() {
-    let mut seen = cordoned(seen(), false);
-    annotate(&mut seen, TARGET, None);
-    seen.host.as_mut().unwrap().tools.insert("u.service".into(), ToolState::Running);
-    let awaited = Act::Await { unit: "u.service".into() };
-    assert_eq!(act(next(&worker(changing(Step::Staging)), &seen)), awaited);
-    assert_eq!(act(next(&worker(changing(Step::Applying)), &seen)), awaited);
-}
-
-#[test]
-fn kubeadm_runs_again_until_it_exits_with_zero_and_each_run_has_a_name_of_its_own() {
-    let mut seen = cordoned(seen(), false);
-    seen.host = Some(HostSeen { backup: Some(TurnId("j1".into())), ..host("1.36.3-1.1", "1.36.2-1.1") });
-    let memory = worker(changing(Step::Applying));
-    let Act::Run { unit, tool: Tool::Kubeadm { command: KubeadmCommand::NodeWorker, target: NEW } } =
-        act(next(&memory, &seen))
-    else {
-        panic!("kubeadm does not run")
-    };
-    seen.host.as_mut().unwrap().tools.insert(unit.clone(), ToolState::Ended(1));
-    let Next::Remember(failed) = next(&memory, &seen) else { panic!("failure not remembered") };
-    let turn = failed.turn.as_ref().unwrap();
-    assert_eq!((turn.attempts, turn.not_before), (1, Unix(5_015)));
-    assert!(matches!(next(&failed, &seen), Next::Wait { .. }));
-    let later = Now { unix: Unix(5_015), ..NOW };
-    let Act::Run { unit: second, .. } = act(decide(&settings(), &failed, &seen, &Since::default(), later))
-    else {
-        panic!("no second run")
-    };
-    assert_ne!(unit, second);
-    seen.host.as_mut().unwrap().tools.insert(second, ToolState::Ended(0));
-    assert_eq!(
-        *stage_of(&decide(&settings(), &failed, &seen, &Since::default(), later)),
-        changing(Step::Installing)
-    );
-}
-
-#[test]
-fn a_tool_is_started_on_a_lease_proved_just_now_where_there_is_a_way_back_and_not_after_it() {
-    let later = Now { mono: NOW.mono.plus(Duration::from_mins(1)), ..NOW };
-    let mut seen = cordoned(seen(), false);
-    let host =
-        HostSeen { at: later.mono, backup: Some(TurnId("j1".into())), ..host("1.36.3-1.1", "1.36.2-1.1") };
-    seen.host = Some(host);
-    let (before, after) = (worker(changing(Step::Applying)), worker(changing(Step::Installing)));
-    let decided = |memory, seen: &Observed| decide(&settings(), memory, seen, &Since::default(), later);
-    assert!(matches!(act(decided(&before, &seen)), Act::Renew { .. }), "the proof is a minute old");
-    assert!(matches!(act(decided(&after, &seen)), Act::Run { .. }));
-    seen.lease = Some(LeaseSeen::Free);
-    let turned = decided(&before, &seen);
-    assert!(
-        matches!(stage_of(&turned), Stage::Changing { direction: Direction::Back(why), .. } if why.reason == Reason::LeaseLost)
-    );
-    assert!(matches!(act(decided(&after, &seen)), Act::Run { .. }));
-}
-
-#[test]
-fn nothing_is_applied_before_the_copies_are_made_and_missing_manifests_come_back_first() {
-    let mut seen = cordoned(seen(), false);
-    let memory = remembering(turn(changing(Step::Applying), KubeadmCommand::Apply));
-    assert!(matches!(act(next(&memory, &seen)), Act::BackUp { .. }));
-    let host = seen.host.as_mut().unwrap();
-    host.backup = Some(TurnId("j1".into()));
-    host.missing_manifests.insert("etcd.yaml".into());
-    assert!(matches!(act(next(&memory, &seen)), Act::RestoreManifests { .. }));
-}
-
-#[test]
-fn an_interrupted_dpkg_is_repaired_before_apt_runs_again() {
-    let mut seen = cordoned(seen(), false);
-    seen.host.as_mut().unwrap().dpkg_interrupted = true;
-    let decided = act(next(&worker(changing(Step::Installing)), &seen));
-    assert!(matches!(decided, Act::Run { tool: Tool::RepairDpkg, .. }));
-}
-
-#[test]
-fn a_tool_that_fails_thrice_backs_out_before_the_point_of_no_return_and_degrades_after_it() {
-    let mut seen = cordoned(seen(), false);
-    for (step, tool, degrades) in [
-        (Step::Staging, Tool::InstallKubeadm { packages: packages("1.36.3-1.1"), back: false }, false),
-        (Step::Installing, Tool::InstallKubelet { packages: packages("1.36.3-1.1") }, true),
-    ] {
-        let turn = Turn { attempts: 2, ..turn(changing(step), KubeadmCommand::NodeWorker) };
-        let unit = tool.unit(&turn.holder.turn, turn.unit_serial);
-        let host = seen.host.as_mut().unwrap();
-        host.tools = BTreeMap::from([(unit.clone(), ToolState::Ended(100))]);
-        host.last_words = BTreeMap::from([(unit, "E: broken".into())]);
-        let decided = next(&remembering(turn), &seen);
-        let why = match stage_of(&decided) {
-            Stage::Degraded { why, .. } if degrades => why,
-            Stage::Changing { direction: Direction::Back(why), .. } if !degrades => why,
-            other => panic!("{other:?}"),
-        };
-        assert!(why.message.contains("E: broken") && why.message.contains("100"), "{}", why.message);
+    for reached in [Step::Claiming, Step::Draining, Step::Staging, Step::Installing, Step::Releasing] {
+        let mut case = Case::worker(reached);
+        case.target(None);
+        case.host().tools.insert("u.service".into(), ToolState::Running);
+        assert_eq!(case.does(), Act::Await { unit: "u.service".into() });
+        case.turn().degraded = Some(why(Reason::NotVerified));
+        assert_eq!(case.does(), Act::Await { unit: "u.service".into() });
+        case.turn().degraded = None;
+        case.turn().direction = Direction::Back(why(Reason::Cancelled));
+        assert_eq!(case.does(), Act::Await { unit: "u.service".into() });
     }
 }
 
 #[test]
-fn kubelet_is_restarted_until_its_invocation_is_another_one() {
-    let mut seen = cordoned(seen(), false);
-    let memory = worker(changing(Step::Restarting { before: "a".into() }));
-    assert_eq!(act(next(&memory, &seen)), Act::RestartKubelet);
-    seen.host.as_mut().unwrap().kubelet.invocation = "b".into();
-    assert_eq!(*stage_of(&next(&memory, &seen)), changing(Step::Verifying));
+fn a_tool_is_started_on_a_host_looked_at_just_now() {
+    let mut case = Case::worker(Step::Staging);
+    case.host().at = ago(seconds(2));
+    assert_eq!(case.says(), "run install-kubeadm");
+    case.host().at = Mono(NOW.mono.0 - 2_001);
+    assert_eq!(case.says(), "look-at-host");
 }
 
 #[test]
-fn a_node_that_never_serves_is_degraded_and_stays_cordoned() {
-    let seen = cordoned(seen(), false);
-    let memory = remembering(Turn {
-        entered: Unix(4_400),
-        ..turn(changing(Step::Verifying), KubeadmCommand::NodeWorker)
+fn a_tool_that_failed_is_tried_again_after_a_growing_pause_under_another_name() {
+    for (before, pause) in [(0, 15), (1, 60)] {
+        let case = failing(Case::worker(Step::Staging), &install_kubeadm(), before);
+        let first = case.seen.host.as_ref().unwrap().tools.keys().next().cloned().unwrap();
+        let turn = case.becomes();
+        assert_eq!(
+            (turn.attempts(), turn.not_before.pending(NOW)),
+            (before + 1, Some(NOW.mono.plus(seconds(pause))))
+        );
+        let again = case.with(|case| *case.turn() = turn);
+        assert_eq!(again.says(), "wait ToolFailed");
+        let Act::Run { unit, .. } = again.later(seconds(pause)).does() else { panic!("not tried again") };
+        assert_ne!(unit, first);
+    }
+}
+
+#[test]
+fn a_tool_that_ended_well_and_left_its_step_undone_has_failed() {
+    let mut case = Case::worker(Step::Staging);
+    case.ran(&install_kubeadm(), ToolState::Ended(0));
+    assert_eq!(case.becomes().attempts(), 1);
+}
+
+#[test]
+fn what_fails_thrice_backs_out_before_the_point_of_no_return_and_degrades_after_it() {
+    let applying = Case::worker(Step::Applying).with(|case| {
+        case.turn().run = Some(Run { command: KubeadmCommand::NodeWorker, succeeded: false });
     });
-    let Next::Remember(degraded) = next(&memory, &seen) else { panic!("waits for ever") };
-    assert!(
-        matches!(&degraded.turn.as_ref().unwrap().stage, Stage::Degraded { why, .. } if why.reason == Reason::NotVerified)
-    );
-    assert!(matches!(next(&degraded, &seen), Next::Wait { .. }));
-}
-
-#[test]
-fn a_degraded_node_comes_back_by_retry_or_by_being_found_ready_at_its_target() {
-    let why = Explanation::new(Reason::NotVerified, "why");
-    let memory = worker(Stage::Degraded { step: Step::Verifying, why });
-    let mut seen = cordoned(seen(), false);
-    annotate(&mut seen, RETRY, Some("1"));
-    assert_eq!(*stage_of(&next(&memory, &seen)), changing(Step::Installing));
-    annotate(&mut seen, RETRY, None);
-    seen.node.as_mut().unwrap().kubelet = Some(NEW);
-    seen.pods = Some(crate::observed::PodsSeen { at: NOW.mono, ..Default::default() });
-    assert_eq!(*stage_of(&next(&memory, &seen)), Stage::Returning(Verdict::Done));
-}
-
-#[test]
-fn a_node_is_not_uncordoned_while_kubelet_is_not_ready_at_a_version_we_chose() {
-    let memory = worker(Stage::Returning(Verdict::Done));
-    let mut seen = cordoned(seen(), false);
-    assert_eq!(act(next(&memory, &seen)), Act::Uncordon);
-    seen.node.as_mut().unwrap().ready = Ready::False;
-    assert!(matches!(next(&memory, &seen), Next::Wait { .. }));
-    seen.node.as_mut().unwrap().ready = Ready::True;
-    seen.node.as_mut().unwrap().kubelet = Some(Version::new(1, 35, 0));
-    assert!(matches!(next(&memory, &seen), Next::Wait { .. }));
-}
-
-#[test]
-fn holds_are_set_again_before_a_job_is_forgotten() {
-    let memory = worker(Stage::Returning(Verdict::Done));
-    let mut seen = seen();
-    seen.lease = Some(LeaseSeen::Free);
-    seen.host.as_mut().unwrap().packages.get_mut("kubelet").unwrap().held = false;
-    assert!(matches!(act(next(&memory, &seen)), Act::Run { tool: Tool::Hold { .. }, .. }));
-    seen.host.as_mut().unwrap().packages.get_mut("kubelet").unwrap().held = true;
-    let Next::Remember(over) = next(&memory, &seen) else { panic!("not over") };
-    assert_eq!(*over, known());
-}
-
-#[test]
-fn the_third_retreat_in_a_row_is_a_refusal() {
-    let why = Explanation::new(Reason::DrainBlocked, "web holds a");
-    let mut memory = worker(Stage::Returning(Verdict::BackedOut(why.clone())));
-    memory.backoff = Some(Backoff { target: NEW, retreats: 2, until: Unix(0), retry: None, why });
-    let mut seen = seen();
-    seen.lease = Some(LeaseSeen::Free);
-    let Next::Remember(over) = next(&memory, &seen) else { panic!("not over") };
-    assert_eq!(over.refused.as_ref().unwrap().why.reason, Reason::DrainGivenUp);
-    assert!(matches!(next(&over, &seen), Next::Wait { until: None, .. }));
-}
-
-#[test]
-fn a_lost_journal_with_our_cordon_or_lease_left_is_degraded_and_not_forgotten() {
-    let mut seen = cordoned(seen(), false);
-    let blank = Memory::default();
-    assert_eq!(act(next(&blank, &seen)), Act::LookAtFleet);
-    seen.fleet = Some(FleetSeen::default());
-    assert!(
-        matches!(stage_of(&next(&blank, &seen)), Stage::Degraded { why, .. } if why.reason == Reason::JournalLost)
-    );
-    let mut clean = self::seen();
-    clean.fleet = Some(FleetSeen::default());
-    let Next::Remember(memory) = next(&blank, &clean) else { panic!("nothing remembered") };
-    assert_eq!(*memory, known());
-}
-
-#[test]
-fn kubeadm_is_put_back_while_that_can_be_done_and_may_be_tried_and_the_end_says_where_it_was_not() {
-    let why = Explanation::new(Reason::LeaseLost, "the Lease was freed");
-    let stage = Stage::Changing { step: Step::Staging, direction: Direction::Back(why) };
-    let staged = Observed { host: Some(host("1.36.3-1.1", "1.36.2-1.1")), ..cordoned(seen(), false) };
-    let decided = |can_restore_packages, attempts| {
-        let turn = turn(stage.clone(), KubeadmCommand::NodeWorker);
-        next(
-            &remembering(Turn { plan: Plan { can_restore_packages, ..turn.plan.clone() }, attempts, ..turn }),
-            &staged,
-        )
-    };
-    let back = |attempts| act(decided(true, attempts));
-    for attempts in [0, crate::memory::MAX_ATTEMPTS - 1] {
-        assert!(matches!(back(attempts), Act::Run { tool: Tool::InstallKubeadm { back: true, .. }, .. }));
+    for (case, tool, expected) in [
+        (Case::worker(Step::Staging), install_kubeadm(), "back ToolFailed"),
+        (applying, kubeadm(KubeadmCommand::NodeWorker), "back ToolFailed"),
+        (Case::worker(Step::Installing), install_kubelet(), "degraded ToolFailed"),
+    ] {
+        let case = failing(case, &tool, 2);
+        assert_eq!(case.says(), expected);
+        let turn = case.becomes();
+        let told = match (&turn.degraded, &turn.direction) {
+            (Some(why), _) | (None, Direction::Back(why)) => &why.message,
+            (None, Direction::Forward) => panic!("goes on"),
+        };
+        assert!(told.contains("E: broken") && told.contains("100"), "{told}");
     }
-    for given_up in [decided(false, 0), decided(true, crate::memory::MAX_ATTEMPTS)] {
-        let Stage::Returning(Verdict::BackedOut(why)) = stage_of(&given_up) else { panic!("{given_up:?}") };
-        assert!(why.message.contains("kubeadm stays at its new version"), "{}", why.message);
+}
+
+#[test]
+fn kubeadm_runs_on_a_copy_of_its_own_after_it_was_noted_what_is_run() {
+    for (case, command) in [
+        (Case::worker(Step::Applying), KubeadmCommand::NodeWorker),
+        (Case::plane_b(Step::Applying), KubeadmCommand::NodeKubelet),
+        (Case::plane(Step::Applying), KubeadmCommand::Apply),
+    ] {
+        let mut case = case;
+        case.turn().unit_serial = 8;
+        let Act::BackUp { copy } = case.does() else { panic!("no copy for {command:?}") };
+        assert_eq!((copy.turn.0.as_str(), copy.run), ("j1", 8));
+        case.host().copies.push(copy);
+        let noted = case.becomes();
+        assert_eq!(noted.run, Some(Run { command, succeeded: false }));
+        *case.turn() = noted;
+        let Act::Run { tool, .. } = case.does() else { panic!("{command:?} does not run") };
+        assert_eq!(tool, kubeadm(command));
+        case.ran(&tool, ToolState::Ended(0));
+        assert_eq!(case.becomes().run, Some(Run { command, succeeded: true }));
+    }
+}
+
+#[test]
+fn the_sockets_note_that_kubeadm_takes_away_is_put_back_before_it_runs() {
+    let mut case = Case::worker(Step::Applying);
+    case.host().instance_config = false;
+    case.host().cri_socket = Some("unix:///run/c.sock".into());
+    assert_eq!(case.says(), "note-cri-socket");
+    case.node().has_cri_socket = true;
+    assert_eq!(case.becomes().run.unwrap().command, KubeadmCommand::NodeWorker);
+}
+
+#[test]
+fn node_is_run_only_where_the_lease_notes_that_apply_ended_for_this_version() {
+    let mut case = Case::plane(Step::Applying);
+    case.fleet().kubeadm_config = Some(NEW);
+    assert_eq!(case.becomes().run.unwrap().command, KubeadmCommand::Apply);
+    let lease = held(crate::api::LeaseName::ControlPlane, "cp1");
+    case.fleet().leases.push(crate::observed::FleetLease { applied: Some(NEW), ..lease });
+    assert_eq!(case.becomes().run.unwrap().command, KubeadmCommand::NodeControlPlane);
+}
+
+/// Turn A whose static pods and kubeadm-config are at the target.
+fn at_the_target(run: Option<Run>) -> Case {
+    let mut case = Case::plane(Step::Applying);
+    case.turn().run = run;
+    case.seen.pods.as_mut().unwrap().pods = static_pods(NEW);
+    *case.fleet() = fleet_at(NEW);
+    case
+}
+
+#[test]
+fn turn_a_is_done_by_what_runs_and_the_noted_end_of_what_was_begun_for_it() {
+    assert_eq!(at_the_target(None).says(), "Releasing", "what a person upgraded by hand needs no run");
+    assert_eq!(
+        at_the_target(Some(run(false))).says(),
+        "run kubeadm-upgrade",
+        "a power cut may have cut it short"
+    );
+    let mut case = at_the_target(Some(run(true)));
+    let Act::Renew { applied, .. } = case.does() else { panic!("not noted") };
+    assert_eq!(applied, Some(NEW));
+    let turn = case.turn().holder.turn.clone();
+    case.seen.lease = Some(LeaseSeen::Held { at: NOW.mono, turn, applied });
+    assert_eq!(case.says(), "Releasing");
+    let node = Run { command: KubeadmCommand::NodeControlPlane, succeeded: true };
+    assert_eq!(at_the_target(Some(node)).says(), "Releasing", "only apply is noted");
+}
+
+/// Turn A whose kubeadm ended with 0 and whose end is noted.
+fn applied() -> Case {
+    let mut case = at_the_target(Some(run(true)));
+    let turn = case.turn().holder.turn.clone();
+    case.seen.lease = Some(LeaseSeen::Held { at: NOW.mono, turn, applied: Some(NEW) });
+    case
+}
+
+#[test]
+fn what_kubeadm_says_it_did_is_awaited_for_a_bounded_time() {
+    let mut case = applied();
+    case.seen.pods.as_mut().unwrap().pods = static_pods(OLD);
+    let wait = case.waits();
+    assert!(wait.reason == Reason::Progressing && wait.message.contains("show v1.36.3"), "{wait:?}");
+    assert_eq!(case.clone().later(Duration::from_mins(29)).says(), "wait Progressing");
+    assert_eq!(case.later(Duration::from_mins(31)).says(), "degraded NotVerified");
+}
+
+#[test]
+fn a_kubeadm_config_that_went_back_after_apply_means_another_run() {
+    let mut case = applied();
+    case.fleet().kubeadm_config = Some(OLD);
+    let again = case.becomes();
+    assert_eq!((again.run, again.attempts()), (None, 1));
+}
+
+/// Turn A whose kubeadm ended badly.
+fn cut_short(status: i32) -> Case {
+    let mut case = Case::plane(Step::Applying);
+    case.turn().run = Some(run(false));
+    case.ran(&kubeadm(KubeadmCommand::Apply), ToolState::Ended(status));
+    case
+}
+
+#[test]
+fn a_kubeadm_that_failed_with_all_whole_as_before_takes_turn_a_back_at_once() {
+    assert_eq!(cut_short(1).says(), "back ToolFailed");
+}
+
+#[test]
+fn a_kubeadm_that_left_a_control_plane_of_two_versions_is_tried_again_and_then_degraded() {
+    let changes: [fn(&mut Case); 3] = [
+        |case| case.host().changed_manifests = ["kube-apiserver".to_owned()].into(),
+        |case| case.fleet().kubeadm_config = Some(NEW),
+        |case| case.fleet().kubeadm_config = None,
+    ];
+    for change in changes {
+        let mut case = cut_short(1).with(change);
+        assert_eq!(case.becomes().attempts(), 1);
+        case.turn().attempts.insert(Step::Applying, 2);
+        assert_eq!(case.says(), "degraded ToolFailed");
     }
 }
 
 #[test]
 fn kubelet_is_installed_only_when_kubectl_is_too_where_there_is_one() {
-    let memory = worker(changing(Step::Installing));
-    let decided = |kubelet: &str, kubectl: &str| {
-        let mut there = host("1.36.3-1.1", kubelet);
-        there.packages.get_mut("kubectl").unwrap().version = kubectl.parse().unwrap();
-        next(&memory, &Observed { host: Some(there), ..cordoned(seen(), false) })
+    let with = |change: fn(&mut HostSeen)| {
+        let case = Case::worker(Step::Installing).with(|case| case.turn().changed = true);
+        case.with(|case| case.host().packages = host(NEW, NEW).packages)
+            .with(|case| change(case.host()))
+            .says()
     };
-    for (kubelet, kubectl) in [("1.36.3-1.1", "1.36.2-1.1"), ("1.36.2-1.1", "1.36.3-1.1")] {
-        let installs = act(decided(kubelet, kubectl));
-        assert!(matches!(installs, Act::Run { tool: Tool::InstallKubelet { .. }, .. }), "{installs:?}");
-    }
-    assert!(matches!(
-        stage_of(&decided("1.36.3-1.1", "1.36.3-1.1")),
-        Stage::Changing { step: Step::Restarting { .. }, .. }
-    ));
+    let old = || packages(OLD).kubelet;
+    assert_eq!(with(|_| {}), "Restarting");
+    assert_eq!(
+        with(|host| host.packages.get_mut("kubectl").unwrap().configured = false),
+        "run install-kubelet"
+    );
+    assert_eq!(
+        with(|host| host.packages.get_mut("kubelet").unwrap().configured = false),
+        "run install-kubelet"
+    );
+    let mut without = Case::worker(Step::Installing).with(|case| case.turn().changed = true);
+    without.turn().plan.to.kubectl = None;
+    without.host().packages = host(NEW, NEW).packages;
+    without.host().packages.get_mut("kubectl").unwrap().version = old();
+    assert_eq!(without.says(), "Restarting");
 }
 
 #[test]
-fn kubelets_own_files_come_back_before_anything_else_does() {
-    let why = Explanation::new(Reason::LeaseLost, "the Lease was freed");
-    let memory = worker(Stage::Changing { step: Step::Applying, direction: Direction::Back(why) });
-    let decided = |changed, copies_of: &str| {
-        let copies = Some(TurnId(copies_of.into()));
-        let host =
-            HostSeen { backup: copies, kubelet_config_changed: changed, ..host("1.36.3-1.1", "1.36.2-1.1") };
-        act(next(&memory, &Observed { host: Some(host), ..cordoned(seen(), false) }))
-    };
-    assert!(matches!(decided(true, "j1"), Act::RestoreKubeletConfig { .. }));
-    for (changed, copies_of) in [(false, "j1"), (true, "another")] {
-        assert!(matches!(decided(changed, copies_of), Act::Run { tool: Tool::InstallKubeadm { .. }, .. }));
+fn kubelet_is_restarted_until_its_invocation_is_another_one() {
+    let mut case = Case::worker(Step::Restarting);
+    case.turn().kubelet_before = None;
+    let noted = case.becomes();
+    assert_eq!((noted.reached, noted.kubelet_before.as_deref()), (Step::Restarting, Some("before")));
+    *case.turn() = noted;
+    assert_eq!(case.says(), "restart-kubelet");
+    case.host().kubelet.invocation = "after".into();
+    assert_eq!(case.says(), "Verifying");
+}
+
+#[test]
+fn somebody_who_uncordons_before_the_host_has_changed_is_answered_with_another_cordon() {
+    for reached in [Step::Draining, Step::Staging, Step::Applying, Step::Installing] {
+        let mut case = Case::worker(reached);
+        case.node().unschedulable = false;
+        assert_eq!(case.says(), "cordon", "{reached:?}");
     }
 }
 
 #[test]
-fn a_newer_package_that_somebody_installed_on_the_way_is_not_taken_back() {
-    let newer = |kubeadm, kubelet| Observed { host: Some(host(kubeadm, kubelet)), ..cordoned(seen(), false) };
-    let staging = next(&worker(changing(Step::Staging)), &newer("1.36.4-1.1", "1.36.2-1.1"));
-    let Stage::Changing { direction: Direction::Back(why), .. } = stage_of(&staging) else {
-        panic!("{staging:?}")
-    };
-    assert!(why.message.contains("1.36.4"), "{}", why.message);
-    let installing = next(&worker(changing(Step::Installing)), &newer("1.36.3-1.1", "1.36.4-1.1"));
-    let Stage::Degraded { why, .. } = stage_of(&installing) else { panic!("{installing:?}") };
-    assert!(why.message.contains("1.36.4"), "{}", why.message);
+fn a_cordon_that_was_lifted_after_the_host_has_changed_is_left_be() {
+    for reached in [Step::Installing, Step::Restarting, Step::Verifying, Step::Uncordoning] {
+        let mut case = Case::worker(reached).with(|case| case.turn().changed = true);
+        case.since.cordon_lifted = true;
+        assert_eq!(case.says(), "forget-cordon", "{reached:?}");
+        let mut forgotten = case.with(|case| case.since.cordon_lifted = false);
+        forgotten.node().unschedulable = false;
+        assert_ne!(forgotten.says(), "cordon", "{reached:?}");
+    }
+}
+
+#[test]
+fn the_host_is_changed_only_once_a_list_made_after_the_cordon_showed_the_node_drained() {
+    let mut case = Case::worker(Step::Draining);
+    case.seen.drain = Some(progress(DrainState::Drained));
+    assert_eq!(case.says(), "Staging");
+    case.since.cordoned_at = Mono(NOW.mono.0 + 1);
+    assert_eq!(case.says(), "drain");
+    let given_up = DrainState::GivenUp(why(Reason::DrainBlocked));
+    case.seen.drain = Some(progress(given_up));
+    assert_eq!(case.says(), "back DrainBlocked");
+}
+
+#[test]
+fn pods_of_a_node_that_was_down_and_still_is_are_not_waited_for() {
+    for (found_down, ready, hurried) in
+        [(true, Ready::False, true), (true, Ready::True, false), (false, Ready::Unknown, false)]
+    {
+        let mut case = Case::worker(Step::Draining);
+        case.turn().plan.found_down = found_down;
+        case.node().ready = ready;
+        let Act::Drain { options, until } = case.does() else { panic!("no drain") };
+        let usual = DrainOptions::default().skip_wait_for_delete_timeout;
+        assert_eq!(options.skip_wait_for_delete_timeout != usual, hurried, "{found_down} {ready:?}");
+        assert_eq!(until, NOW.mono.plus(options.timeout));
+    }
 }

@@ -1,8 +1,11 @@
 //! What the cluster says to an upgrade of one of its nodes.
 
 use super::pods::not_drained;
-use crate::api::Version;
+use crate::api::TurnKind;
 use crate::drain::DrainOptions;
+use crate::judge::claim::Claimant;
+use crate::judge::control_plane::etcd_lacks;
+use crate::judge::skew;
 use crate::observed::{EtcdSeen, FleetSeen, NodeSeen, Outcome, Ready};
 
 /// Annotation: kured's note that it is about to reboot the node.
@@ -19,42 +22,14 @@ pub struct OtherTools {
     pub autoscaler: bool,
 }
 
-/// No kubelet goes past an API server; `own` is the node that asks, which on a control plane brings its own along.
-pub fn api_servers(fleet: &FleetSeen, own: &str, control_plane: bool, target: Version) -> Outcome {
-    let servers: Vec<_> = fleet.pods.iter().filter(|pod| pod.component == "kube-apiserver").collect();
-    if servers.is_empty() {
-        return Outcome::Failed(
-            "no kube-apiserver pod with the label tier=control-plane is in kube-system: this agent upgrades \
-             clusters made by kubeadm"
-                .to_owned(),
-        );
-    }
-    let others = servers.iter().filter(|pod| !control_plane || pod.node != own);
-    let mut behind = Vec::new();
-    for server in others {
-        let Some(version) = server.version else {
-            return Outcome::Failed(format!(
-                "the image of the running API server on {} names no version, so no kubelet can be compared with it",
-                server.node
-            ));
-        };
-        let is_behind = if control_plane { target.minors_ahead_of(version) > 0 } else { version < target };
-        if is_behind {
-            behind.push(format!("{} runs {version}", server.node));
+/// No kubelet goes past an API server. What holds it up changes by itself, and is told by the claim that waits for it.
+pub fn api_servers(who: Claimant<'_>, fleet: &FleetSeen) -> Outcome {
+    match skew::bars(who, fleet) {
+        _ if who.kind == TurnKind::ControlPlane => {
+            Outcome::Passed("no kubelet is upgraded in this turn".to_owned())
         }
-    }
-    if behind.is_empty() {
-        return Outcome::Passed(format!("no API server is older than {target}"));
-    }
-    let text = format!("a kubelet is never newer than an API server, and {}", behind.join(", "));
-    let coming = fleet.nodes.iter().any(|node| {
-        node.control_plane && node.name != own && node.target.is_some_and(|wanted| wanted >= target)
-    });
-    if coming && !control_plane {
-        // Whose turn it is is watched, not asked again and again: this node waits for its Lease.
-        Outcome::Passed(format!("{text}; the control plane goes to {target} first"))
-    } else {
-        Outcome::Failed(format!("{text}: upgrade the control plane to {target} first"))
+        None => Outcome::Passed(format!("no API server is of an older minor than {}", who.target)),
+        Some(bar) => Outcome::Noted(bar.why.message),
     }
 }
 
@@ -100,32 +75,22 @@ pub fn other_nodes(fleet: &FleetSeen, own: &str, options: &DrainOptions) -> Outc
     }
 }
 
-/// etcd is whole, as a control-plane node asks it; none where it is not stacked.
+/// etcd is whole, as a control-plane node asks it; none where it is not stacked. What may come right by itself is told by the
+/// claim that waits for it.
 pub fn etcd(seen: Option<&EtcdSeen>, fleet: &FleetSeen) -> Outcome {
     let Some(etcd) = seen else {
         return Outcome::Passed("etcd is not stacked on this host".to_owned());
     };
-    let all = etcd.members + etcd.learners;
-    let control_planes = fleet.nodes.iter().filter(|node| node.control_plane).count();
-    if all == 0 {
-        Outcome::Pending("etcd on this host does not answer, or has no quorum".to_owned())
-    } else if etcd.alarms > 0 {
-        Outcome::Failed(format!(
+    if etcd.alarms > 0 {
+        return Outcome::Failed(format!(
             "etcd has {} alarms: see `etcdctl alarm list`, and make space or repair it first",
             etcd.alarms
-        ))
-    } else if etcd.learners > 0 {
-        Outcome::Pending(format!("{} members of etcd are learners still", etcd.learners))
-    } else if etcd.healthy < all {
-        Outcome::Pending(format!("{} of {all} members of etcd are healthy", etcd.healthy))
-    } else if etcd.members != control_planes {
-        Outcome::Failed(format!(
-            "etcd has {} members and the cluster {control_planes} control-plane nodes: remove what is gone, or \
-             label what is one",
-            etcd.members
-        ))
-    } else {
-        Outcome::Passed(format!("all {} members of etcd are healthy", etcd.members))
+        ));
+    }
+    let control_planes = fleet.nodes.iter().filter(|node| node.control_plane).count();
+    match etcd_lacks(etcd, control_planes) {
+        Some(lack) => Outcome::Noted(lack),
+        None => Outcome::Passed(format!("all {} members of etcd are healthy", etcd.members)),
     }
 }
 

@@ -1,8 +1,8 @@
 //! What the new kubeadm says of this node before it is let do anything.
 
 use super::Output;
-use crate::api::Version;
 use crate::api::text::last_lines;
+use crate::api::{Explanation, Reason, Version};
 use crate::observed::Outcome;
 
 /// Signs of an API server that is away for the moment, or whose node authorizer has not caught up after a restart.
@@ -18,6 +18,16 @@ const PASSING: [&str; 9] = [
     "etcdserver: leader changed",
 ];
 
+/// Checks of kubeadm's own that may pass by themselves: another node that is not Ready for a moment, a Job that found none, an
+/// image that could not be pulled.
+const PASSING_CHECKS: [&str; 5] = [
+    "ControlPlaneNodesReady",
+    "CreateJob",
+    "ImagePull",
+    "APIServerHealth",
+    "timed out waiting for the condition",
+];
+
 /// From this minor on kubelet takes the cgroup driver from the container runtime alone (KEP-4033).
 const RUNTIME_CONFIG_MINOR: u32 = 37;
 
@@ -28,6 +38,11 @@ pub fn kubeadm(what: &str, output: &Output) -> Outcome {
     }
     let said = format!("{}\n{}", output.stdout, output.stderr);
     let errors: Vec<&str> = said.lines().map(str::trim).filter(|line| line.starts_with("[ERROR ")).collect();
+    if !errors.is_empty()
+        && errors.iter().all(|error| PASSING_CHECKS.iter().any(|check| error.contains(check)))
+    {
+        return Outcome::Pending(format!("kubeadm's {what} found: {}", errors.join(" ")));
+    }
     if !errors.is_empty() {
         let told = "put the check's name below ignorePreflightErrors of the UpgradeConfiguration file to pass over it";
         return Outcome::Failed(format!("kubeadm's {what} found: {}; {told}", errors.join(" ")));
@@ -39,6 +54,19 @@ pub fn kubeadm(what: &str, output: &Output) -> Outcome {
     } else {
         Outcome::Failed(text)
     }
+}
+
+/// What follows from a run of kubeadm that failed and left everything as it was: `what` says so, and these were its last words.
+pub fn failed_run(what: &str, words: &str) -> Explanation {
+    if PASSING.iter().chain(&PASSING_CHECKS).any(|sign| words.contains(sign)) {
+        return Explanation::new(
+            Reason::ToolPending,
+            format!("{what}; that may pass by itself and is tried again"),
+        );
+    }
+    let told = "everything but etcd was put back as it was. Find out why, then set a new value of the annotation \
+                node-upgrade-agent/retry";
+    Explanation::new(Reason::ToolFailed, format!("{what}; {told}"))
 }
 
 /// Whether the container runtime answers the CRI's `RuntimeConfig`. The preflight phase of kubeadm asks it, and only

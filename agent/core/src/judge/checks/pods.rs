@@ -77,20 +77,24 @@ pub fn pods(options: &DrainOptions, forecast: &Forecast, tried: &Tried) -> Outco
             text::some_of(TOLD, "; ", &forbidden)
         ));
     }
-    if !tried.failed.is_empty() {
-        return Outcome::Pending(format!(
-            "evictions tried as dry runs fail: {}",
-            text::some_of(TOLD, "; ", &tried.failed)
-        ));
-    }
     let mut told = vec![format!("{} pods would be evicted", forecast.evicted)];
+    let noted = !(forecast.blocked.is_empty() && tried.failed.is_empty());
+    if !forecast.blocked.is_empty() {
+        told.push(text::some_of(TOLD, "; ", &forecast.blocked));
+    }
+    // A dry run that fails proves nothing: a webhook may move the pod itself, and answer no.
+    if !tried.failed.is_empty() {
+        let failed = text::some_of(TOLD, "; ", &tried.failed);
+        told.push(format!("evictions tried as dry runs fail: {failed}"));
+    }
     if !forecast.slow.is_empty() {
         told.push(text::some_of(TOLD, "; ", &forecast.slow));
     }
     if !forecast.lose_data.is_empty() {
         told.push(format!("emptyDir data is lost of {}", text::some_of(TOLD, ", ", &forecast.lose_data)));
     }
-    Outcome::Passed(told.join("; "))
+    let told = told.join("; ");
+    if noted { Outcome::Noted(told) } else { Outcome::Passed(told) }
 }
 
 #[cfg(test)]

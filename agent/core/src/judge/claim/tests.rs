@@ -1,182 +1,306 @@
 use super::*;
-use crate::api::TurnId;
-use crate::observed::ControlPlanePod;
-use crate::time::Mono;
+use crate::api::{InHand, Policy};
+use crate::judge::tests::{
+    NEW, NEWER, NEXT_MINOR, OLD, at_work, fleet, fleet_pods, held, holder, local, turn_a, turn_b, worker,
+};
+use crate::observed::LeaseMark;
 
-const TARGET: Version = Version::new(1, 36, 3);
-const OLD: Version = Version::new(1, 36, 2);
+mod gates;
 
-fn holder(node: &str) -> Holder {
-    Holder { node: node.into(), uid: format!("uid-{node}"), turn: TurnId("j".into()) }
+type Change = fn(&mut FleetSeen);
+
+/// Positions in [`fleet`].
+const CP1: usize = 0;
+const CP2: usize = 1;
+const W1: usize = 2;
+const W2: usize = 3;
+
+const SLOT: LeaseName = LeaseName::Slot(0);
+
+fn changed(change: Change) -> FleetSeen {
+    let mut fleet = fleet();
+    change(&mut fleet);
+    fleet
 }
 
-fn node(name: &str, control_plane: bool) -> FleetNode {
-    FleetNode {
-        name: name.into(),
-        ready: true,
-        control_plane,
-        current: Some(TARGET),
-        target: Some(TARGET),
-        ..FleetNode::default()
+/// What bars a claim, and what bars whoever has claimed, in a fleet that was changed so.
+fn both(who: Claimant<'_>, fleet: &FleetSeen) -> [Option<Bar>; 2] {
+    let local = local();
+    let local = Some(&local).filter(|_| who.control_plane);
+    [bars_claim(who, fleet, local), bars_holder(who, &holder(who.node), fleet, local)]
+}
+
+#[track_caller]
+fn is_barred(bar: Option<&Bar>, kind: BarKind, reason: Reason, words: &str) {
+    let bar = bar.unwrap_or_else(|| panic!("nothing bars: {words}"));
+    assert!(
+        (bar.kind, bar.why.reason) == (kind, reason) && bar.why.message.contains(words),
+        "{kind:?} {reason} {words}: {bar:?}"
+    );
+}
+
+/// Each change bars the claim, and whoever has claimed gives way.
+#[track_caller]
+fn all_give_way(who: Claimant<'_>, rows: &[(Reason, &str, Change)]) {
+    for (reason, words, change) in rows {
+        for bar in both(who, &changed(*change)) {
+            is_barred(bar.as_ref(), BarKind::GiveWay, *reason, words);
+        }
     }
 }
 
-fn server(node: &str, component: &str, version: Version) -> ControlPlanePod {
-    ControlPlanePod { node: node.into(), component: component.into(), version: Some(version), ready: true }
-}
-
-fn lease(name: LeaseName, holder_node: Option<&str>) -> FleetLease {
-    FleetLease { name, holder: holder_node.map(|node| holder(node).to_string()), degraded: None }
-}
-
-fn fleet() -> FleetSeen {
-    FleetSeen {
-        at: Mono(0),
-        nodes: vec![node("cp1", true), node("w1", false), node("w2", false)],
-        leases: vec![lease(LeaseName::Slot(0), Some("w1"))],
-        pods: vec![server("cp1", "kube-apiserver", TARGET), server("cp1", "etcd", TARGET)],
-        kubeadm_config: Some(OLD),
+#[track_caller]
+fn none_bars(who: Claimant<'_>, rows: &[(&str, Change)]) {
+    for (what, change) in rows {
+        assert_eq!(both(who, &changed(*change)), [None, None], "{what}");
     }
 }
 
-fn worker() -> Candidate<'static> {
-    Candidate { node: "w1", lease: LeaseName::Slot(0), target: TARGET, drains: true }
+fn degraded(fleet: &mut FleetSeen, node: usize, to: Version) {
+    let mark = at_work(TurnKind::Kubelet, to);
+    fleet.nodes[node].in_hand = Some(InHand { degraded: Some("disk".into()), ..mark });
 }
 
-fn plane() -> Candidate<'static> {
-    Candidate { node: "cp1", lease: LeaseName::ControlPlane, target: TARGET, drains: true }
+fn marked(by: &str, target: Option<Version>) -> FleetLease {
+    FleetLease { mark: Some(LeaseMark { target, why: "disk".into() }), ..held(LeaseName::Slot(1), by) }
 }
 
-fn worker_stands(fleet: &FleetSeen) -> ClaimStanding {
-    claim_stands(worker(), &holder("w1"), fleet, None)
-}
-
-fn gives_back(standing: &ClaimStanding, words: &str) {
-    assert!(matches!(standing, ClaimStanding::GiveBack(why) if why.message.contains(words)), "{standing:?}");
+fn everybody() -> [Claimant<'static>; 3] {
+    [worker(), turn_a(), turn_b()]
 }
 
 #[test]
-fn a_worker_goes_when_nobody_stands_in_its_way() {
-    assert_eq!(worker_stands(&fleet()), ClaimStanding::Holds);
+fn nobody_is_barred_where_nothing_stands_in_the_way() {
+    for who in everybody() {
+        none_bars(who, &[("a quiet fleet", |_| {})]);
+    }
 }
 
 #[test]
-fn a_node_that_is_down_uses_up_the_budget_unless_people_ignore_it() {
-    let mut fleet = fleet();
-    fleet.nodes[2].ready = false;
-    fleet.nodes.push(node("w3", false));
-    gives_back(&worker_stands(&fleet), "used by w2");
-    fleet.nodes[2].ignored = true;
-    assert_eq!(worker_stands(&fleet), ClaimStanding::Holds);
-}
-
-#[test]
-fn a_node_in_the_middle_of_its_upgrade_counts_even_if_somebody_freed_its_lease() {
-    let mut fleet = fleet();
-    fleet.nodes[2].mid_upgrade = true;
-    gives_back(&worker_stands(&fleet), "used by w2");
-    fleet.leases = vec![lease(LeaseName::ControlPlane, Some("cp1"))];
-    let kept = claim_stands(plane(), &holder("cp1"), &fleet, None);
-    assert!(matches!(kept, ClaimStanding::KeepAndWait(why) if why.message.contains("w2")));
-}
-
-#[test]
-fn nobody_waits_with_a_lease_in_hand_for_a_node_that_needs_a_person() {
-    let mut fleet = fleet();
-    fleet.nodes[2] = FleetNode { mid_upgrade: true, degraded: true, ..fleet.nodes[2].clone() };
-    fleet.leases = vec![lease(LeaseName::ControlPlane, Some("cp1"))];
-    gives_back(&claim_stands(plane(), &holder("cp1"), &fleet, None), "w2 is degraded");
-    let turn = TurnSeen { control_planes: vec![fleet.nodes[2].clone()], ..TurnSeen::default() };
-    assert!(may_claim(worker(), &turn).is_some());
-}
-
-#[test]
-fn a_degraded_node_uses_up_the_budget_and_its_lease_halts_claims() {
-    let mut sick = fleet();
-    sick.nodes[2].degraded = true;
-    gives_back(&worker_stands(&sick), "w2");
-    let mut halted = fleet();
-    halted.leases.push(FleetLease { degraded: Some("disk".into()), ..lease(LeaseName::Slot(1), Some("w2")) });
-    gives_back(&worker_stands(&halted), "disk");
-    let turn = TurnSeen { leases: halted.leases, ..TurnSeen::default() };
-    assert_eq!(may_claim(plane(), &turn).unwrap().reason, Reason::BudgetExhausted);
-}
-
-#[test]
-fn when_a_worker_and_a_control_plane_node_see_each_other_the_worker_gives_way() {
-    let mut fleet = fleet();
-    fleet.leases.push(lease(LeaseName::ControlPlane, Some("cp1")));
-    gives_back(&worker_stands(&fleet), "cp1 holds the Lease control-plane");
-    let kept = claim_stands(plane(), &holder("cp1"), &fleet, None);
-    assert!(matches!(kept, ClaimStanding::KeepAndWait(why) if why.message.contains("w1")));
-}
-
-#[test]
-fn workers_wait_for_a_control_plane_node_with_an_unmet_target() {
-    let mut fleet = fleet();
-    fleet.nodes[0].current = Some(OLD);
-    gives_back(&worker_stands(&fleet), "cp1 goes to v1.36.3 first");
-    let turn = TurnSeen { control_planes: vec![fleet.nodes[0].clone()], ..TurnSeen::default() };
-    assert!(may_claim(worker(), &turn).is_some());
-    assert_eq!(may_claim(plane(), &turn), None);
-    fleet.nodes[0].ignored = true;
-    assert_eq!(worker_stands(&fleet), ClaimStanding::Holds);
-}
-
-#[test]
-fn no_kubelet_goes_past_an_api_server() {
-    let mut fleet = fleet();
-    fleet.pods.push(server("cp2", "kube-apiserver", OLD));
-    gives_back(&worker_stands(&fleet), "cp2 runs v1.36.2");
-    fleet.pods.clear();
-    gives_back(&worker_stands(&fleet), "no kube-apiserver pod");
-}
-
-#[test]
-fn a_control_plane_node_goes_only_while_the_rest_of_the_control_plane_is_whole() {
-    let me = holder("cp1");
-    let mut fleet = fleet();
-    fleet.leases = vec![lease(LeaseName::ControlPlane, Some("cp1"))];
-    let local = |members, healthy, learners, alarms| LocalControlPlane {
-        etcd: Some(EtcdSeen { members, healthy, learners, alarms }),
-        ..LocalControlPlane::default()
-    };
-    assert_eq!(claim_stands(plane(), &me, &fleet, Some(&local(1, 1, 0, 0))), ClaimStanding::Holds);
-    for (members, healthy, learners, alarms) in [(2, 2, 0, 0), (1, 0, 0, 0), (1, 1, 1, 0), (1, 1, 0, 1)] {
-        gives_back(
-            &claim_stands(plane(), &me, &fleet, Some(&local(members, healthy, learners, alarms))),
-            "etcd is not whole",
+fn a_policy_that_pauses_or_cannot_be_obeyed_bars_every_claim() {
+    for who in everybody() {
+        all_give_way(
+            who,
+            &[
+                (Reason::Paused, "key paused", |fleet| fleet.policy.policy.paused = true),
+                (Reason::Paused, "minReady", |fleet| fleet.policy.policy.wrong.push("minReady".into())),
+                (Reason::Paused, "upgrade the agent", |fleet| {
+                    fleet.policy.policy = Policy { protocol: 2, ..Policy::default() };
+                }),
+            ],
         );
     }
-    fleet.nodes.push(node("cp2", true));
-    gives_back(&claim_stands(plane(), &me, &fleet, None), "API server on cp2");
-    fleet.pods.push(server("cp2", "kube-apiserver", OLD));
-    assert_eq!(claim_stands(plane(), &me, &fleet, None), ClaimStanding::Holds);
-    gives_back(&claim_stands(plane(), &me, &fleet, Some(&local(2, 2, 0, 0))), "etcd on cp2");
 }
 
 #[test]
-fn a_drain_needs_another_ready_schedulable_node() {
-    let mut fleet = fleet();
-    for other in [0, 2] {
-        fleet.nodes[other].unschedulable = true;
+fn a_degraded_node_halts_claims_to_the_target_it_failed_at() {
+    for who in everybody() {
+        all_give_way(
+            who,
+            &[
+                (Reason::Halted, "disk", |fleet| fleet.leases.push(marked("w2", Some(NEW)))),
+                (Reason::Halted, "disk", |fleet| fleet.leases.push(marked("w2", None))),
+                (Reason::Halted, "w2 is in the middle", |fleet| degraded(fleet, W2, NEW)),
+            ],
+        );
     }
-    gives_back(&worker_stands(&fleet), "no other Ready, schedulable node");
-    let undrained = Candidate { drains: false, ..worker() };
-    assert_eq!(claim_stands(undrained, &holder("w1"), &fleet, None), ClaimStanding::Holds);
 }
 
 #[test]
-#[should_panic(expected = "is not finished")]
-fn a21_a_claim_for_a_control_plane_compares_api_servers() {
-    let mut fleet = fleet();
-    fleet.nodes.push(node("cp2", true));
-    fleet.leases = vec![lease(LeaseName::ControlPlane, Some("cp1"))];
-    let old = Version { minor: TARGET.minor - 2, ..TARGET };
-    fleet.pods.push(server("cp2", "kube-apiserver", old));
-    let standing = claim_stands(plane(), &holder("cp1"), &fleet, None);
-    assert!(
-        matches!(standing, ClaimStanding::GiveBack(_)),
-        "the hop before is not finished on cp2: {standing:?}"
+fn a_degraded_node_halts_neither_a_turn_to_another_target_nor_anybody_once_its_lease_was_freed() {
+    for who in everybody() {
+        none_bars(
+            who,
+            &[
+                ("the mark of another target", |fleet| fleet.leases.push(marked("w2", Some(NEWER)))),
+                ("a mark nobody holds", |fleet| {
+                    fleet.leases.push(FleetLease { holder: None, ..marked("w2", Some(NEW)) });
+                }),
+                ("a dead machine that people ignore", |fleet| {
+                    degraded(fleet, W2, NEW);
+                    fleet.nodes[W2].ignored = true;
+                }),
+            ],
+        );
+    }
+}
+
+#[test]
+fn ones_own_marks_halt_nobody_oneself() {
+    let mut own = changed(|fleet| degraded(fleet, W1, NEW));
+    own.leases.push(FleetLease { name: SLOT, ..marked("w1", Some(NEW)) });
+    assert_eq!(bars_holder(worker(), &holder("w1"), &own, None), None);
+}
+
+#[test]
+fn a_lease_that_is_held_bars_the_claim_and_says_where_its_node_is_gone() {
+    for (who, lease) in
+        [(worker(), SLOT), (turn_a(), LeaseName::ControlPlane), (turn_b(), LeaseName::ControlPlane)]
+    {
+        let mut taken = fleet();
+        taken.leases.push(held(lease, "w2"));
+        let bar = bars_claim(who, &taken, Some(&local()));
+        is_barred(bar.as_ref(), BarKind::GiveWay, Reason::WaitingForTurn, "w2 holds the Lease");
+        assert!(!bar.unwrap().why.message.contains("gone"));
+        taken.leases[0] = held(lease, "another");
+        let bar = bars_claim(who, &taken, Some(&local()));
+        is_barred(bar.as_ref(), BarKind::GiveWay, Reason::WaitingForTurn, "its Node is gone");
+    }
+}
+
+#[test]
+fn the_lease_of_an_earlier_turn_of_this_node_is_not_this_turns() {
+    let earlier = Holder { turn: crate::api::TurnId("k".into()), ..holder("cp1") };
+    let mut taken = fleet();
+    taken
+        .leases
+        .push(FleetLease { holder: Some(earlier.to_string()), ..held(LeaseName::ControlPlane, "cp1") });
+    is_barred(
+        bars_claim(turn_a(), &taken, Some(&local())).as_ref(),
+        BarKind::GiveWay,
+        Reason::WaitingForTurn,
+        "cp1 holds the Lease control-plane",
+    );
+    taken.leases[0].mark = Some(LeaseMark { target: Some(NEW), why: "disk".into() });
+    let barred = bars_holder(turn_a(), &holder("cp1"), &taken, Some(&local()));
+    is_barred(barred.as_ref(), BarKind::GiveWay, Reason::Halted, "disk");
+    assert_eq!(bars_holder(turn_a(), &earlier, &taken, Some(&local())), None);
+}
+
+#[test]
+fn workers_wait_for_the_control_plane_and_say_for_whom() {
+    all_give_way(
+        worker(),
+        &[
+            (Reason::WaitingForTurn, "cp1 holds the Lease control-plane", |fleet| {
+                fleet.leases.push(held(LeaseName::ControlPlane, "cp1"));
+            }),
+            (Reason::WaitingForTurn, "cp2 is in the middle", |fleet| {
+                fleet.nodes[CP2].in_hand = Some(InHand::default());
+            }),
+            (Reason::WaitingForTurn, "cp1 goes to v1.36.3 first", |fleet| {
+                fleet.nodes[CP1].kubelet = Some(OLD);
+            }),
+            (Reason::WaitingForTurn, "cp1 goes to v1.36.3 first, and no agent", |fleet| {
+                fleet.nodes[CP1].kubelet = None;
+                fleet.nodes[CP1].current = None;
+            }),
+            (Reason::WaitingForTurn, "cp2 goes to v1.36.3 first", |fleet| {
+                fleet.pods.retain(|pod| pod.node != "cp2");
+                fleet.pods.extend(fleet_pods("cp2", OLD));
+            }),
+            (Reason::WaitingForTurn, "cp2 goes to v1.36.3 first", |fleet| {
+                fleet.nodes[CP2].refused = true;
+                fleet.pods.retain(|pod| pod.node != "cp2");
+                fleet.pods.extend(fleet_pods("cp2", OLD));
+            }),
+        ],
+    );
+}
+
+#[test]
+fn workers_do_not_wait_for_a_control_plane_node_without_target_or_refused_with_its_api_server_there() {
+    none_bars(
+        worker(),
+        &[
+            ("no target", |fleet| {
+                fleet.nodes[CP1].target = None;
+                fleet.nodes[CP1].kubelet = Some(OLD);
+            }),
+            ("refused, its API server at the target", |fleet| {
+                fleet.nodes[CP1].kubelet = Some(OLD);
+                fleet.nodes[CP1].refused = true;
+            }),
+            ("an older target", |fleet| fleet.nodes[CP1].target = Some(OLD)),
+        ],
+    );
+}
+
+#[test]
+fn workers_wait_until_kubeadm_config_names_their_target() {
+    all_give_way(
+        worker(),
+        &[
+            (Reason::WaitingForTurn, "names v1.36.2, which is older", |fleet| {
+                fleet.kubeadm_config = Some(OLD);
+            }),
+            (Reason::WaitingForTurn, "names no version", |fleet| fleet.kubeadm_config = None),
+        ],
+    );
+    none_bars(worker(), &[("a newer patch", |fleet| fleet.kubeadm_config = Some(NEWER))]);
+}
+
+#[test]
+fn the_kubelet_of_a_control_plane_needs_only_the_minor_in_kubeadm_config() {
+    none_bars(turn_b(), &[("an older patch", |fleet| fleet.kubeadm_config = Some(OLD))]);
+    let next = Claimant { target: NEXT_MINOR, ..turn_b() };
+    let mut upgraded = fleet();
+    upgraded.pods = [fleet_pods("cp1", NEXT_MINOR), fleet_pods("cp2", NEXT_MINOR)].concat();
+    for bar in both(next, &upgraded) {
+        is_barred(bar.as_ref(), BarKind::GiveWay, Reason::WaitingForTurn, "names v1.36.3, which is older");
+    }
+    upgraded.kubeadm_config = Some(NEXT_MINOR);
+    assert_eq!(both(next, &upgraded), [None, None]);
+}
+
+#[test]
+fn a_worker_that_is_down_keeps_its_slot_and_waits_for_api_servers_alone() {
+    let down = Claimant { serves: false, ..worker() };
+    let me = holder("w1");
+    let at_work = changed(|fleet| {
+        fleet.leases.push(held(LeaseName::ControlPlane, "cp1"));
+        fleet.nodes[CP1].kubelet = Some(OLD);
+    });
+    assert_eq!(bars_holder(down, &me, &at_work, None), None);
+    is_barred(
+        bars_claim(down, &at_work, None).as_ref(),
+        BarKind::GiveWay,
+        Reason::WaitingForTurn,
+        "cp1 holds",
+    );
+    let behind = changed(|fleet| fleet.pods.retain(|pod| pod.node != "cp2"));
+    let bar = bars_holder(down, &me, &behind, None);
+    is_barred(bar.as_ref(), BarKind::GiveWay, Reason::WaitingForTurn, "cp2 goes to v1.36.3 first");
+}
+
+#[test]
+fn the_control_plane_waits_with_its_lease_for_workers_at_work_and_is_not_kept_from_claiming() {
+    let rows: [(&str, Change); 3] = [
+        ("w1 holds the Lease slot-0", |fleet| fleet.leases.push(held(SLOT, "w1"))),
+        ("w1 is in the middle", |fleet| fleet.nodes[W1].in_hand = Some(at_work(TurnKind::Kubelet, NEW))),
+        ("w1 holds the Lease slot-0", |fleet| {
+            fleet.leases.push(held(SLOT, "w1"));
+            let cordoned = FleetNode { unschedulable: true, cordon_note: true, ..fleet.nodes[W1].clone() };
+            fleet.nodes[W1] = FleetNode { in_hand: Some(at_work(TurnKind::Kubelet, NEW)), ..cordoned };
+        }),
+    ];
+    for who in [turn_a(), turn_b()] {
+        for (words, change) in rows {
+            let [claim, holder] = both(who, &changed(change));
+            assert_eq!(claim, None, "{words}");
+            is_barred(holder.as_ref(), BarKind::Keep, Reason::WaitingForTurn, words);
+        }
+    }
+}
+
+#[test]
+fn a_degraded_or_ignored_worker_bars_no_gate_of_order() {
+    none_bars(
+        turn_a(),
+        &[
+            ("degraded at another target", |fleet| {
+                fleet.leases.push(FleetLease { name: SLOT, ..marked("w1", Some(NEWER)) });
+                fleet.nodes[W1].in_hand = Some(at_work(TurnKind::Kubelet, NEWER));
+            }),
+            ("degraded, its Lease lost", |fleet| degraded(fleet, W1, NEWER)),
+            ("ignored, with its Lease", |fleet| {
+                fleet.leases.push(held(SLOT, "w1"));
+                fleet.nodes[W1].ignored = true;
+            }),
+            ("ignored, in hand", |fleet| {
+                fleet.nodes[W1].in_hand = Some(InHand::default());
+                fleet.nodes[W1].ignored = true;
+            }),
+        ],
     );
 }

@@ -112,13 +112,6 @@ impl Node {
         tool: &str,
         kubeadm: Option<(KubeadmCommand, Version)>,
     ) -> bool {
-        !self.control_plane || tool == "install-kubelet" || self.writes_files_alone(kubeadm)
-    }
-
-    /// Where the static pods are at the version already, `kubeadm upgrade node` writes kubelet's files alone.
-    pub(in crate::oracle) fn writes_files_alone(&self, kubeadm: Option<(KubeadmCommand, Version)>) -> bool {
-        kubeadm.is_some_and(|(command, to)| {
-            command == KubeadmCommand::NodeControlPlane && !self.brings_static_pods(to)
-        })
+        !self.control_plane || tool == "install-kubelet" || host::writes_files_alone(kubeadm)
     }
 }

@@ -207,11 +207,17 @@ fn current_never_goes_past_the_static_pods() {
 }
 
 #[test]
-fn a_control_plane_goes_back_into_service_with_its_static_pods_at_its_kubelets_version() {
-    let mut story = ends_after([]);
-    let old = |event: &Event| event.node == "cp" && event.what == pod("kube-scheduler", Some(NEW));
-    story.0.retain(|event| !old(event));
-    assert_eq!(story.broken(), [Rule::VerifiedBeforeService, Rule::StaticPodsAtOneVersion]);
+fn a_control_plane_goes_back_into_service_with_its_static_pods_at_its_kubelets_minor() {
+    let scheduler = |before: Version| {
+        let mut story = ends_after([]);
+        story.0.retain(|event| event.what != pod("kube-scheduler", Some(NEW)));
+        let old = |event: &&mut Event| event.what == pod("kube-scheduler", Some(OLD));
+        story.0.iter_mut().filter(old).for_each(|event| event.what = pod("kube-scheduler", Some(before)));
+        story.broken()
+    };
+    assert_eq!(scheduler(OLD), [Rule::StaticPodsAtOneVersion]);
+    let minor = Version::new(1, 35, 9);
+    assert_eq!(scheduler(minor), [Rule::VerifiedBeforeService, Rule::StaticPodsAtOneVersion]);
 }
 
 /// An `apply` that left the API server at this version and ended with an error.
@@ -266,12 +272,14 @@ fn kubelets_files_are_written_on_a_drained_node_that_is_out_of_service() {
     let mut story = Story::begin();
     story.all("cp", [api_server(NEW), What::TargetSet(Some(NEW)), taken("cp", LeaseName::ControlPlane)]);
     let run = |command| What::ToolStarted { tool: "kubeadm-upgrade", kubeadm: Some((command, NEW)) };
-    story.clone().add("cp", run(KubeadmCommand::Apply)).keeps();
-    let broken = story.clone().add("cp", run(KubeadmCommand::NodeControlPlane)).broken();
+    for command in [KubeadmCommand::Apply, KubeadmCommand::NodeControlPlane] {
+        story.clone().add("cp", run(command)).keeps();
+    }
+    let broken = story.clone().add("cp", run(KubeadmCommand::NodeKubelet)).broken();
     assert!([Rule::ChangedInService, Rule::Drain].iter().all(|rule| broken.contains(rule)), "{broken:?}");
     story
         .add("cp", What::Cordoned { by: agent("cp") })
-        .add("cp", run(KubeadmCommand::NodeControlPlane))
+        .add("cp", run(KubeadmCommand::NodeKubelet))
         .breaks(Rule::Drain);
 }
 

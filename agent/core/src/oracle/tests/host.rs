@@ -231,7 +231,7 @@ fn no_kubelet_is_left_more_than_three_minors_behind() {
 }
 
 #[test]
-fn kubelets_own_turn_wants_kubeadm_config_at_its_minor() {
+fn kubelets_own_turn_wants_kubeadm_config_at_its_minor_and_static_pods_at_their_version() {
     let run = |command| What::ToolStarted { tool: "kubeadm-upgrade", kubeadm: Some((command, NEW)) };
     let worker = |config| {
         let mut story = after_the_control_plane();
@@ -244,7 +244,9 @@ fn kubelets_own_turn_wants_kubeadm_config_at_its_minor() {
     worker(Version::new(1, 37, 1)).breaks(Rule::Verb);
     let mut at_rest = Story::begin();
     at_rest.add("cp", api_server(NEW)).add(FLEET, What::KubeadmConfig { version: Version::new(1, 36, 4) });
-    at_rest.all("cp", clearing("cp")).add("cp", run(KubeadmCommand::NodeControlPlane)).keeps();
+    at_rest.all("cp", clearing("cp"));
+    at_rest.clone().add("cp", run(KubeadmCommand::NodeKubelet)).keeps();
+    assert!(at_rest.add("cp", run(KubeadmCommand::NodeControlPlane)).broken().contains(&Rule::Verb));
 }
 
 #[test]

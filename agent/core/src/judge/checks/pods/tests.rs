@@ -64,7 +64,7 @@ fn a_forbidden_eviction_counts_only_while_its_pod_is_here() {
 }
 
 #[test]
-fn pods_pass_wait_or_are_refused_by_the_worst_that_is_known_of_them() {
+fn pods_pass_with_a_note_or_are_refused_by_the_worst_that_is_known_of_them() {
     let never = Forecast { never: lines(7), ..Forecast::default() };
     let fine = Forecast { evicted: 3, ..Forecast::default() };
     let mut failed = Tried::default();
@@ -77,7 +77,10 @@ fn pods_pass_wait_or_are_refused_by_the_worst_that_is_known_of_them() {
         (
             &fine,
             &failed,
-            Outcome::Pending("evictions tried as dry runs fail: pod default/a: webhook away".into()),
+            Outcome::Noted(
+                "3 pods would be evicted; evictions tried as dry runs fail: pod default/a: webhook away"
+                    .into(),
+            ),
         ),
         (&fine, &Tried::default(), Outcome::Passed("3 pods would be evicted".into())),
     ] {
@@ -97,5 +100,8 @@ fn slow_budgets_and_lost_data_are_told_and_do_not_hold_up() {
     };
     let told = "1 pods would be evicted; budget a holds; emptyDir data is lost of default/a";
     assert_eq!(pods(&options(), &forecast, &Tried::default()), Outcome::Passed(told.into()));
+    let blocked = Forecast { blocked: vec!["budget b allows nothing".into()], ..Forecast::default() };
+    let told = "0 pods would be evicted; budget b allows nothing";
+    assert_eq!(pods(&options(), &blocked, &Tried::default()), Outcome::Noted(told.into()));
     assert_eq!(refused(&forecast), None);
 }

@@ -1,0 +1,79 @@
+//! What brings this host's API server or kubelet back, before everything else: it needs neither API nor Lease, in whatever state the
+//! node is (rule 9).
+
+use std::time::Duration;
+
+use super::Next;
+use super::context::{Context, HOST_AGE, Look};
+use crate::act::Act;
+use crate::api::TurnKind;
+use crate::memory::{Step, Turn};
+use crate::observed::{HostSeen, ToolState};
+use crate::steps;
+
+/// kubeadm gives a static pod five minutes before it puts the manifests back; so do we, where it was cut before it could.
+const ROLL_BACK_AFTER: Duration = Duration::from_mins(6);
+
+/// What is to be done first, if anything.
+pub(super) fn bring_back(cx: &Context<'_>) -> Look<()> {
+    let Some(turn) = &cx.memory.turn else {
+        // Copies outlive a lost memory.
+        return match &cx.observed.host {
+            Some(host) => manifests(host, None),
+            None => Err(Next::Do(Act::LookAtHost { turn: None })),
+        };
+    };
+    // Before the host is changed nothing of it can be broken by this turn.
+    let untouched = turn.reached < Step::Staging;
+    let host = cx.host(if untouched { Duration::MAX } else { HOST_AGE })?;
+    if let Some((unit, _)) = host.tools.iter().find(|(_, state)| **state == ToolState::Running) {
+        return Err(Next::Do(Act::Await { unit: unit.clone() }));
+    }
+    if untouched {
+        return Ok(());
+    }
+    manifests(host, Some(turn))?;
+    repair(cx, turn, host)?;
+    roll_back(cx, turn, host)
+}
+
+/// A static pod manifest that is missing is put back from our newest copy that has it.
+fn manifests(host: &HostSeen, turn: Option<&Turn>) -> Look<()> {
+    let runs = host.tools.values().any(|state| *state == ToolState::Running);
+    let copy = turn
+        .map(|turn| turn.holder.turn.clone())
+        .or_else(|| host.copies.last().map(|copy| copy.turn.clone()));
+    match copy {
+        Some(turn) if !host.missing_manifests.is_empty() && !runs => {
+            Err(Next::Do(Act::RestoreManifests { turn }))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// An interrupted dpkg is repaired, as often as a step may fail; what then is still broken the step itself says.
+fn repair(cx: &Context<'_>, turn: &Turn, host: &HostSeen) -> Look<()> {
+    if !host.dpkg_interrupted
+        || turn.attempts() >= steps::MAX_ATTEMPTS
+        || turn.not_before.pending(cx.now).is_some()
+    {
+        return Ok(());
+    }
+    Err(steps::repair_dpkg(cx, turn)?)
+}
+
+/// kubeadm's own roll-back, where it was cut before the new API server was Ready and that does not come up: our three manifests,
+/// never etcd's, whose data may be the newer version's.
+fn roll_back(cx: &Context<'_>, turn: &Turn, host: &HostSeen) -> Look<()> {
+    let cut = turn.kind == TurnKind::ControlPlane && turn.run.is_some_and(|run| !run.succeeded);
+    let changed = cut && !host.changed_manifests.is_empty();
+    let dead = cx.since.api_server_dead_for(cx.now).is_some_and(|dead| dead > ROLL_BACK_AFTER);
+    if !changed {
+        return Ok(());
+    }
+    if cx.observed.node.is_none() {
+        // Nothing else asks it while nothing answers.
+        cx.local(HOST_AGE)?;
+    }
+    if dead { Err(Next::Do(Act::RollBackManifests { turn: turn.holder.turn.clone() })) } else { Ok(()) }
+}

@@ -1,0 +1,294 @@
+//! Own traces that no memory explains become a turn, and the turn's own rules do the rest.
+
+use super::*;
+use crate::act::UNIT_PREFIX;
+use crate::api::LeaseName;
+use crate::judge::control_plane::STATIC_PODS;
+
+type Change = fn(&mut Case);
+
+/// A node whose memory is lost, with nothing left of a turn.
+fn lost(control_plane: bool) -> Case {
+    let mut case = Case::idle(control_plane);
+    case.memory = Memory::default();
+    case.since.read_at = NOW.mono;
+    case.host().manifests = STATIC_PODS.map(|component| (component.to_owned(), OLD)).into();
+    case
+}
+
+fn static_pods_run(case: &mut Case, version: Version) {
+    case.seen.pods.as_mut().unwrap().pods = static_pods(version);
+    case.host().manifests.values_mut().for_each(|manifest| *manifest = version);
+    *case.fleet() = fleet_at(version);
+}
+
+fn cordon(case: &mut Case) {
+    case.node().cordon_note = Some(false);
+    case.node().unschedulable = true;
+}
+
+fn marked(case: &mut Case, kind: TurnKind) {
+    case.node().in_hand = Some(InHand { id: Some(TurnId("m1".into())), ..at_work(kind, NEW) });
+}
+
+fn unit(case: &mut Case, word: &str, state: ToolState) {
+    case.host().tools.insert(format!("{UNIT_PREFIX}v1.36.3-abc-12-{word}.service"), state);
+}
+
+/// What becomes of it: the turn, its step, and `back`, `forward` or `degraded`.
+fn becomes(case: &Case) -> (TurnKind, Step, &'static str) {
+    let turn = case.becomes();
+    let way = match (&turn.degraded, &turn.direction) {
+        (Some(_), _) => "degraded",
+        (None, Direction::Back(_)) => "back",
+        (None, Direction::Forward) => "forward",
+    };
+    (turn.kind, turn.reached, way)
+}
+
+#[test]
+fn without_traces_a_new_journal_is_whole() {
+    for control_plane in [false, true] {
+        assert_eq!(lost(control_plane).remembers(), Memory { known: true, ..Memory::default() });
+    }
+}
+
+#[test]
+fn a_new_journal_is_not_trusted_before_node_fleet_and_host_were_read_in_this_life() {
+    let looks: [(&str, Change); 6] = [
+        ("look-at-node", |case| case.since.read_at = Mono::default()),
+        ("look-at-fleet", |case| case.seen.fleet = None),
+        ("look-at-host", |case| case.host().at = ago(seconds(16))),
+        // What was seen before the last turn's end may show what that has taken away.
+        ("look-at-node", |case| case.since.quiet_since = NOW.mono.plus(seconds(1))),
+        ("look-at-fleet", |case| {
+            case.since.quiet_since = NOW.mono;
+            case.fleet().at = ago(seconds(1));
+        }),
+        ("look-at-host", |case| {
+            case.since.quiet_since = NOW.mono;
+            case.host().at = ago(seconds(1));
+        }),
+    ];
+    for (word, change) in looks {
+        assert_eq!(lost(false).with(change).says(), word);
+    }
+}
+
+#[test]
+fn a_known_memory_without_traces_asks_nothing_and_with_some_takes_them_up() {
+    let known = |change: Change| lost(false).with(|case| case.memory.known = true).with(change);
+    let unread: Change = |case| case.since.read_at = Mono::default();
+    assert_eq!(known(unread).says(), "Claiming");
+    let traces: [Change; 4] = [
+        |case| marked(case, TurnKind::Kubelet),
+        |case| cordon(case),
+        |case| case.fleet().leases.push(held(LeaseName::Slot(0), "w1")),
+        |case| unit(case, "hold", ToolState::Running),
+    ];
+    for trace in traces {
+        assert_eq!(known(trace).with(unread).says(), "look-at-node");
+        assert_eq!(known(trace).becomes().kind, TurnKind::Kubelet);
+    }
+    let others = known(|case| case.fleet().leases.push(held(LeaseName::Slot(1), "w2")));
+    assert_eq!(others.says(), "Claiming");
+    let restored = known(|case| {
+        case.since.restored = true;
+        case.since.quiet_since = NOW.mono;
+        case.fleet().at = ago(seconds(1));
+    });
+    assert_eq!(restored.says(), "look-at-fleet", "an API server put back to an older state");
+}
+
+#[test]
+fn what_is_left_on_a_worker_says_how_far_it_had_come() {
+    let at_target: Change = |case| {
+        cordon(case);
+        case.host().packages = host(NEW, NEW).packages;
+        case.node().kubelet = Some(NEW);
+    };
+    let rows: [(&str, Change, Step, &str); 9] = [
+        ("cordoned", cordon, Step::Applying, "back"),
+        ("marked", |case| marked(case, TurnKind::Kubelet), Step::Applying, "back"),
+        (
+            "its Lease alone",
+            |case| case.fleet().leases.push(held(LeaseName::Slot(0), "w1")),
+            Step::Applying,
+            "back",
+        ),
+        ("at the target", at_target, Step::Verifying, "forward"),
+        (
+            "a new package, the old kubelet",
+            |case| {
+                cordon(case);
+                case.host().packages = host(NEW, NEW).packages;
+            },
+            Step::Installing,
+            "degraded",
+        ),
+        (
+            "a package half there",
+            |case| {
+                cordon(case);
+                case.host().packages.get_mut("kubelet").unwrap().configured = false;
+            },
+            Step::Installing,
+            "degraded",
+        ),
+        (
+            "a new kubelet, the old kubeadm",
+            |case| {
+                cordon(case);
+                case.host().packages = host(OLD, NEW).packages;
+                case.node().kubelet = Some(NEW);
+            },
+            Step::Applying,
+            "back",
+        ),
+        (
+            "a tool runs",
+            |case| unit(case, "install-kubelet", ToolState::Running),
+            Step::Installing,
+            "degraded",
+        ),
+        ("a tool ended", |case| unit(case, "install-kubeadm", ToolState::Ended(0)), Step::Applying, "back"),
+    ];
+    for (what, change, reached, way) in rows {
+        assert_eq!(becomes(&lost(false).with(change)), (TurnKind::Kubelet, reached, way), "{what}");
+    }
+}
+
+#[test]
+fn a_node_that_is_not_ready_is_judged_once_its_kubelet_has_said_what_it_runs_or_had_its_time() {
+    let down =
+        |change: Change| lost(false).with(cordon).with(|case| case.node().ready = Ready::False).with(change);
+    assert_eq!(down(|_| {}).says(), "wait JournalLost");
+    let late = down(|case| {
+        case.since.waits(Some(Reason::JournalLost), Now { mono: ago(seconds(601)), ..NOW });
+    });
+    assert_eq!(becomes(&late), (TurnKind::Kubelet, Step::Installing, "degraded"));
+    let untouched = lost(false).with(|case| {
+        case.node().ready = Ready::False;
+        marked(case, TurnKind::Kubelet);
+    });
+    assert_eq!(becomes(&untouched), (TurnKind::Kubelet, Step::Applying, "back"), "it was found down");
+}
+
+#[test]
+fn what_is_left_on_a_control_plane_that_is_as_before_or_upgraded_goes_back() {
+    let (a, b) = (TurnKind::ControlPlane, TurnKind::Kubelet);
+    let leased: Change = |case| case.fleet().leases.push(held(LeaseName::ControlPlane, "cp1"));
+    let upgraded: Change = |case| {
+        static_pods_run(case, NEW);
+        case.fleet().leases.push(held(LeaseName::ControlPlane, "cp1"));
+    };
+    let rows: [(&str, Change, TurnKind); 5] = [
+        ("A by its mark", |case| marked(case, TurnKind::ControlPlane), a),
+        ("B by its mark", |case| marked(case, TurnKind::Kubelet), b),
+        ("B by its cordon", cordon, b),
+        ("the Lease alone, nothing changed", leased, a),
+        ("the Lease alone, all upgraded", upgraded, a),
+    ];
+    for (what, change, kind) in rows {
+        assert_eq!(becomes(&lost(true).with(change)), (kind, Step::Applying, "back"), "{what}");
+    }
+}
+
+#[test]
+fn a_turn_a_whose_kubeadm_may_have_been_cut_short_runs_it_once_more() {
+    let staged =
+        |change: Change| lost(true).with(|case| case.host().packages = host(NEW, OLD).packages).with(change);
+    let rows: [(&str, Change); 3] = [
+        ("at its target", |case| {
+            static_pods_run(case, NEW);
+            marked(case, TurnKind::ControlPlane);
+        }),
+        ("kubeadm runs", |case| unit(case, "kubeadm-upgrade", ToolState::Running)),
+        ("kubeadm-config is written", |case| {
+            case.fleet().kubeadm_config = Some(NEW);
+            marked(case, TurnKind::ControlPlane);
+        }),
+    ];
+    for (what, change) in rows {
+        let case = staged(change);
+        assert_eq!(becomes(&case), (TurnKind::ControlPlane, Step::Applying, "forward"), "{what}");
+        let turn = case.becomes();
+        assert_eq!((turn.changed, turn.run.map(|run| run.succeeded)), (true, Some(false)), "{what}");
+    }
+}
+
+#[test]
+fn static_pods_of_two_versions_are_a_turn_a_whatever_a_mark_says() {
+    let mixed = |kubeadm: Version| {
+        let mut case = lost(true);
+        case.seen.pods.as_mut().unwrap().pods[0] = static_pods(NEW)[0].clone();
+        case.host().manifests.insert("kube-apiserver".into(), NEW);
+        marked(&mut case, TurnKind::Kubelet);
+        case.host().packages = host(kubeadm, OLD).packages;
+        case.since.waits(Some(Reason::JournalLost), Now { mono: ago(seconds(601)), ..NOW });
+        becomes(&case)
+    };
+    assert_eq!(mixed(NEW), (TurnKind::ControlPlane, Step::Applying, "forward"));
+    assert_eq!(mixed(OLD), (TurnKind::ControlPlane, Step::Applying, "degraded"));
+}
+
+#[test]
+fn mirrors_that_are_older_than_their_manifests_are_waited_for() {
+    let mut case = lost(true).with(|case| marked(case, TurnKind::ControlPlane));
+    case.host().manifests.values_mut().for_each(|manifest| *manifest = NEW);
+    assert_eq!(case.says(), "wait JournalLost");
+}
+
+#[test]
+fn a_turn_that_was_taken_up_has_the_name_that_its_lease_or_unit_or_mark_gives_it() {
+    let name = |change: Change| lost(false).with(cordon).with(change).becomes().holder.turn.0;
+    assert_eq!(name(|_| {}), "lost");
+    let mark: Change = |case| marked(case, TurnKind::Kubelet);
+    assert_eq!(name(mark), "m1");
+    let ended: Change = |case| {
+        marked(case, TurnKind::Kubelet);
+        unit(case, "repair-dpkg", ToolState::Ended(0));
+    };
+    assert_eq!(name(ended), "v1.36.3-abc");
+    let lease: Change = |case| {
+        marked(case, TurnKind::Kubelet);
+        case.fleet().leases.push(held(LeaseName::Slot(0), "w1"));
+    };
+    assert_eq!(name(lease), "j1");
+    let turn = lost(false).with(ended).becomes();
+    assert_eq!((turn.unit_serial, turn.plan.target), (12, NEW));
+}
+
+#[test]
+fn the_lease_of_an_earlier_life_of_this_node_is_taken_up_to_be_given_back() {
+    let earlier = Holder { uid: "earlier".into(), ..holder("w1") };
+    let mut case = lost(false);
+    case.fleet().leases.push(crate::observed::FleetLease {
+        holder: Some(earlier.to_string()),
+        ..held(LeaseName::Slot(0), "w1")
+    });
+    assert_eq!(case.becomes().holder, earlier);
+}
+
+#[test]
+fn on_the_way_back_kubeadm_is_taken_to_have_been_of_kubelets_version_unless_it_brought_the_static_pods() {
+    let staged: Change = |case| {
+        cordon(case);
+        case.host().packages = host(NEW, OLD).packages;
+    };
+    let plan = lost(false).with(staged).becomes().plan;
+    assert_eq!((plan.from, plan.can_restore_packages), (packages(OLD), true));
+    let plane = lost(true).with(|case| {
+        static_pods_run(case, NEW);
+        staged(case);
+    });
+    let plan = plane.becomes().plan;
+    assert_eq!((&plan.from.kubeadm, plan.can_restore_packages), (&packages(NEW).kubeadm, false));
+}
+
+#[test]
+fn holds_that_stand_are_kept_for_the_turn_that_was_taken_up() {
+    let held = lost(false).with(cordon).remembers().held;
+    assert_eq!(held, ["kubeadm", "kubectl", "kubelet"].map(String::from).into());
+    assert!(lost(false).remembers().held.is_empty());
+}

@@ -1,0 +1,266 @@
+//! From the new kubelet to the end of a turn; and turns whose Node is gone.
+
+use super::*;
+
+type Change = fn(&mut Case);
+
+#[test]
+fn a_node_is_verified_only_when_nothing_is_lacking() {
+    assert_eq!(Case::worker(Step::Verifying).says(), "Uncordoning");
+    let breaks: [(&str, Change); 5] = [
+        ("kubelet reports v1.36.2", |case| case.node().kubelet = Some(OLD)),
+        ("not Ready", |case| case.node().ready = Ready::Unknown),
+        ("older than kubelet's restart", |case| case.node().heartbeat = Unix(48_999)),
+        ("has run for 2 s", |case| case.host().kubelet.since = ago(seconds(2))),
+        ("kube-system/kube-proxy", |case| {
+            let name = "kube-system/kube-proxy".to_owned();
+            case.turn().plan.daemon_sets.insert(name);
+            let owner = crate::observed::Owner {
+                kind: "DaemonSet".into(),
+                name: "kube-proxy".into(),
+                ..Default::default()
+            };
+            let pod = crate::observed::PodSeen {
+                namespace: "kube-system".into(),
+                controller: Some(owner),
+                ..Default::default()
+            };
+            case.seen.pods.as_mut().unwrap().pods.push(pod);
+        }),
+    ];
+    for (words, breaks) in breaks {
+        let wait = Case::worker(Step::Verifying).with(breaks).waits();
+        assert!(wait.reason == Reason::Progressing && wait.message.contains(words), "{words}: {wait:?}");
+    }
+}
+
+#[test]
+fn what_was_seen_too_long_ago_is_looked_at_before_a_node_is_verified() {
+    let ages: [(&str, Change); 3] = [
+        ("look-at-host", |case| case.host().at = Mono(NOW.mono.0 - 1_001)),
+        ("look-at-pods", |case| case.seen.pods.as_mut().unwrap().at = Mono(NOW.mono.0 - 1_001)),
+        // A half-open watch is quiet: a lack is told of a Node that was read.
+        ("look-at-node", |case| {
+            case.node().kubelet = Some(OLD);
+            case.seen.node_at = Mono(NOW.mono.0 - 1_001);
+        }),
+    ];
+    for (word, age) in ages {
+        assert_eq!(Case::worker(Step::Verifying).with(age).says(), word);
+    }
+}
+
+#[test]
+fn a_node_that_never_serves_is_degraded_after_its_time_to_which_min_ready_seconds_are_added() {
+    let stuck = Case::worker(Step::Verifying).with(|case| case.node().kubelet = Some(OLD));
+    let after = |case: &Case, minutes| case.clone().later(Duration::from_mins(minutes)).says();
+    assert_eq!([after(&stuck, 9), after(&stuck, 10)], ["wait Progressing", "degraded NotVerified"]);
+    let patient = stuck.with(|case| case.seen.policy.policy.min_ready = Duration::from_mins(5));
+    assert_eq!([after(&patient, 14), after(&patient, 15)], ["wait Progressing", "degraded NotVerified"]);
+}
+
+#[test]
+fn the_fleets_min_ready_seconds_are_waited_for_where_they_are_longer_than_the_soak() {
+    let patient =
+        Case::worker(Step::Verifying).with(|case| case.seen.policy.policy.min_ready = seconds(1_001));
+    assert!(patient.waits().message.contains("1000 s of 1001 s"));
+}
+
+#[test]
+fn a_node_is_uncordoned_only_while_kubelet_is_ready_at_a_version_that_was_chosen() {
+    let uncordoning = Case::worker(Step::Uncordoning);
+    assert_eq!(uncordoning.says(), "uncordon");
+    for kubelet in [OLD, NEW] {
+        assert_eq!(uncordoning.clone().with(|case| case.node().kubelet = Some(kubelet)).says(), "uncordon");
+    }
+    let breaks: [Change; 4] = [
+        |case| case.node().ready = Ready::False,
+        |case| case.node().kubelet = Some(Version::new(1, 35, 0)),
+        |case| case.host().kubelet.active = false,
+        |case| case.node().heartbeat = Unix(48_999),
+    ];
+    for breaks in breaks {
+        let broken = uncordoning.clone().with(breaks);
+        assert_eq!(broken.says(), "wait NotReady");
+        assert_eq!(broken.clone().later(Duration::from_mins(11)).says(), "degraded NotReady");
+        let theirs = broken.with(|case| case.node().cordon_note = Some(true));
+        assert_eq!(theirs.says(), "uncordon", "only the note goes: it was cordoned before");
+    }
+}
+
+#[test]
+fn a_worker_ends_with_one_patch_then_its_lease_then_its_holds_then_what_is_left() {
+    let mut case = Case::worker(Step::Releasing);
+    case.memory.held = ["kubelet".to_owned()].into();
+    case.host().packages.get_mut("kubelet").unwrap().held = false;
+    assert_eq!(case.does(), Act::Unmark { current: Some(NEW) });
+    case.node().in_hand = None;
+    assert_eq!(case.does(), Act::Unmark { current: Some(NEW) }, "current is still to come");
+    case.node().current = Some(NEW);
+    assert_eq!(case.says(), "release");
+    case.seen.lease = None;
+    assert_eq!(case.says(), "release");
+    case.seen.lease = Some(LeaseSeen::Free);
+    assert_eq!(case.says(), "run hold");
+    for attempt in 1..=3 {
+        case.ran(&Tool::Hold { packages: case.memory.held.clone() }, ToolState::Ended(1));
+        case.memory = case.remembers();
+        assert_eq!(case.turn().attempts_in(Step::Releasing), attempt);
+        if attempt < 3 {
+            assert_eq!(case.clone().later(seconds(29)).says(), "wait ToolFailed");
+            case = case.later(seconds(30));
+            assert_eq!(case.says(), "run hold");
+        }
+    }
+    assert_eq!(case.says(), "clean-up", "a hold that failed three times is left");
+    case.host().packages.get_mut("kubelet").unwrap().held = true;
+    case.host().tools.clear();
+    assert_eq!(case.says(), "clean-up");
+    case.host().copies.clear();
+    assert_eq!(case.says(), "over");
+}
+
+#[test]
+fn a_turn_whose_lease_was_given_back_is_over_whatever_others_do_meanwhile() {
+    let mut case = Case::worker(Step::Releasing);
+    case.seen.lease = Some(LeaseSeen::Free);
+    case.node().in_hand = None;
+    case.node().current = Some(NEW);
+    case.host().copies.clear();
+    case.host().packages = host(NEWER, NEWER).packages;
+    case.node().unschedulable = true;
+    assert_eq!(case.says(), "over");
+}
+
+/// The end of a turn on a control-plane node that has been whole for so long.
+fn whole_for(case: Case, soak: u64) -> Case {
+    case.with(|case| {
+        for second in 0..=soak {
+            let at = ago(seconds(soak - second));
+            case.seen.local = Some(LocalControlPlane { at, ..local() });
+            case.seen.pods.as_mut().unwrap().at = at;
+            let (seen, local) = (case.seen.clone(), case.seen.local.clone().unwrap());
+            case.since.observed(&crate::observed::Observation::Local(local), &seen, Now { mono: at, ..NOW });
+        }
+    })
+}
+
+#[test]
+fn a_control_plane_is_proven_over_a_soak_still_under_its_lease() {
+    for case in [Case::plane(Step::Releasing), Case::plane_b(Step::Releasing)] {
+        assert_eq!(whole_for(case.clone(), 9).says(), "wait Progressing");
+        assert_eq!(whole_for(case.clone(), 10).says(), "unmark");
+        let breaks: [Change; 4] = [
+            |case| case.seen.local.as_mut().unwrap().api_server_ready = false,
+            |case| case.seen.local.as_mut().unwrap().etcd.as_mut().unwrap().healthy = 1,
+            |case| drop(case.seen.pods.as_mut().unwrap().pods.pop()),
+            |case| case.seen.pods.as_mut().unwrap().pods[0].ready = false,
+        ];
+        for breaks in breaks {
+            let broken = whole_for(case.clone(), 10).with(breaks);
+            assert_eq!(broken.says(), "wait Progressing");
+            assert_eq!(broken.later(Duration::from_mins(11)).says(), "degraded NotVerified");
+        }
+        let unasked = whole_for(case, 10).with(|case| case.seen.local.as_mut().unwrap().at = ago(seconds(2)));
+        assert_eq!(unasked.says(), "look-at-control-plane");
+    }
+}
+
+#[test]
+fn current_is_written_after_turn_b_alone_and_names_the_oldest_part() {
+    let says = |case| whole_for(case, 10).does();
+    assert_eq!(says(Case::plane(Step::Releasing)), Act::Unmark { current: None });
+    assert_eq!(says(Case::plane_b(Step::Releasing)), Act::Unmark { current: Some(NEW) });
+    let kubelet_first = Case::plane_b(Step::Releasing).with(|case| {
+        case.turn().plan.static_pods = Some(OLD);
+        case.seen.pods.as_mut().unwrap().pods = static_pods(OLD);
+    });
+    assert_eq!(says(kubelet_first), Act::Unmark { current: Some(OLD) });
+}
+
+#[test]
+fn a_turn_b_that_a_new_target_made_a_turn_a_of_goes_on_as_b_when_a_is_done() {
+    let mut case = Case::plane(Step::Releasing);
+    case.node().cordon_note = Some(false);
+    case.node().unschedulable = true;
+    let turn = whole_for(case, 10).becomes();
+    assert_eq!((turn.kind, turn.reached, turn.run), (TurnKind::Kubelet, Step::Staging, None));
+}
+
+/// The same when what the turn had changed on the host is as it was: kubelet's files, then the kubeadm package.
+#[track_caller]
+fn put_back(mut case: Case) -> Case {
+    if case.turn().reached >= Step::Applying {
+        case.host().kubelet_config_changed = true;
+        assert_eq!(case.says(), "restore-kubelet-config");
+        case.host().kubelet_config_changed = false;
+        assert_eq!(case.says(), "run install-kubeadm");
+        case.host().packages = host(OLD, OLD).packages;
+    }
+    case
+}
+
+fn gone(case: Case, minutes: u64) -> Case {
+    case.with(|case| {
+        case.seen.node = None;
+        case.since.node_gone_since = Some(ago(Duration::from_mins(minutes)));
+    })
+}
+
+#[test]
+fn a_turn_whose_node_is_gone_puts_its_host_back_and_then_its_lease_after_ten_minutes() {
+    for case in [Case::worker(Step::Draining), Case::plane(Step::Applying), Case::worker(Step::Applying)] {
+        assert_eq!(gone(case.clone(), 10).says(), "wait NodeGone");
+        let over = put_back(gone(case, 11));
+        assert_eq!(over.says(), "release");
+        for lease in [LeaseSeen::Free, LeaseSeen::Other("w2/u/j".into())] {
+            assert_eq!(over.clone().with(|case| case.seen.lease = Some(lease)).says(), "over");
+        }
+    }
+}
+
+#[test]
+fn a_node_of_the_same_name_is_another_one_and_a_turn_that_can_go_back_is_left() {
+    let reborn: Change = |case| case.node().uid = "another".into();
+    assert_eq!(Case::worker(Step::Draining).with(reborn).says(), "release");
+    assert_eq!(put_back(Case::plane(Step::Applying).with(reborn)).says(), "release");
+}
+
+#[test]
+fn a_turn_past_its_point_of_no_return_goes_on_for_the_node_that_is_there_now() {
+    let reborn: Change = |case| case.node().uid = "another".into();
+    let case = Case::worker(Step::Verifying).with(reborn);
+    assert_eq!(case.says(), "Uncordoning");
+    let free = case.with(|case| case.seen.lease = Some(LeaseSeen::Free));
+    let turn = free.becomes();
+    assert_eq!((turn.holder.uid.as_str(), turn.reached), ("another", Step::Verifying));
+}
+
+#[test]
+fn a_turn_past_its_point_of_no_return_leaves_its_host_as_it_is_when_its_node_is_gone() {
+    for case in [Case::worker(Step::Verifying), Case::plane_b(Step::Verifying)] {
+        let over = gone(case, 11).with(|case| case.host().kubelet_config_changed = true);
+        assert_eq!(over.says(), "release", "kubelet is new, and these are its files");
+    }
+}
+
+#[test]
+fn while_nothing_answers_turn_b_past_its_point_of_no_return_goes_on_and_the_others_wait() {
+    let silent: Change = |case| {
+        case.seen.node = None;
+        case.seen.lease = None;
+    };
+    let installing = Case::worker(Step::Installing).with(|case| case.turn().changed = true);
+    assert_eq!(installing.with(silent).says(), "run install-kubelet");
+    assert_eq!(Case::worker(Step::Restarting).with(silent).says(), "restart-kubelet");
+    for case in [Case::worker(Step::Draining), Case::worker(Step::Applying), Case::plane(Step::Applying)] {
+        assert_eq!(case.with(silent).says(), "wait Retrying");
+    }
+}
+
+#[test]
+fn no_turn_needs_a_lease_to_end() {
+    for case in [Case::plane(Step::Releasing), Case::plane_b(Step::Releasing)] {
+        assert_eq!(whole_for(case, 10).with(|case| case.seen.lease = None).says(), "unmark");
+    }
+}

@@ -1,0 +1,126 @@
+//! What brings this host back comes before everything, in whatever state the node is.
+
+use super::*;
+
+fn missing(case: Case) -> Case {
+    case.with(|case| case.host().missing_manifests = ["kube-apiserver".to_owned()].into())
+}
+
+#[test]
+fn a_missing_manifest_is_put_back_before_anything_else_with_a_turn_or_without() {
+    let copy = Copy { turn: TurnId("lost".into()), run: 1 };
+    let idle = missing(Case::idle(true)).with(|case| case.host().copies = vec![copy]);
+    assert_eq!(idle.does(), Act::RestoreManifests { turn: TurnId("lost".into()) });
+    let back: fn(&mut Case) = |case| case.turn().direction = Direction::Back(why(Reason::Cancelled));
+    let degraded: fn(&mut Case) = |case| case.turn().degraded = Some(why(Reason::NotVerified));
+    let alone: fn(&mut Case) = |case| {
+        case.seen.node = None;
+        case.seen.lease = None;
+    };
+    for change in [|_: &mut Case| {}, back, degraded, alone] {
+        let case = missing(Case::plane(Step::Applying)).with(change);
+        assert_eq!(case.does(), Act::RestoreManifests { turn: TurnId("j1".into()) });
+    }
+}
+
+fn busy(case: &mut Case) {
+    case.host().tools.insert("u.service".into(), ToolState::Running);
+}
+
+#[test]
+fn nothing_is_put_back_while_a_tool_runs_or_before_a_turn_has_touched_the_host() {
+    assert_eq!(missing(Case::plane(Step::Applying)).with(busy).says(), "await");
+    let idle = missing(Case::idle(true)).with(|case| {
+        case.host().copies = vec![Copy { turn: TurnId("lost".into()), run: 1 }];
+        busy(case);
+    });
+    assert_ne!(idle.says(), "restore-manifests");
+    assert_ne!(missing(Case::plane(Step::Claiming)).says(), "restore-manifests");
+}
+
+#[test]
+fn a_host_that_was_not_seen_is_looked_at_first() {
+    for case in [Case::idle(false), Case::worker(Step::Claiming), Case::worker(Step::Installing)] {
+        assert_eq!(case.with(|case| case.seen.host = None).says(), "look-at-host");
+    }
+    let seen_ago =
+        |millis| Case::worker(Step::Releasing).with(|case| case.host().at = Mono(NOW.mono.0 - millis)).says();
+    assert_eq!([seen_ago(30_000), seen_ago(30_001)], ["unmark", "look-at-host"]);
+}
+
+#[test]
+fn an_interrupted_dpkg_is_repaired_before_a_step_goes_on_as_often_as_a_step_may_fail() {
+    for reached in [Step::Staging, Step::Installing, Step::Verifying] {
+        let mut case = Case::worker(reached);
+        case.host().dpkg_interrupted = true;
+        assert_eq!(case.says(), "run repair-dpkg");
+        case.ran(&Tool::RepairDpkg, ToolState::Ended(1));
+        let failed = case.becomes();
+        assert_eq!(failed.attempts(), 1);
+        let waits = case.clone().with(|case| *case.turn() = failed);
+        assert_ne!(waits.says(), "run repair-dpkg", "not before its pause is over");
+        case.turn().attempts.insert(reached, 3);
+        case.host().tools.clear();
+        assert_ne!(case.says(), "run repair-dpkg");
+    }
+}
+
+#[test]
+fn a_dpkg_that_cannot_be_repaired_degrades_a_turn_that_cannot_go_back() {
+    let mut case = Case::worker(Step::Installing);
+    case.host().dpkg_interrupted = true;
+    case.ran(&Tool::RepairDpkg, ToolState::Ended(1));
+    case.turn().attempts.insert(Step::Installing, 2);
+    assert_eq!(case.says(), "degraded ToolFailed");
+}
+
+/// Turn A whose kubeadm was cut after it had changed a manifest, and whose API server has been dead since.
+fn cut(minutes: u64) -> Case {
+    let mut case = Case::plane(Step::Applying);
+    case.turn().run = Some(Run { command: KubeadmCommand::Apply, succeeded: false });
+    case.host().changed_manifests = ["kube-apiserver".to_owned()].into();
+    for second in (0..=minutes * 60).step_by(60) {
+        let at = ago(seconds(minutes * 60 - second));
+        let dead = LocalControlPlane { at, api_server_ready: false, ..local() };
+        case.seen.local = Some(dead.clone());
+        let (seen, now) = (case.seen.clone(), Now { mono: at, ..NOW });
+        case.since.observed(&crate::observed::Observation::Local(dead), &seen, now);
+    }
+    case
+}
+
+#[test]
+fn a_control_plane_that_kubeadm_was_cut_in_and_that_does_not_come_up_is_rolled_back() {
+    assert_ne!(cut(6).says(), "roll-back-manifests", "kubeadm has five minutes itself");
+    assert_eq!(cut(7).does(), Act::RollBackManifests { turn: TurnId("j1".into()) });
+    let alone = cut(7).with(|case| case.seen.node = None);
+    assert_eq!(alone.says(), "roll-back-manifests", "it needs neither API nor Lease");
+    let degraded = cut(7).with(|case| case.turn().degraded = Some(why(Reason::ToolFailed)));
+    assert_eq!(degraded.says(), "roll-back-manifests");
+}
+
+#[test]
+fn nothing_is_rolled_back_that_ended_well_or_was_not_changed_or_runs_or_serves() {
+    let spared: [fn(&mut Case); 4] = [
+        |case| case.turn().run.as_mut().unwrap().succeeded = true,
+        |case| case.host().changed_manifests.clear(),
+        busy,
+        |case| {
+            case.seen.local.as_mut().unwrap().api_server_ready = true;
+            let (seen, local) = (case.seen.clone(), case.seen.local.clone().unwrap());
+            case.since.observed(&crate::observed::Observation::Local(local), &seen, NOW);
+        },
+    ];
+    for (number, spare) in spared.into_iter().enumerate() {
+        assert_ne!(cut(7).with(spare).says(), "roll-back-manifests", "{number}");
+    }
+}
+
+#[test]
+fn while_nothing_answers_the_api_server_of_this_host_is_asked_for_it() {
+    let silent = cut(1).with(|case| {
+        case.seen.node = None;
+        case.seen.local = None;
+    });
+    assert_eq!(silent.says(), "look-at-control-plane");
+}

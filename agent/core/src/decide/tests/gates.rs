@@ -1,0 +1,226 @@
+//! What stands before each disturbance and each step without a way back: the mark, the Lease proven just now, the fleet after it.
+
+use super::*;
+
+/// Cases whose present step is done, and the step whose gate comes next.
+fn passages() -> Vec<(Case, &'static str)> {
+    let staged = |case: Case| {
+        case.with(|case| {
+            let at = case.seen.host.as_ref().unwrap().at;
+            let plane = case.turn().plan.control_plane;
+            *case.host() = HostSeen { at, control_plane: plane, ..host(NEW, OLD) };
+        })
+    };
+    let cordoned = Case::worker(Step::Draining).with(|case| case.turn().reached = Step::Cordoning);
+    let drained =
+        Case::worker(Step::Draining).with(|case| case.seen.drain = Some(progress(DrainState::Drained)));
+    let run = Run { command: KubeadmCommand::NodeWorker, succeeded: true };
+    let applied = Case::worker(Step::Applying).with(|case| case.turn().run = Some(run));
+    let mut passages = vec![
+        (Case::worker(Step::Claiming), "Cordoning"),
+        (cordoned, "Draining"),
+        (drained, "Staging"),
+        (staged(Case::worker(Step::Staging)), "Applying"),
+        (applied, "Installing"),
+    ];
+    for (case, next) in
+        [(Case::plane(Step::Claiming), "Staging"), (staged(Case::plane(Step::Staging)), "Applying")]
+    {
+        let marked = case.with(|case| {
+            let mark = mark(case.turn());
+            case.node().in_hand = Some(mark);
+        });
+        passages.push((marked, next));
+    }
+    passages
+}
+
+/// What each of [`passages`] says after this change.
+#[track_caller]
+fn all_say(change: fn(&mut Case), expected: [&str; 7]) {
+    let said: Vec<_> = passages().into_iter().map(|(case, _)| case.with(change).says()).collect();
+    assert_eq!(said, expected);
+}
+
+const PASSED: [&str; 7] =
+    ["Cordoning", "Draining", "Staging", "Applying", "Installing", "Staging", "Applying"];
+
+#[test]
+fn a_gate_is_passed_on_a_lease_proven_just_now_and_a_fleet_read_after_that() {
+    assert_eq!(passages().iter().map(|(_, next)| *next).collect::<Vec<_>>(), PASSED);
+    all_say(|_| {}, PASSED);
+    all_say(|case| case.leased(ago(seconds(15))), PASSED);
+    all_say(|case| case.leased(Mono(NOW.mono.0 - 15_001)), ["prove"; 7]);
+    all_say(|case| case.fleet().at = Mono(NOW.mono.0 - 1), ["prove"; 7]);
+}
+
+#[test]
+fn the_mark_stands_before_the_proof() {
+    let gone: fn(&mut Case) = |case| case.node().in_hand = None;
+    all_say(gone, ["Cordoning", "cordon", "cordon", "cordon", "cordon", "mark", "mark"]);
+    let late: fn(&mut Case) = |case| {
+        case.since.marked_at = NOW.mono;
+        case.leased(ago(seconds(1)));
+    };
+    all_say(late, ["Cordoning", "prove", "prove", "prove", "prove", "prove", "prove"]);
+}
+
+#[test]
+fn a_lease_that_is_not_known_to_be_this_turns_is_asked_before_anything() {
+    all_say(|case| case.seen.lease = None, ["claim", "renew", "renew", "renew", "renew", "claim", "renew"]);
+    let another: fn(&mut Case) = |case| {
+        let turn = TurnId("another".into());
+        case.seen.lease = Some(LeaseSeen::Held { at: NOW.mono, turn, applied: None });
+    };
+    all_say(another, ["renew"; 7]);
+}
+
+#[test]
+fn whoever_has_lost_the_lease_turns_back_before_the_point_of_no_return() {
+    let lost = "back LeaseLost";
+    let slow = "back WaitingForTurn";
+    all_say(|case| case.seen.lease = Some(LeaseSeen::Free), [slow, lost, lost, lost, lost, slow, lost]);
+    let other: fn(&mut Case) = |case| case.seen.lease = Some(LeaseSeen::Other("w2/u/j".into()));
+    all_say(other, [slow, lost, lost, lost, lost, slow, lost]);
+}
+
+#[test]
+fn policy_and_budget_bar_what_has_not_disturbed_anybody_yet() {
+    let paused: fn(&mut Case) = |case| case.fleet().policy.policy.paused = true;
+    let back = "back Paused";
+    all_say(paused, [back, back, "Staging", "Applying", "Installing", back, back]);
+    let down: fn(&mut Case) = |case| case.fleet().nodes[3].ready = false;
+    let back = "back BudgetExhausted";
+    all_say(down, [back, back, "Staging", "Applying", "Installing", "Staging", "Applying"]);
+}
+
+#[test]
+fn a_control_plane_node_waits_with_its_lease_for_slots_and_gives_way_to_anothers_mark() {
+    let slot: fn(&mut Case) = |case| case.fleet().leases.push(held(crate::api::LeaseName::Slot(0), "w2"));
+    let passages = || passages().into_iter().skip(5).map(|(case, _)| case);
+    let said = |change: fn(&mut Case)| passages().map(|case| case.with(change).says()).collect::<Vec<_>>();
+    assert_eq!(said(slot), ["wait WaitingForTurn"; 2]);
+    assert_eq!(
+        said(|case| case.fleet().nodes[1].in_hand = Some(InHand::default())),
+        ["back WaitingForTurn"; 2]
+    );
+    assert_eq!(said(|case| case.fleet().kubeadm_config = Some(NEWER))[1], "back PreflightFailed");
+}
+
+#[test]
+fn a_node_whose_pods_are_gone_waits_rather_than_giving_way() {
+    let older: fn(&mut Case) = |case| case.fleet().kubeadm_config = Some(OLD);
+    let (back, wait) = ("back WaitingForTurn", "wait WaitingForTurn");
+    let plane = ["Staging", "Applying"];
+    all_say(older, [back, back, "Staging", wait, wait, plane[0], plane[1]]);
+}
+
+#[test]
+fn a_configuration_of_a_newer_minor_takes_a_kubelet_back_to_be_planned_anew() {
+    let (case, _) = passages().swap_remove(3);
+    let case = case.with(|case| case.fleet().kubeadm_config = Some(NEXT_MINOR));
+    let Direction::Back(why) = case.becomes().direction else { panic!("goes on") };
+    assert!(why.reason == Reason::PreflightFailed && why.message.contains("v1.37.0"), "{why:?}");
+}
+
+#[test]
+fn nothing_is_disturbed_when_the_packages_are_not_those_that_preflight_found() {
+    for case in [Case::worker(Step::Claiming), Case::plane(Step::Claiming)] {
+        let with = |change: fn(&mut HostSeen)| case.clone().with(|case| change(case.host())).says();
+        assert_eq!(with(|host| host.packages = super::host(NEWER, OLD).packages), "back PreflightPending");
+        assert_eq!(with(|host| host.packages = super::host(OLD, NEW).packages), "back PreflightPending");
+        let unconfigured = with(|host| host.packages.get_mut("kubelet").unwrap().configured = false);
+        assert_eq!(unconfigured, "back PreflightPending");
+        assert_eq!(with(|host| host.dpkg_interrupted = true), "run repair-dpkg");
+        assert_eq!(with(|host| host.at = ago(seconds(16))), "look-at-host");
+    }
+}
+
+#[test]
+fn a_drain_begins_on_a_fresh_proof_and_goes_on_for_five_minutes_on_it() {
+    let at = |drain: Option<DrainState>, millis| {
+        let case = Case::worker(Step::Draining).with(|case| case.seen.drain = drain.map(progress));
+        case.with(|case| case.leased(Mono(NOW.mono.0 - millis))).says()
+    };
+    assert_eq!([at(None, 15_000), at(None, 15_001)], ["drain", "prove"]);
+    let drains = || Some(DrainState::Draining);
+    assert_eq!([at(drains(), 300_000), at(drains(), 300_001)], ["drain", "renew"]);
+}
+
+#[test]
+fn turn_b_past_its_point_of_no_return_goes_on_without_its_lease_and_waits_for_skew_alone() {
+    let past = Case::worker(Step::Installing).with(|case| case.turn().changed = true);
+    for lease in [None, Some(LeaseSeen::Free), Some(LeaseSeen::Other("w2/u/j".into()))] {
+        let mut case = past.clone();
+        case.seen.lease = lease;
+        case.fleet().policy.policy.paused = true;
+        case.fleet().nodes[3].ready = false;
+        case.fleet().kubeadm_config = Some(OLD);
+        assert_eq!(case.says(), "run install-kubelet");
+        case.turn().plan.target = NEXT_MINOR;
+        case.target(Some(NEXT_MINOR));
+        assert_eq!(case.says(), "wait WaitingForTurn");
+    }
+    let mut unread = past;
+    unread.seen.fleet = None;
+    assert_eq!(unread.says(), "run install-kubelet", "nothing answers");
+}
+
+#[test]
+fn turn_a_past_its_point_of_no_return_claims_again_whatever_policy_and_order_say() {
+    let mut case = Case::plane(Step::Applying);
+    case.turn().run = Some(Run { command: KubeadmCommand::Apply, succeeded: false });
+    case.host().changed_manifests = ["kube-apiserver".to_owned()].into();
+    case.seen.lease = Some(LeaseSeen::Free);
+    case.fleet().policy.policy.paused = true;
+    case.fleet().leases.push(held(crate::api::LeaseName::Slot(0), "w2"));
+    assert_eq!(case.says(), "claim");
+    case.fleet().nodes[1].in_hand = Some(InHand::default());
+    assert_eq!(case.says(), "wait WaitingForTurn");
+}
+
+#[test]
+fn turn_a_whose_kubeadm_package_is_there_already_waits_for_workers_too() {
+    let mut case = Case::plane(Step::Claiming);
+    case.host().packages = host(NEW, OLD).packages;
+    let mark = mark(case.turn());
+    case.node().in_hand = Some(mark);
+    case.fleet().leases.push(held(crate::api::LeaseName::Slot(0), "w2"));
+    assert_eq!(case.says(), "wait WaitingForTurn", "a worker has its slot");
+}
+
+#[test]
+fn turn_a_whose_kubeadm_package_is_there_already_obeys_a_pause_after_its_claim() {
+    let mut case = Case::plane(Step::Claiming);
+    case.host().packages = host(NEW, OLD).packages;
+    let mark = mark(case.turn());
+    case.node().in_hand = Some(mark);
+    case.fleet().policy.policy.paused = true;
+    assert_eq!(case.says(), "back Paused");
+}
+
+/// What the gates of turn A in [`passages`] say after this change.
+fn control_planes_ask(change: fn(&mut Case)) -> Vec<String> {
+    passages().into_iter().skip(5).map(|(case, _)| case.with(change).says()).collect()
+}
+
+#[test]
+fn a_gate_wants_the_own_node_read_just_now() {
+    all_say(|case| case.seen.node_at = ago(seconds(15)), PASSED);
+    all_say(|case| case.seen.node_at = Mono(NOW.mono.0 - 15_001), ["look-at-node"; 7]);
+}
+
+#[test]
+fn a_gate_of_a_control_plane_node_asks_its_api_server_and_notes_what_it_answered() {
+    assert_eq!(
+        control_planes_ask(|case| case.seen.local.as_mut().unwrap().at = ago(seconds(15))),
+        PASSED[5..]
+    );
+    let unasked: fn(&mut Case) = |case| case.seen.local.as_mut().unwrap().at = Mono(NOW.mono.0 - 15_001);
+    assert_eq!(control_planes_ask(unasked), ["look-at-control-plane"; 2]);
+    let newer: fn(&mut Case) = |case| {
+        let local = case.seen.local.as_mut().unwrap();
+        (local.version, local.hash) = (Some(NEWER), Some("hash".to_owned()));
+    };
+    assert_eq!(control_planes_ask(newer), ["publish-api-server"; 2]);
+}

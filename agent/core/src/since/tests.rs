@@ -1,0 +1,138 @@
+use super::*;
+use crate::api::InHand;
+use crate::judge::tests::{NEW, local, static_pods};
+use crate::observed::{LocalControlPlane, PodsSeen};
+
+fn at(seconds: u64) -> Now {
+    Now { mono: Mono(1_000_000 + seconds * 1_000), ..Now::default() }
+}
+
+/// The own Node with our note of a cordon.
+fn node(version: &str, unschedulable: bool) -> NodeSeen {
+    NodeSeen {
+        resource_version: version.into(),
+        unschedulable,
+        cordon_note: Some(false),
+        ..NodeSeen::default()
+    }
+}
+
+fn saw(since: &mut Since, node: Option<NodeSeen>, now: Now) {
+    since.observed(&Observation::Node(node), &Observed::default(), now);
+}
+
+/// What this process has done after its cordon was answered with this version.
+fn cordoned(version: &str) -> Since {
+    let mut since = Since::default();
+    let observed = Observed { node: Some(node(version, true)), ..Observed::default() };
+    since.did(&Act::Cordon { mark: InHand::default() }, &observed, at(0));
+    since
+}
+
+#[test]
+fn a_watch_that_lags_behind_our_cordon_does_not_look_like_somebody_who_lifted_it() {
+    let mut since = cordoned("20");
+    saw(&mut since, Some(node("19", false)), at(1));
+    assert!(!since.cordon_lifted);
+    saw(&mut since, Some(node("21", false)), at(2));
+    assert!(since.cordon_lifted);
+    saw(&mut since, Some(node("22", true)), at(3));
+    assert!(since.cordon_lifted, "what stands since then is not ours");
+    saw(&mut since, Some(NodeSeen { cordon_note: None, ..node("23", true) }), at(4));
+    assert!(!since.cordon_lifted, "our note is gone");
+    let mut again = cordoned("20");
+    saw(&mut again, Some(node("21", false)), at(1));
+    again.did(&Act::Cordon { mark: InHand::default() }, &Observed::default(), at(2));
+    assert!(!again.cordon_lifted);
+    assert_eq!((again.cordoned_at, again.marked_at), (at(2).mono, at(2).mono));
+}
+
+#[test]
+fn a_smaller_version_is_an_api_server_put_back_until_the_fleet_was_looked_at() {
+    let mut since = Since::default();
+    for (version, restored) in [("20", false), ("opaque", false), ("30", false), ("29", true), ("31", true)] {
+        saw(&mut since, Some(node(version, true)), at(0));
+        assert_eq!(since.restored, restored, "{version}");
+    }
+    since.observed(&Observation::Fleet(crate::observed::FleetSeen::default()), &Observed::default(), at(1));
+    assert!(!since.restored);
+}
+
+#[test]
+fn a_node_is_gone_since_it_was_first_missed() {
+    let mut since = Since::default();
+    saw(&mut since, None, at(1));
+    saw(&mut since, None, at(5));
+    assert_eq!(since.node_gone_since, Some(at(1).mono));
+    saw(&mut since, Some(node("1", false)), at(6));
+    assert_eq!(since.node_gone_since, None);
+}
+
+#[test]
+fn the_same_is_waited_for_since_it_was_first() {
+    let mut since = Since::default();
+    since.waits(Some(Reason::Paused), at(0));
+    since.waits(Some(Reason::Paused), at(5));
+    assert_eq!((since.waited(at(9)), since.waits_for()), (Duration::from_secs(9), Some(Reason::Paused)));
+    since.waits(Some(Reason::Halted), at(10));
+    assert_eq!(since.waited(at(12)), Duration::from_secs(2));
+    since.waits(None, at(12));
+    assert_eq!((since.waited(at(20)), since.waits_for()), (Duration::ZERO, None));
+}
+
+/// Looks at the control plane of this host.
+fn looked(since: &mut Since, ready: bool, now: Now) {
+    let pods = PodsSeen { at: now.mono, pods: static_pods(NEW), ..PodsSeen::default() };
+    let local = LocalControlPlane { at: now.mono, api_server_ready: ready, ..local() };
+    let observed = Observed { pods: Some(pods), local: Some(local.clone()), ..Observed::default() };
+    since.observed(&Observation::Local(local), &observed, now);
+}
+
+#[test]
+fn a_control_plane_has_been_whole_as_long_as_each_look_found_it_so_and_none_was_missing() {
+    let mut since = Since::default();
+    for second in [0, 10, 20] {
+        looked(&mut since, true, at(second));
+    }
+    assert_eq!(since.whole_for(at(30)), Duration::from_secs(20));
+    assert_eq!(since.whole_for(at(31)), Duration::ZERO, "not looked at for too long");
+    looked(&mut since, true, at(31));
+    assert_eq!(since.whole_for(at(31)), Duration::ZERO, "between two looks too far apart it may have fallen");
+    looked(&mut since, false, at(35));
+    looked(&mut since, true, at(36));
+    assert_eq!(since.whole_for(at(36)), Duration::ZERO);
+}
+
+#[test]
+fn an_api_server_has_been_dead_as_long_as_each_look_found_it_so_and_none_was_missing() {
+    let mut since = Since::default();
+    assert_eq!(since.api_server_dead_for(at(0)), None);
+    for second in [0, 120, 240] {
+        looked(&mut since, false, at(second));
+    }
+    assert_eq!(since.api_server_dead_for(at(240)), Some(Duration::from_mins(4)));
+    assert_eq!(since.api_server_dead_for(at(361)), None);
+    looked(&mut since, true, at(241));
+    assert_eq!(since.api_server_dead_for(at(241)), None);
+}
+
+#[test]
+fn turns_that_give_way_in_a_row_are_counted() {
+    let mut since = Since::default();
+    since.turn_ended(true, at(0));
+    since.turn_ended(true, at(5));
+    assert_eq!((since.gave_way, since.quiet_since), (Some((at(5).mono, 2)), at(5).mono));
+    since.turn_ended(false, at(9));
+    assert_eq!((since.gave_way, since.quiet_since), (None, at(9).mono));
+}
+
+#[test]
+fn moments_of_what_was_done_are_kept() {
+    let mut since = Since::default();
+    let observed = Observed::default();
+    since.did(&Act::LookAtNode, &observed, at(1));
+    since.did(&Act::Mark { mark: InHand::default() }, &observed, at(2));
+    since.did(&Act::Await { unit: "u".into() }, &observed, at(3));
+    let moments = (since.read_at, since.marked_at, since.tool_ended_at, since.cordoned_at);
+    assert_eq!(moments, (at(1).mono, at(2).mono, at(3).mono, Mono::default()));
+}

@@ -1,0 +1,152 @@
+//! The end of a turn (rule 11): the control plane proven whole over a soak, one PATCH that takes the mark away and says what is in
+//! service, the Lease, and whatever is left on the host.
+
+use std::time::Duration;
+
+use crate::act::{Act, Tool};
+use crate::api::TurnKind;
+use crate::api::Version;
+use crate::api::{Explanation, Reason};
+use crate::decide::Next;
+use crate::decide::context::{Context, Look, PACE, wait};
+use crate::judge::control_plane;
+use crate::memory::{Plan, Step, Turn};
+use crate::observed::LeaseSeen;
+use crate::observed::ToolState;
+
+use super::install::unheld;
+use super::tool::MAX_ATTEMPTS;
+use super::verify::limit;
+use super::{Failure, Rules};
+
+/// How long a control plane has to be whole at least before its turn ends: a kubelet of a new minor restarts all static pods some
+/// seconds after it is Ready.
+const SOAK: Duration = Duration::from_secs(10);
+/// Between two tries to hold the packages again.
+const PAUSE: Duration = Duration::from_secs(30);
+/// How old the pods may be from which a control plane is said to be whole.
+const PODS_AGE: Duration = Duration::from_secs(5);
+
+pub(super) struct Releasing;
+
+impl Rules for Releasing {
+    /// Never seen to be done: what is left to do ends with the turn.
+    fn done(&self, cx: &Context<'_>, turn: &Turn) -> Look<bool> {
+        if turn.reached < Step::Releasing {
+            return Ok(false);
+        }
+        proven(cx, turn, Some(serves_at(turn)))?;
+        if turn.kind == TurnKind::ControlPlane && cx.node.cordon_note.is_some() {
+            // It was degraded in turn B, and its new target wanted turn A first.
+            let plan = Plan {
+                static_pods: Some(turn.plan.target),
+                kubeadm_config: Some(turn.plan.target),
+                ..turn.plan.clone()
+            };
+            let kubelet = Turn { kind: TurnKind::Kubelet, run: None, plan, ..turn.clone() };
+            return Err(cx.remember(kubelet.at(Step::Staging, cx.now)));
+        }
+        hand_back(cx, turn, in_service(cx, turn)?)?;
+        Ok(true)
+    }
+
+    fn act(&self, _cx: &Context<'_>, _turn: &Turn) -> Look<Next> {
+        Ok(wait(Reason::Progressing, "", None))
+    }
+
+    fn failed(&self) -> Failure {
+        Failure::Degraded
+    }
+}
+
+/// The version a node is in service at after its turn: its kubelet may have gone before its static pods, being down.
+fn serves_at(turn: &Turn) -> Version {
+    let before = turn.plan.static_pods.filter(|_| turn.kind == TurnKind::Kubelet);
+    before.map_or(turn.plan.target, |version| version.min(turn.plan.target))
+}
+
+/// What is in service and proven; nothing after turn A. A Node that names another kubelet is one of an etcd that was put back, which
+/// its kubelet mends soon, or of a person who was at work since.
+fn in_service(cx: &Context<'_>, turn: &Turn) -> Look<Option<Version>> {
+    if turn.kind == TurnKind::ControlPlane {
+        return Ok(None);
+    }
+    let written = cx.node.in_hand.is_none() && cx.node.current == Some(serves_at(turn));
+    if cx.node.kubelet == Some(turn.plan.target) || written {
+        return Ok(Some(serves_at(turn)));
+    }
+    if turn.stopwatch.spent(cx.now) > limit(cx) {
+        return Ok(None);
+    }
+    cx.node(PACE)?;
+    let message = format!("the Node does not say that its kubelet runs {}", turn.plan.target);
+    Err(wait(Reason::Progressing, message, Some(cx.in_(PACE))))
+}
+
+/// Waits until this node's control plane is whole at `version`, and has been for the soak; for a bounded time.
+pub(super) fn proven(cx: &Context<'_>, turn: &Turn, version: Option<Version>) -> Look<()> {
+    let Some(version) = version.filter(|_| turn.plan.control_plane) else { return Ok(()) };
+    let local = cx.local(PACE)?;
+    let lack = control_plane::lacks(&cx.pods(PODS_AGE)?.pods, local, version);
+    let soak = SOAK.max(cx.settings.soak);
+    let whole = cx.since.whole_for(cx.now);
+    let Some(message) = lack else {
+        if whole >= soak {
+            return Ok(());
+        }
+        let message =
+            format!("the control plane has been whole for {} s of {} s", whole.as_secs(), soak.as_secs());
+        return Err(wait(Reason::Progressing, message, Some(cx.in_(PACE))));
+    };
+    if turn.stopwatch.spent(cx.now) < limit(cx) + soak {
+        return Err(wait(Reason::Progressing, message, Some(cx.in_(PACE))));
+    }
+    let message = format!(
+        "the control plane on this node is not whole: {message}. Look at `crictl ps -a`; then set a new value of the annotation \
+         node-upgrade-agent/retry"
+    );
+    let degraded = Some(Explanation::new(Reason::NotVerified, message));
+    Err(cx.remember(Turn { degraded, ..turn.clone() }))
+}
+
+/// Whether this node's control plane is whole at the turn's target and has been for the soak.
+pub(crate) fn is_whole(cx: &Context<'_>, turn: &Turn, age: Duration) -> Look<bool> {
+    let (local, pods) = (cx.local(age)?, cx.pods(age)?);
+    let lacks = control_plane::lacks(&pods.pods, local, serves_at(turn));
+    Ok(lacks.is_none())
+}
+
+/// The same for the version it had before a turn A that goes back.
+pub(crate) fn is_whole_as_before(cx: &Context<'_>, turn: &Turn, age: Duration) -> Look<bool> {
+    let Some(version) = turn.plan.static_pods.filter(|_| turn.kind == TurnKind::ControlPlane) else {
+        return Ok(true);
+    };
+    Ok(control_plane::lacks(&cx.pods(age)?.pods, cx.local(age)?, version).is_none())
+}
+
+/// Gives back what the turn has: marks, Lease, holds, units and copies. `current` is what is in service and proven.
+pub(super) fn hand_back(cx: &Context<'_>, turn: &Turn, current: Option<Version>) -> Look<()> {
+    let stale = current.is_some_and(|version| cx.node.current != Some(version));
+    if cx.node.in_hand.is_some() || stale {
+        return Err(Next::Do(Act::Unmark { current }));
+    }
+    if !matches!(cx.observed.lease, Some(LeaseSeen::Free | LeaseSeen::Other(_))) {
+        return Err(Next::Do(Act::Release { lease: turn.lease, holder: turn.holder.clone() }));
+    }
+    let host = cx.host(Duration::MAX)?;
+    let hold = Tool::Hold { packages: cx.memory.held.clone() };
+    let unit = hold.unit(&turn.holder.turn, turn.unit_serial);
+    if unheld(&cx.memory.held, host) && turn.attempts_in(Step::Releasing) < MAX_ATTEMPTS {
+        return Err(match (host.tools.get(&unit), turn.not_before.pending(cx.now)) {
+            (Some(ToolState::Ended(_)), _) => {
+                cx.remember(turn.clone().failed_in(Step::Releasing, PAUSE, cx.now))
+            }
+            (_, Some(at)) => wait(Reason::ToolFailed, "the packages are held again soon", Some(at)),
+            _ => Next::Do(Act::Run { unit, tool: hold }),
+        });
+    }
+    if !host.copies.is_empty() || !host.tools.is_empty() {
+        return Err(Next::Do(Act::CleanUp));
+    }
+    Ok(())
+}

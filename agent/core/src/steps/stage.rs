@@ -1,0 +1,70 @@
+//! The kubeadm package.
+
+use crate::act::Tool;
+use crate::api::TurnKind;
+use crate::decide::Next;
+use crate::decide::context::{Context, HOST_AGE, Look};
+use crate::judge::claim::{bars_holder, bars_replanned};
+use crate::memory::{Step, Turn};
+
+use super::cordon::second_look;
+use super::gate::{Marked, gate};
+use super::tool::{self, MAX_ATTEMPTS, is_begun, is_installed};
+use super::{Gate, Rules};
+
+pub(super) struct Staging;
+
+fn forward(turn: &Turn) -> Tool {
+    Tool::InstallKubeadm { packages: turn.plan.to.clone(), back: false }
+}
+
+impl Rules for Staging {
+    fn done(&self, cx: &Context<'_>, turn: &Turn) -> Look<bool> {
+        // Past the point of no return nothing more is asked of kubeadm.
+        let past = match turn.kind {
+            TurnKind::ControlPlane => turn.reached > Step::Applying,
+            TurnKind::Kubelet => turn.reached >= Step::Installing,
+        };
+        Ok(past || is_installed(cx.host(HOST_AGE)?, "kubeadm", &turn.plan.to.kubeadm))
+    }
+
+    /// In turn A nothing was asked since the claim; it waits for slots here, without its mark. In turn B the cordon has asked.
+    fn may_start(&self, cx: &Context<'_>, turn: &Turn) -> Look<Gate> {
+        let me = &turn.holder;
+        match turn.kind {
+            TurnKind::ControlPlane if turn.changed => gate(cx, turn, Marked::Stands, bars_replanned),
+            TurnKind::ControlPlane if turn.reached > Step::Staging => {
+                gate(cx, turn, Marked::Stands, |_, _, _| None)
+            }
+            TurnKind::ControlPlane => {
+                if turn.reached < Step::Staging {
+                    second_look(cx, turn)?;
+                }
+                gate(cx, turn, Marked::Stands, |who, fleet, local| bars_holder(who, me, fleet, local))
+            }
+            TurnKind::Kubelet => gate(cx, turn, Marked::Stands, |_, _, _| None),
+        }
+    }
+
+    fn runs(&self, cx: &Context<'_>, turn: &Turn) -> bool {
+        is_begun(cx, turn, &forward(turn))
+    }
+
+    fn act(&self, cx: &Context<'_>, turn: &Turn) -> Look<Next> {
+        tool::run(cx, turn, forward(turn), self)
+    }
+
+    /// Only what this turn installed is taken back; what cannot be put back stays, and the node goes back into service all the
+    /// same: a kubeadm that is newer than its node does no harm.
+    fn undo(&self, cx: &Context<'_>, turn: &Turn) -> Look<()> {
+        let host = cx.host(HOST_AGE)?;
+        let (from, to) = (&turn.plan.from.kubeadm, &turn.plan.to.kubeadm);
+        let ours = from != to
+            && host.packages.get("kubeadm").is_some_and(|seen| seen.version == *to || !seen.configured);
+        let tool = Tool::InstallKubeadm { packages: turn.plan.from.clone(), back: true };
+        if !ours || !turn.plan.can_restore_packages || turn.attempts() >= MAX_ATTEMPTS {
+            return Ok(());
+        }
+        Err(tool::run(cx, turn, tool, self)?)
+    }
+}

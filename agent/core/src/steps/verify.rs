@@ -1,0 +1,61 @@
+//! Waiting until the node serves at its target, cheapest questions first.
+
+use std::time::Duration;
+
+use crate::api::{Explanation, Reason};
+use crate::decide::Next;
+use crate::decide::context::{Context, Look, PACE, wait};
+use crate::judge::service::{Patience, node_lacks, pods_lack, unit_lacks};
+use crate::memory::{Step, Turn};
+
+use super::{Failure, Rules};
+
+pub(super) struct Verifying;
+
+impl Rules for Verifying {
+    fn done(&self, cx: &Context<'_>, turn: &Turn) -> Look<bool> {
+        if turn.reached > Step::Verifying {
+            return Ok(true);
+        }
+        Ok(turn.reached == Step::Verifying && lacks(cx, turn, PACE)?.is_none())
+    }
+
+    fn act(&self, cx: &Context<'_>, turn: &Turn) -> Look<Next> {
+        let Some(lack) = lacks(cx, turn, PACE)? else { return Ok(wait(Reason::Progressing, "", None)) };
+        let limit = limit(cx);
+        if turn.stopwatch.spent(cx.now) < limit {
+            return Ok(wait(Reason::Progressing, lack, Some(cx.in_(PACE))));
+        }
+        let message = format!(
+            "the node did not come to serve at {} in {} s: {lack}. Look at journalctl -u kubelet; then set a new value of the \
+             annotation node-upgrade-agent/retry",
+            turn.plan.target,
+            limit.as_secs()
+        );
+        let degraded = Some(Explanation::new(Reason::NotVerified, message));
+        Ok(cx.remember(Turn { degraded, ..turn.clone() }))
+    }
+
+    fn failed(&self) -> Failure {
+        Failure::Degraded
+    }
+}
+
+/// The time-out of verification, to which the fleet's `minReadySeconds` is added.
+pub(super) fn limit(cx: &Context<'_>) -> Duration {
+    cx.settings.verify_timeout + cx.observed.policy.policy.min_ready
+}
+
+/// What a node at its target still lacks, from observations at most `age` old.
+pub(crate) fn lacks(cx: &Context<'_>, turn: &Turn, age: Duration) -> Look<Option<String>> {
+    let host = cx.host(age)?;
+    if let Some(lack) = node_lacks(&turn.plan, cx.node, &host.kubelet, cx.now) {
+        // A half-open watch can be quiet for minutes, so what it has not told is read.
+        return cx.node(age).map(|_| Some(lack));
+    }
+    let patience = Patience { soak: cx.settings.soak, min_ready: cx.observed.policy.policy.min_ready };
+    if let Some(lack) = unit_lacks(&host.kubelet, patience, cx.now) {
+        return Ok(Some(lack));
+    }
+    Ok(pods_lack(&turn.plan, cx.pods(age)?, host))
+}
