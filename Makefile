@@ -73,11 +73,11 @@ lab-down: lab-program ## Remove the cluster of `make demo` or `make lab`.
 	@$(LAB) down --name $(NAME)
 
 .PHONY: check
-check: ## Format, lints, documents, unit tests, histories, a short simulation: no root, no Go, under a minute when warm.
+check: ## Format, lints, documents, unit tests, histories, ways out, a short simulation: no root, no Go, under a minute when warm.
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --quiet --no-deps --package upgrade-core --package upgrade-sim
-	$(TEST) --lib --bins --test documents --test world --test histories --test simulation
+	$(TEST) --lib --bins --test documents --test world --test histories --test ways_out --test simulation
 
 .PHONY: test
 test: check simulation contract-tests cluster-tests ## Everything .ci/run wants: check, a thousand seeds, contract suite, lab, scenarios on real nodes.

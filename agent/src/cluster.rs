@@ -95,7 +95,7 @@ struct Inner {
     local: Local,
     mark: Mark,
     condition: Mutex<Option<Condition>>,
-    /// Whether a policy was ever seen: one that is gone then bars claims.
+    /// Whether a policy was ever seen, in this life or as the journal has it: one that is gone then bars claims.
     policy_seen: AtomicBool,
     /// What reads have shown of it.
     policy_mark: Mutex<upgrade_core::judge::mark::Mark>,

@@ -56,6 +56,9 @@ impl Drive {
     pub fn new(agent: Agent, adapters: Adapters, journal: Journal) -> Self {
         let (sender, inputs) = unbounded_channel();
         let reporter = Reporter::start(adapters.cluster.clone());
+        if agent.memory().policy_seen {
+            adapters.cluster.remember_policy();
+        }
         Self {
             agent,
             adapters,

@@ -123,7 +123,8 @@ impl<T: Fn(Observation)> Enroller<T> {
     /// From now on this key waits for its certificate, or none does.
     fn wait_with(&mut self, key: Option<Key>) {
         self.seen.pending = key.as_ref().map(|key| request_name(&self.node, &key.fingerprint()));
-        self.seen.request = None;
+        // What is known of a request is of the one before.
+        (self.seen.request, self.seen.created) = (None, None);
         self.key = key;
     }
 

@@ -6,12 +6,13 @@
 //! - `units`: tools as transient systemd units that outlive the agent; `tools`: their command lines.
 //! - `systemd`: the D-Bus side of it; `restart`: kubelet.
 //! - `preflight`: what can be known before anything is touched, with `resolve`, `kubelet_flags`, `kubeadm`, `space`.
-//! - `apt`, `dpkg`: package managers; `backup`: copies; `kubelet_files`: what kubelet's own files tell.
+//! - `apt`, `dpkg`: package managers; `backup`: copies; `etcd_copies`: kubeadm's; `kubelet_files`: what kubelet's own files tell.
 //! - `process`: children; `fault`: errors.
 
 mod apt;
 mod backup;
 mod dpkg;
+mod etcd_copies;
 mod fault;
 mod kubeadm;
 mod kubelet_files;

@@ -18,10 +18,13 @@ const PACE: Duration = Duration::from_secs(5);
 /// Before a write that failed is tried again; an API server that is gone for good is asked ever more seldom.
 const AGAIN: Pauses = Pauses { first: Duration::from_secs(5), factor: 2, cap: Duration::from_mins(2) };
 
+/// What of a report is worth a line in the log where it is another one.
+type Logged = (Phase, Reason, Option<String>);
+
 /// Takes reports and passes the newest on.
 pub struct Reporter {
     newest: watch::Sender<Option<Report>>,
-    told: Option<(Phase, Reason)>,
+    told: Option<Logged>,
 }
 
 impl Reporter {
@@ -36,10 +39,13 @@ impl Reporter {
     pub fn tell(&mut self, report: Report) {
         let line = format!("{}: {}", report.phase, report.message);
         notify::status(&line);
-        let key = (report.phase, report.reason);
+        let answer = report.answer().map(|(_, message)| message.to_owned());
+        let key = Some((report.phase, report.reason, answer));
+        let known = self.told == key;
+        self.told = key;
         let Report { phase, reason, ref target, ref slot, .. } = report;
         let (target, slot) = (target.as_deref().unwrap_or("-"), slot.as_deref().unwrap_or("-"));
-        if self.told.replace(key) == Some(key) {
+        if known {
             tracing::debug!(%phase, %reason, target, slot, "{line}");
         } else if is_trouble(&report) {
             tracing::warn!(%phase, %reason, target, slot, "{line}");
@@ -58,13 +64,16 @@ fn is_trouble(report: &Report) -> bool {
 
 async fn write(cluster: Cluster, mut reports: watch::Receiver<Option<Report>>) {
     let mut written: Option<Report> = None;
+    let mut announced = Announced::default();
     while reports.changed().await.is_ok() {
         let mut failed = 0;
         loop {
             let Some(report) = reports.borrow_and_update().clone() else { break };
             match cluster.report(&report).await {
                 Ok(()) => {
-                    announce(&cluster, written.as_ref(), &report).await;
+                    if let Some((kind, reason)) = announced.take(&report) {
+                        cluster.event(kind, &reason, &report.message).await;
+                    }
                     written = Some(report);
                     break;
                 }
@@ -91,27 +100,54 @@ async fn pace(reports: &mut watch::Receiver<Option<Report>>, written: Option<&Re
     }
 }
 
-/// An Event on every transition and every new block, never on a mere retry.
-async fn announce(cluster: &Cluster, before: Option<&Report>, report: &Report) {
-    let blocks = |report: &Report| -> Vec<String> {
+/// So many answers of one phase are known apart.
+const ANSWERS: usize = 20;
+
+/// What Events have told.
+#[derive(Default)]
+struct Announced {
+    phase: Option<Phase>,
+    /// The answers in this phase: one that comes again after another is no news.
+    answers: Vec<(Reason, String)>,
+    /// Pods, each with its budget, that the last report named.
+    blocks: Vec<String>,
+}
+
+impl Announced {
+    /// The Event of a report: on every transition, every new answer and every new block, never on a mere retry.
+    fn take(&mut self, report: &Report) -> Option<(EventKind, String)> {
+        let started = self.phase.is_none();
+        let same_phase = self.phase.replace(report.phase) == Some(report.phase);
+        if !same_phase {
+            self.answers.clear();
+        }
+        let new_answer = self.is_new(report.answer());
         let blocked = report.drain.iter().flat_map(|drain| &drain.blocked);
-        blocked
+        let blocks: Vec<_> = blocked
             .map(|blocked| format!("{} {}", blocked.pod, blocked.budget.as_deref().unwrap_or_default()))
-            .collect()
-    };
-    let same_phase = before.is_some_and(|before| before.phase == report.phase);
-    let known = before.map(blocks).unwrap_or_default();
-    let new_block = blocks(report).iter().any(|block| !known.contains(block));
-    if same_phase && !new_block {
-        return;
+            .collect();
+        let new_block = blocks.iter().any(|block| !self.blocks.contains(block));
+        self.blocks = blocks;
+        // An agent that starts idle has nothing to tell.
+        let silent = started && report.phase == Phase::Idle;
+        if silent || same_phase && !new_block && !new_answer {
+            return None;
+        }
+        let kind = if is_trouble(report) { EventKind::Warning } else { EventKind::Normal };
+        Some((kind, if new_block { Reason::DrainBlocked.to_string() } else { event_reason(report.phase) }))
     }
-    // An agent that starts idle has nothing to tell.
-    if before.is_none() && report.phase == Phase::Idle {
-        return;
+
+    fn is_new(&mut self, answer: Option<(Reason, &str)>) -> bool {
+        let Some((reason, message)) = answer else { return false };
+        if self.answers.iter().any(|(known, told)| (*known, told.as_str()) == (reason, message)) {
+            return false;
+        }
+        if self.answers.len() == ANSWERS {
+            self.answers.remove(0);
+        }
+        self.answers.push((reason, message.to_owned()));
+        true
     }
-    let kind = if is_trouble(report) { EventKind::Warning } else { EventKind::Normal };
-    let reason = if new_block { Reason::DrainBlocked.to_string() } else { event_reason(report.phase) };
-    cluster.event(kind, &reason, &report.message).await;
 }
 
 /// `backing-out` as Events spell reasons: `BackingOut`.
@@ -143,6 +179,55 @@ mod tests {
             slot: None,
             current: None,
         }
+    }
+
+    /// The reason of the Event that each report in turn is worth.
+    fn events(reports: &[(Phase, Reason, &str)]) -> Vec<Option<String>> {
+        let mut announced = Announced::default();
+        let report =
+            |&(phase, reason, message): &(Phase, Reason, &str)| Report { phase, reason, ..report(message) };
+        reports.iter().map(|told| announced.take(&report(told)).map(|(_, reason)| reason)).collect()
+    }
+
+    #[test]
+    fn a_second_refusal_has_an_event_of_its_own_and_the_same_one_has_not() {
+        let refused = |message| (Phase::Refused, Reason::PreflightFailed, message);
+        let invalid = (Phase::Refused, Reason::InvalidTarget, "target: x is no version");
+        let told =
+            events(&[refused("no v1.36.3"), refused("no v1.36.3"), refused("no v1.36.4"), invalid, invalid]);
+        let event = Some("Refused".to_owned());
+        assert_eq!(told, [event.clone(), None, event.clone(), event, None]);
+    }
+
+    #[test]
+    fn a_second_end_of_a_degraded_node_has_an_event_and_what_goes_to_and_fro_has_one() {
+        let end = |message| (Phase::Degraded, Reason::NotVerified, message);
+        let waits = |message| (Phase::Degraded, Reason::WaitingForTurn, message);
+        let away = (Phase::Degraded, Reason::Retrying, "the API server does not answer");
+        let told = events(&[
+            end("not Ready"),
+            waits("cp1 goes first"),
+            end("not Ready"),
+            away,
+            waits("cp2 goes first"),
+            end("DaemonSet pods"),
+        ]);
+        let event = Some("Degraded".to_owned());
+        assert_eq!(told, [event.clone(), event.clone(), None, None, None, event]);
+    }
+
+    #[test]
+    fn what_counts_seconds_has_no_event_in_any_phase() {
+        let counts = |phase| {
+            events(&[
+                (phase, Reason::Progressing, "3 s of 20 s"),
+                (phase, Reason::Progressing, "4 s of 20 s"),
+            ])
+        };
+        for phase in [Phase::Releasing, Phase::Verifying, Phase::Degraded, Phase::Claiming] {
+            assert_eq!(counts(phase)[1], None, "{phase}");
+        }
+        assert_eq!(events(&[(Phase::Idle, Reason::Idle, "")]), [None]);
     }
 
     #[tokio::test(start_paused = true)]

@@ -113,10 +113,14 @@ pub enum Fault {
     Paused { lasts: u64 },
     /// The fleet's policy cannot be read.
     PolicyGarbled { lasts: u64 },
+    /// Somebody deletes the fleet's policy, and applies it again without keys.
+    PolicyGone { lasts: u64 },
     /// The fleet's policy wants kubelet to have run for so many seconds.
     MinReady { seconds: u64 },
     /// Somebody sets, changes or removes the target.
     Target { node: String, target: Option<Version> },
+    /// Somebody sets a target that cannot be read.
+    TargetGarbled { node: String },
     /// Somebody asks for another try.
     Retry { node: String },
     /// Somebody sets `skip-checks` to these, or removes it.
@@ -167,7 +171,8 @@ impl Fault {
             | Self::BudgetBlocks { lasts }
             | Self::EvictionsDenied { lasts }
             | Self::Paused { lasts }
-            | Self::PolicyGarbled { lasts } => *lasts,
+            | Self::PolicyGarbled { lasts }
+            | Self::PolicyGone { lasts } => *lasts,
             Self::WatchLag { lasts, lag, .. } => lasts.saturating_add(*lag),
             Self::EtcdRestored => crate::world::RESTORE,
             _ => 0,
@@ -181,8 +186,10 @@ impl Fault {
             Self::EtcdMemberRemoved { .. }
                 | Self::Paused { .. }
                 | Self::PolicyGarbled { .. }
+                | Self::PolicyGone { .. }
                 | Self::MinReady { .. }
                 | Self::Target { .. }
+                | Self::TargetGarbled { .. }
                 | Self::Retry { .. }
                 | Self::SkipChecks { .. }
                 | Self::Ignore { .. }
@@ -230,8 +237,10 @@ impl Fault {
             Self::EvictionsDenied { .. } => "evictions-denied",
             Self::Paused { .. } => "paused",
             Self::PolicyGarbled { .. } => "policy-garbled",
+            Self::PolicyGone { .. } => "policy-gone",
             Self::MinReady { .. } => "min-ready",
             Self::Target { .. } => "target",
+            Self::TargetGarbled { .. } => "target-garbled",
             Self::Retry { .. } => "retry",
             Self::SkipChecks { .. } => "skip-checks",
             Self::Ignore { .. } => "ignore",

@@ -8,6 +8,7 @@
 //! - [`verdict`]: whether a run was right, by the oracle of the core.
 //! - [`cuts`], [`random`]: where to look for trouble; [`coverage`]: where it was looked; [`shrink`]: what is left of it.
 //! - [`histories`]: what once went wrong, or would, each by its number.
+//! - [`ways_out`]: each state that a person has to help a node out of, and each way out of it.
 //! - [`rng`]: seeded numbers.
 
 pub mod coverage;
@@ -20,4 +21,5 @@ pub mod schedule;
 pub mod setup;
 pub mod shrink;
 pub mod verdict;
+pub mod ways_out;
 pub mod world;

@@ -12,7 +12,8 @@ use crate::setup::{Endpoint, Setup};
 use draw::faults;
 
 /// The words of all faults that chance draws. `notes-removed` is for histories alone: no event tells it, and to the oracle the
-/// cordon of which a person took the note away would still be the agent's.
+/// cordon of which a person took the note away would still be the agent's. Nor is `target-garbled` drawn: to the oracle it is no
+/// target.
 pub const FAULTS: [&str; 43] = [
     "kill",
     "power-cut",

@@ -80,7 +80,8 @@ impl World {
         match end {
             _ if !self.has_agent(node) => None,
             End::Done | End::Refused | End::Degraded => None,
-            End::Unfinished(why) => (!self.cannot_say(node)).then(|| format!("{node}: {why}")),
+            End::Unfinished(_) if self.cannot_say(node) || self.waits_for_members(node) => None,
+            End::Unfinished(why) => Some(format!("{node}: {why}")),
             End::BackedOut | End::RolledBack | End::Untouched => {
                 let unmet = self.has_unmet_target(node) && !self.may_wait(node, ends);
                 unmet.then(|| format!("{node} still waits for its turn, and nothing stands in its way"))

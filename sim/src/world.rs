@@ -9,7 +9,7 @@
 //! - `process`: the lives of an agent; `strike`: where faults are placed in them.
 //! - `ports`: what each act comes to.
 //! - `faults`, `people`, `by_hand`: what goes wrong and what people do.
-//! - `settled`: whether anything is left to do.
+//! - `settled`: whether anything is left to do; `stands`: how one node stands.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -37,6 +37,7 @@ mod people;
 mod ports;
 mod process;
 mod settled;
+mod stands;
 mod static_pods;
 mod strike;
 mod tools;
@@ -52,6 +53,7 @@ pub(crate) use api::PATCH_BETWEEN;
 use host::Host;
 use ports::{Caller, Write};
 use process::Machine;
+pub use stands::Stands;
 
 /// What the hosts' clocks show when a run begins, in seconds since 1970.
 const EPOCH: u64 = 1_800_000_000;
@@ -179,23 +181,43 @@ impl World {
     /// Runs a setup under a schedule until nothing is left to do, or patience ends.
     pub fn run(setup: &Setup, schedule: &Schedule) -> Self {
         let mut world = Self::new(setup, schedule);
-        let (mut quiet_since, mut look) = (None, 0);
-        while let Some(((at, _), happening)) = world.queue.pop_first() {
-            if at > world.calm_from + PATIENCE || world.steps.len() > BUSY {
+        world.runs_out();
+        world
+    }
+
+    /// Runs on until nothing is left to do, or patience ends.
+    pub fn runs_out(&mut self) {
+        let (mut quiet_since, mut look) = (None, self.now);
+        while let Some(((at, _), happening)) = self.queue.pop_first() {
+            if at > self.calm_from + PATIENCE || self.steps.len() > BUSY {
                 break;
             }
             if quiet_since.is_some_and(|since| at > since + QUIET) {
                 break;
             }
-            world.now = at;
-            world.happen(happening);
-            if at > world.calm_from && at >= look {
+            self.now = at;
+            self.happen(happening);
+            if at > self.calm_from && at >= look {
                 look = at + LOOK;
-                let settled = Some(at).filter(|_| world.is_settled());
+                let settled = Some(at).filter(|_| self.is_settled());
                 quiet_since = settled.map(|_| quiet_since.unwrap_or(at));
             }
         }
-        world
+    }
+
+    /// Runs on until this millisecond.
+    pub fn runs_until(&mut self, until: u64) {
+        while self.queue.first_key_value().is_some_and(|((at, _), _)| *at <= until) {
+            let Some(((at, _), happening)) = self.queue.pop_first() else { break };
+            self.now = at;
+            self.happen(happening);
+        }
+        self.now = self.now.max(until);
+    }
+
+    /// These faults strike, each with its delay from now.
+    pub fn strike(&mut self, faults: &[(u64, Fault)]) {
+        self.plan(self.now, faults);
     }
 
     /// Until when it was watched, in milliseconds.
@@ -219,7 +241,8 @@ impl World {
         self.api.stored.addons
     }
 
-    fn new(setup: &Setup, schedule: &Schedule) -> Self {
+    /// A world in which nothing has happened yet.
+    pub fn new(setup: &Setup, schedule: &Schedule) -> Self {
         let mut world = Self {
             setup: setup.clone(),
             now: 0,

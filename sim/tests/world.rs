@@ -1,7 +1,7 @@
 //! The world does what the real one was measured to do: without this a history that comes out right says nothing.
 
 use upgrade_core::api::Version;
-use upgrade_core::oracle::What;
+use upgrade_core::oracle::{FLEET, What};
 use upgrade_sim::fault::{ByHand, Failure, Fault, Identity};
 use upgrade_sim::schedule::{Planned, Point, Schedule};
 use upgrade_sim::setup::Setup;
@@ -160,4 +160,33 @@ fn an_etcd_that_is_restored_has_forgotten_what_was_written_since() {
     let world = World::run(&setup, &vec![Planned::at(5_000, asks), Planned::at(20_000, Fault::EtcdRestored)]);
     let targets = times(&world, "w1", |what| matches!(what, What::TargetSet(_)));
     assert_eq!(targets.len(), 2, "set, and gone again: {targets:?}");
+}
+
+/// When the agent of w2 cordons it that waits for w1, where the policy is deleted meanwhile and the agent dies after that, and when the
+/// policy is applied again.
+fn cordoned_after_the_policy_went(dies: Fault) -> (Vec<u64>, Option<u64>) {
+    let setup = Setup { workers: 2, unasked: true, ..Setup::small() };
+    let asks = |node: &str| Fault::Target { node: node.to_owned(), target: Some(setup.target) };
+    let schedule = vec![
+        Planned::at(5_000, asks("cp1")).and(0, asks("w1")),
+        Planned::act("w1", "cordon", Point::Done, asks("w2")),
+        Planned::act("w1", "kubeadm-upgrade", Point::Done, Fault::PolicyGone { lasts: 600_000 })
+            .and(1_000, dies),
+    ];
+    let world = World::run(&setup, &schedule);
+    assert!(world.unstruck().is_empty());
+    let back = times(&world, FLEET, |what| *what == What::PolicySet { bars: false });
+    (times(&world, "w2", |what| matches!(what, What::Cordoned { .. })), back.last().copied())
+}
+
+#[test]
+fn a_policy_that_is_gone_bars_an_agent_that_has_been_restarted_and_saw_it_in_an_earlier_life() {
+    let killed = Fault::Kill { node: "w2".to_owned(), restart: 5_000 };
+    for dies in [killed, Fault::PowerCut { node: "w2".to_owned(), boot: 30_000 }] {
+        let (cordoned, back) = cordoned_after_the_policy_went(dies);
+        assert!(
+            !cordoned.is_empty() && cordoned.iter().all(|at| back.is_some_and(|back| *at > back)),
+            "{cordoned:?}, back at {back:?}"
+        );
+    }
 }

@@ -202,6 +202,22 @@ async fn a_denied_request_is_told_and_made_again_only_when_retry_changes() {
 }
 
 #[tokio::test]
+async fn a_retry_after_a_denial_is_answered_at_once_by_the_same_life() {
+    let Some(real) = Real::begin().await else { return };
+    let state = tempfile::tempdir().unwrap();
+    let life = Life::begin(real.settings(), &state);
+    life.until_waiting().await;
+    let first = names(&real.bench.admin).await;
+    decide(&real.bench.admin, &first[0], "Denied").await;
+    life.until(|access| matches!(access, Access::Missing(why) if why.reason == Reason::EnrolmentDenied))
+        .await;
+    life.retry.send_replace(Some(Some("please".to_owned())));
+    life.until_waiting().await;
+    let all = names(&real.bench.admin).await;
+    assert!(all.len() == 2 && all.contains(&first[0]), "{all:?}");
+}
+
+#[tokio::test]
 async fn a_request_that_vanishes_is_told_and_made_again_by_the_next_life() {
     let Some(real) = Real::begin().await else { return };
     let state = tempfile::tempdir().unwrap();

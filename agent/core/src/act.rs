@@ -159,6 +159,11 @@ impl Act {
         matches!(self, Self::Drain { .. } | Self::Preflight { .. })
     }
 
+    /// Whether it lasts as long as a tool on this host does.
+    pub const fn runs_a_tool(&self) -> bool {
+        matches!(self, Self::Run { .. } | Self::Await { .. })
+    }
+
     /// Whether it is asked of the API server that kubelet's own kubeconfig names.
     pub const fn asks_as_kubelet(&self) -> bool {
         matches!(

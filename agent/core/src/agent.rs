@@ -7,7 +7,7 @@ use crate::act::{Act, ActResult, FaultClass};
 use crate::api::{Explanation, Phase, Reason, Report};
 use crate::backoff::Pauses;
 use crate::decide::report::{derive, gives_way};
-use crate::decide::{Next, Settings, decide, renew};
+use crate::decide::{Next, Settings, decide, mark, renew};
 use crate::memory::{Direction, Memory, Step, Turn};
 use crate::observed::{LeaseSeen, Observation, Observed};
 use crate::since::Since;
@@ -48,9 +48,9 @@ pub enum Output {
     WakeAt(Mono),
 }
 
-/// Pauses after transient faults, in the middle of a turn and without one.
+/// Pauses after transient faults, in the middle of a turn and without one: a node that only waits asks no more often than it looks.
 const FAULTS: Pauses = Pauses { first: Duration::from_secs(1), factor: 2, cap: Duration::from_secs(30) };
-const IDLE_FAULTS: Pauses = Pauses { cap: Duration::from_mins(2), ..FAULTS };
+const IDLE_FAULTS: Pauses = Pauses { cap: Duration::from_mins(5), ..FAULTS };
 
 /// The agent: memory, observation, and at most one act.
 #[derive(Debug)]
@@ -106,13 +106,25 @@ impl Agent {
         &self.memory
     }
 
-    /// The renewal that runs beside the acts, once a minute, so that people see that the holder lives; its answer is
-    /// fed in as an observation. None while no Lease is known to be ours.
+    /// What runs beside the acts, once a minute; its answer is fed in as an observation. Where the Lease is ours it is renewed, so
+    /// that people see that the holder lives. A tool that runs on after an etcd restored from a backup has lost mark and Lease gets
+    /// both again, for they keep the peers away.
     pub fn heartbeat(&self) -> Option<Act> {
         let turn = self.memory.turn.as_ref()?;
-        let ours = matches!(self.observed.lease, Some(LeaseSeen::Held { .. }));
-        let releases = turn.reached == Step::Releasing || matches!(turn.direction, Direction::Back(_));
-        (ours && !releases).then(|| renew(turn))
+        if turn.reached == Step::Releasing || matches!(turn.direction, Direction::Back(_)) {
+            return None;
+        }
+        let runs = self.running.as_ref().is_some_and(|running| running.act.runs_a_tool());
+        let mark = mark(turn, self.observed.lease.as_ref());
+        let unmarked = self.observed.node.as_ref().is_some_and(|node| node.in_hand.as_ref() != Some(&mark));
+        match self.observed.lease {
+            Some(LeaseSeen::Held { .. } | LeaseSeen::Free) if runs && unmarked => Some(Act::Mark { mark }),
+            Some(LeaseSeen::Held { .. }) => Some(renew(turn)),
+            Some(LeaseSeen::Free) if runs => {
+                Some(Act::Claim { lease: turn.lease, holder: turn.holder.clone() })
+            }
+            Some(LeaseSeen::Free | LeaseSeen::Other(_)) | None => None,
+        }
     }
 
     /// Takes one input in and says what follows.
@@ -141,8 +153,13 @@ impl Agent {
     }
 
     fn take(&mut self, observation: &Observation, now: Now) {
+        let restorations = self.since.restorations;
         self.observed.take(observation.clone(), now.mono);
         self.since.observed(observation, &self.observed, now);
+        if self.since.restorations != restorations {
+            // What was told is gone with the newer state.
+            self.told = None;
+        }
     }
 
     /// A drain that tells something has got over what stopped it before.
@@ -170,7 +187,9 @@ impl Agent {
         if let Some(turn) = before.filter(|_| after.is_none()) {
             let gave_way = matches!(&turn.direction, Direction::Back(why) if gives_way(why.reason));
             let untouched = turn.reached <= Step::Claiming;
-            if !(untouched && gave_way) {
+            let is_stale =
+                matches!(&turn.direction, Direction::Back(why) if why.reason == Reason::PreflightPending);
+            if !(untouched && gave_way) || is_stale {
                 self.observed.preflight = None;
             }
             self.since.turn_ended(gave_way, now);

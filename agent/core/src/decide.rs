@@ -5,8 +5,8 @@
 //!
 //! - `context`: what a decision is taken from. `host_first`: what brings this host back, before anything else.
 //! - `idle`: no turn; `plan`: finding out what comes next; `adopt`: traces of a turn that nobody remembers.
-//! - `turn`: the walk through the steps of a turn, forward and back; `degraded`: a turn that waits for a person; `ended`: what is
-//!   remembered of one that is over.
+//! - `turn`: the walk through the steps of a turn, forward and back; `degraded`: a turn that waits for a person; `replan`: its new
+//!   target; `ended`: what is remembered of one that is over.
 //! - `report`: what people are told.
 
 mod adopt;
@@ -16,9 +16,11 @@ mod ended;
 mod host_first;
 mod idle;
 mod plan;
+mod replan;
 pub mod report;
 mod turn;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::act::Act;
@@ -30,11 +32,11 @@ use crate::observed::LeaseSeen;
 use crate::observed::NodeSeen;
 use crate::observed::Observed;
 use crate::since::Since;
-use crate::steps::{can_turn_back, rules};
+use crate::steps::{can_turn_back, rules, tidy};
 use crate::time::{Mono, Now};
 
-pub(crate) use context::renew;
 use context::{Context, Look, wait};
+pub(crate) use context::{mark, renew};
 
 /// What this host's configuration adds to the rules.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,7 +81,7 @@ fn decided(settings: &Settings, memory: &Memory, observed: &Observed, since: &Si
     let cx = Context { settings, memory, observed, since, node, now };
     host_first::bring_back(&cx)?;
     match &memory.turn {
-        None if observed.node.is_none() => Ok(not_seen()),
+        None if observed.node.is_none() => Ok(not_seen(None)),
         None => idle::decide(&cx),
         Some(turn) if observed.node.is_none() => without_node(&cx, turn),
         Some(turn) if turn.holder.uid != node.uid && can_turn_back(&cx, turn)? => leave(&cx, turn),
@@ -92,20 +94,32 @@ fn decided(settings: &Settings, memory: &Memory, observed: &Observed, since: &Si
     }
 }
 
-fn not_seen() -> Next {
-    wait(Reason::Retrying, "the own Node has not been seen yet, or it does not exist", None)
+fn not_seen(until: Option<Mono>) -> Next {
+    wait(Reason::Retrying, "the own Node has not been seen yet, or it does not exist", until)
 }
+
+/// How often the host is looked at in a turn while nothing answers: what brings it back needs no API.
+const UNSEEN_PACE: Duration = Duration::from_secs(10);
 
 /// Nothing answers, or the Node is gone. A turn B past its point of no return goes on with what needs no API; the others wait, and
 /// leave if the Node does not come back.
 fn without_node(cx: &Context<'_>, turn: &Turn) -> Look<Next> {
+    if turn.stopwatch.is_of_another_boot(cx.now) {
+        return turn::decide(cx, turn);
+    }
     if turn.kind == TurnKind::Kubelet
         && turn.reached >= Step::Installing
         && cx.since.node_gone_since.is_none()
     {
         return turn::decide(cx, turn);
     }
-    let Some(gone) = cx.since.node_gone_since else { return Ok(not_seen()) };
+    let Some(gone) = cx.since.node_gone_since else {
+        let next = not_seen(Some(cx.in_(UNSEEN_PACE)));
+        return match &turn.degraded {
+            Some(_) => degraded::lease_is_marked(cx, turn).map(|()| next),
+            None => turn::told_elsewhere(cx, turn, Ok(next)),
+        };
+    };
     if cx.is_fresh(gone, GONE) {
         let message = "this Node was deleted in the middle of its upgrade; if it does not come back, the upgrade is given up";
         return Ok(wait(Reason::NodeGone, message, Some(gone.plus(GONE + Duration::from_millis(1)))));
@@ -113,17 +127,27 @@ fn without_node(cx: &Context<'_>, turn: &Turn) -> Look<Next> {
     leave(cx, turn)
 }
 
-/// A Node that is gone, or another one of the same name: the turn was of the Node that was. The host goes back, then the Lease. (Past its point
-/// of no return a turn goes on for the Node that is there now.)
+/// A Node that is gone, or another one of the same name: the turn was of the Node that was. The host goes back, then the Lease. Past its
+/// point of no return a turn gives the Lease back and is kept: it goes on for the Node that comes.
 fn leave(cx: &Context<'_>, turn: &Turn) -> Look<Next> {
-    let undone = if can_turn_back(cx, turn)? { [Step::Applying, Step::Staging].as_slice() } else { &[] };
+    let goes_back = can_turn_back(cx, turn)?;
+    if goes_back && turn.is_forward() {
+        let why = Explanation::new(Reason::NodeGone, "the Node it was of is gone");
+        return Ok(cx.remember(turn.clone().back(why, cx.now)));
+    }
+    let undone = if goes_back { [Step::Applying, Step::Staging].as_slice() } else { &[] };
     for step in undone.iter().filter(|step| **step <= turn.reached) {
         rules(*step).undo(cx, turn)?;
     }
     if !matches!(cx.observed.lease, Some(LeaseSeen::Free | LeaseSeen::Other(_))) {
         return Err(Next::Do(Act::Release { lease: turn.lease, holder: turn.holder.clone() }));
     }
-    Ok(Next::Remember(Box::new(Memory { turn: None, ..cx.memory.clone() })))
+    if !goes_back {
+        let message = "this Node is gone and its host is half upgraded; the upgrade goes on when the Node is there again";
+        return Ok(wait(Reason::NodeGone, message, None));
+    }
+    tidy(cx, turn)?;
+    Ok(Next::Remember(Box::new(Memory { turn: None, held: BTreeSet::new(), ..cx.memory.clone() })))
 }
 
 #[cfg(test)]

@@ -27,4 +27,8 @@ pub struct Memory {
     pub backoff: Option<Backoff>,
     /// Packages of ours that were held when we came; the hold is re-asserted after every transaction.
     pub held: BTreeSet<String>,
+    /// Whether the fleet's policy was ever seen to exist: one that is gone then bars claims (rule 2), and an absent one does not
+    /// tell that it was there. Journals of before this was kept do not have it.
+    #[serde(default)]
+    pub policy_seen: bool,
 }

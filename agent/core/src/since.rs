@@ -1,12 +1,13 @@
 //! What this process did and noticed since it began, and observations may not show, or not yet. It is gone with the process, and
 //! nothing but time is lost with it.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::act::Act;
 use crate::api::Reason;
 use crate::judge::control_plane::{lacks, uniform_static_pods};
-use crate::observed::{NodeSeen, Observation, Observed};
+use crate::observed::{FleetNode, NodeSeen, Observation, Observed};
 use crate::time::{Mono, Now};
 
 /// A control plane that was not looked at for so long is not known to have been whole, or dead, all the time.
@@ -37,8 +38,12 @@ pub struct Since {
     pub cordon_lifted: bool,
     /// When we cordoned last.
     pub cordoned_at: Mono,
+    /// When a Lease was claimed last.
+    pub claimed_at: Mono,
     /// When the mark was written last.
     pub marked_at: Mono,
+    /// Whether the present turn has cleaned up behind itself: what stands on the host since then is not its own.
+    pub cleaned_up: bool,
     /// When a tool was last seen to have ended.
     pub tool_ended_at: Mono,
     /// When the own Node was last read directly.
@@ -47,6 +52,11 @@ pub struct Since {
     pub quiet_since: Mono,
     /// Whether the API server was seen put back to an older state, and no look at the fleet has followed.
     pub restored: bool,
+    /// How often that was seen.
+    pub restorations: u32,
+    /// When another node of the control plane was last seen to go down, while one is.
+    pub peer_down_at: Option<Mono>,
+    peers_down: BTreeSet<String>,
     /// Since when there has been no Node of this name.
     pub node_gone_since: Option<Mono>,
     /// When a turn last gave way before it had done anything, and how often in a row.
@@ -94,7 +104,11 @@ impl Since {
     pub fn observed(&mut self, observation: &Observation, observed: &Observed, now: Now) {
         match observation {
             Observation::Node(node) => self.look(node.as_ref(), now),
-            Observation::Fleet(_) => self.restored = false,
+            Observation::Fleet(fleet) => {
+                self.restored = false;
+                self.look_at_peers(&fleet.nodes, fleet.at);
+            }
+            Observation::Turn(turn) => self.look_at_peers(&turn.control_planes, turn.at),
             Observation::Local(local) => {
                 self.dead = Lasting::observed(self.dead, !local.api_server_ready, local.at, DEAD_GAP);
                 self.look_at_control_plane(observed, local.at);
@@ -102,6 +116,16 @@ impl Since {
             Observation::Pods(pods) => self.look_at_control_plane(observed, pods.at),
             _ => {}
         }
+    }
+
+    fn look_at_peers(&mut self, nodes: &[FleetNode], at: Mono) {
+        let down = nodes.iter().filter(|node| node.control_plane && !node.ready);
+        let down: BTreeSet<String> = down.map(|node| node.name.clone()).collect();
+        if down.difference(&self.peers_down).next().is_some() {
+            self.peer_down_at = Some(at);
+        }
+        self.peer_down_at = self.peer_down_at.filter(|_| !down.is_empty());
+        self.peers_down = down;
     }
 
     fn look_at_control_plane(&mut self, observed: &Observed, at: Mono) {
@@ -121,7 +145,9 @@ impl Since {
         self.cordon_lifted = noted.is_some_and(|node| self.cordon_lifted || self.is_lifted(node));
         // A watch never goes back; what shows an older state is another one, put back from a backup.
         if let Some(version) = node.and_then(|node| node.resource_version.parse().ok()) {
-            self.restored |= version < self.newest_version;
+            let restored = version < self.newest_version;
+            self.restored |= restored;
+            self.restorations += u32::from(restored);
             self.newest_version = version;
         }
     }
@@ -138,6 +164,7 @@ impl Since {
     pub fn did(&mut self, act: &Act, observed: &Observed, now: Now) {
         match act {
             Act::LookAtNode => self.read_at = now.mono,
+            Act::Claim { .. } => self.claimed_at = now.mono,
             Act::Mark { .. } => self.marked_at = now.mono,
             Act::Cordon { .. } => {
                 self.cordon_lifted = false;
@@ -146,6 +173,7 @@ impl Since {
                 self.marked_at = now.mono;
             }
             Act::Run { .. } | Act::Await { .. } => self.tool_ended_at = now.mono,
+            Act::CleanUp => self.cleaned_up = true,
             _ => {}
         }
     }
@@ -153,6 +181,7 @@ impl Since {
     /// A turn ended: having given way before anything was done, or not.
     pub fn turn_ended(&mut self, gave_way: bool, now: Now) {
         self.quiet_since = now.mono;
+        self.cleaned_up = false;
         let count = self.gave_way.map_or(0, |(_, count)| count);
         self.gave_way = gave_way.then_some((now.mono, count + 1));
     }

@@ -9,6 +9,8 @@ use kube::{Api, Client};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 use upgrade_core::act::{Act, ActResult, Fault};
+use upgrade_core::api::Reason;
+use upgrade_core::api::annotations::TARGET;
 use upgrade_core::judge::mark;
 use upgrade_core::judge::node_patch::{self, NodePatch, TRIES};
 use upgrade_core::observed::{NodeSeen, Observation};
@@ -17,6 +19,7 @@ use super::Cluster;
 use super::client::{Pause, WATCH_LIFE, watch};
 use super::convert::node_seen;
 use super::error::{Error, ended};
+use super::events::EventKind;
 
 /// [`mark::Mark`], shared by the watch, reads and writes.
 #[derive(Debug, Default)]
@@ -137,6 +140,9 @@ impl Cluster {
             };
             match self.patch_node(&doing, &fenced(&node, &patch)).await {
                 Ok(after) if node_patch::patch(act, &after).is_none() => {
+                    if node_patch::cordons_again(act, &node) {
+                        self.tell_cordoned_again().await;
+                    }
                     return Ok(vec![Observation::Node(Some(after))]);
                 }
                 Ok(_) => {
@@ -148,6 +154,17 @@ impl Cluster {
             }
         }
         Err(Error::Contended { doing, tries: TRIES })
+    }
+
+    /// To whoever uncordoned it: what they did is undone, and how they reach what they wanted.
+    async fn tell_cordoned_again(&self) {
+        let words = format!(
+            "the node was uncordoned in the middle of its upgrade and is cordoned again; to stop the upgrade, remove the annotation \
+             {TARGET} from Node {}",
+            self.node_name()
+        );
+        tracing::warn!("{words}");
+        self.event(EventKind::Warning, &Reason::CordonedAgain.to_string(), &words).await;
     }
 
     /// One merge patch of the own Node, and the Node it made.

@@ -38,6 +38,11 @@ impl Cluster {
         Ok(self.understood(at, map))
     }
 
+    /// A policy was seen in an earlier life of this agent.
+    pub fn remember_policy(&self) {
+        self.inner.policy_seen.store(true, Ordering::Relaxed);
+    }
+
     /// What a policy means; none is one that is not there.
     fn understood(&self, at: Mono, map: Option<ConfigMap>) -> PolicySeen {
         let exists = map.is_some();

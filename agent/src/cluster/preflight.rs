@@ -8,7 +8,6 @@ use upgrade_core::judge::checks::cluster::{AUTOSCALER_AT_WORK, KURED_AT_WORK, Ot
 use upgrade_core::judge::claim::Claimant;
 use upgrade_core::judge::control_plane::uniform_static_pods;
 use upgrade_core::judge::preflight::{ClusterPreflight, ClusterSeen, cluster_findings};
-use upgrade_core::judge::service::daemon_sets;
 use upgrade_core::memory::lease_of;
 use upgrade_core::observed::{NodeSeen, PodsSeen, Ready};
 
@@ -71,11 +70,8 @@ impl Cluster {
         let drainable = self.drainable(options).await?;
         let etcd = if asked.control_plane { self.local_control_plane().await?.etcd } else { None };
         let seen = ClusterSeen { node: &node, fleet: &fleet, tools, pods: drainable, etcd };
-        let preflight = ClusterPreflight {
-            findings: cluster_findings(&seen, claimant(asked, &node, options), options),
-            daemon_sets: daemon_sets(&pods.pods),
-            csi_drivers: pods.csi_drivers,
-        };
+        let preflight =
+            ClusterPreflight { findings: cluster_findings(&seen, claimant(asked, &node, options), options) };
         let static_pods = uniform_static_pods(&pods.pods);
         Ok(ClusterAnswer { preflight, node, static_pods, kubeadm_config: fleet.kubeadm_config })
     }

@@ -2,14 +2,14 @@
 //! its turn's name. A copy is complete when it stands under its run's number, because it gets that name by one rename at the end.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File};
+use std::fs::{self, File, Metadata};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use upgrade_core::act::ActResult;
 use upgrade_core::api::TurnId;
-use upgrade_core::judge::control_plane::{API_SERVER, ETCD, STATIC_PODS};
+use upgrade_core::judge::control_plane::{ETCD, STATIC_PODS};
 use upgrade_core::observed::Copy;
 
 use super::fault::{Doing, Failed};
@@ -58,10 +58,13 @@ pub(super) fn look(settings: &Settings, turn: Option<&TurnId>) -> Result<Copies,
     let kept = kept(settings, turn)?;
     let turn = turn.or_else(|| kept.last().map(|kept| &kept.copy.turn));
     let first = kept.iter().find(|kept| Some(&kept.copy.turn) == turn);
-    let api_server = file_name(API_SERVER);
     let missing = missing(settings, &kept);
     Ok(Copies {
-        control_plane: settings.manifests().join(&api_server).is_file() || missing.contains(&api_server),
+        // One manifest suffices: another may have been moved away in the middle of an upgrade.
+        control_plane: STATIC_PODS
+            .iter()
+            .map(|name| file_name(name))
+            .any(|file| settings.manifests().join(&file).is_file() || missing.contains(&file)),
         changed_manifests: match first {
             Some(first) => changed(&first.manifests(), &settings.manifests())?,
             None => BTreeSet::new(),
@@ -91,6 +94,14 @@ fn kept(settings: &Settings, turn: Option<&TurnId>) -> Result<Vec<Kept>, Failed>
     }
     turns.sort_by_key(|(present, runs)| (*present, runs.first().map(|first| first.made)));
     Ok(turns.into_iter().flat_map(|(_, runs)| runs).collect())
+}
+
+/// The first copy of the newest turn that has any, as the file system shows it: it was made before that turn's first run of kubeadm.
+pub(super) fn newest_turn_began(settings: &Settings) -> Result<Option<Metadata>, Failed> {
+    let kept = kept(settings, None)?;
+    let newest = kept.last().map(|kept| &kept.copy.turn);
+    let first = kept.iter().find(|kept| Some(&kept.copy.turn) == newest);
+    first.map(|first| first.path.symlink_metadata()).transpose().doing(|| "look at the turn's first copy")
 }
 
 /// The copies of one turn, by the numbers of its runs. One that an agent of the first edition made, for all runs of its turn,

@@ -5,6 +5,7 @@
 //! the status file when it ends. Found without a running dpkg, they mean that it was interrupted.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::path::Path;
@@ -30,6 +31,30 @@ pub(super) struct Dpkg {
     pub(super) interrupted: bool,
     /// Packages that only a reinstallation or a person can mend.
     pub(super) broken: Vec<String>,
+    /// Who holds one of its locks.
+    pub(super) holder: Option<Holder>,
+}
+
+/// A process that holds one of dpkg's locks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Holder {
+    pub(super) pid: i32,
+    /// Its name, where it can still be read.
+    name: String,
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { pid, name } = self;
+        if name.is_empty() { write!(f, "process {pid}") } else { write!(f, "process {pid} ({name})") }
+    }
+}
+
+impl Holder {
+    fn of(pid: i32) -> Self {
+        let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+        Self { pid, name: name.trim().to_owned() }
+    }
 }
 
 /// One stanza, as far as it matters here.
@@ -62,8 +87,8 @@ pub(super) fn read(settings: &Settings) -> Result<Dpkg, Failed> {
     let texts: Vec<_> = texts.iter().map(|text| String::from_utf8_lossy(text)).collect();
     let mut dpkg = judge(texts.iter().map(AsRef::as_ref))?;
     // A half-done state is only somebody's work in progress while the lock is held.
-    let busy = lock_holder(settings)?.is_some();
-    dpkg.interrupted = (dpkg.interrupted || journaled) && !busy;
+    dpkg.holder = lock_holder(settings)?;
+    dpkg.interrupted = (dpkg.interrupted || journaled) && dpkg.holder.is_none();
     Ok(dpkg)
 }
 
@@ -135,7 +160,7 @@ fn stanzas(text: &str) -> impl Iterator<Item = Stanza<'_>> {
 }
 
 /// The process that holds one of dpkg's locks, if any. They are POSIX record locks, so the kernel knows.
-pub(super) fn lock_holder(settings: &Settings) -> Result<Option<i32>, Failed> {
+pub(super) fn lock_holder(settings: &Settings) -> Result<Option<Holder>, Failed> {
     for name in ["lock-frontend", "lock"] {
         let path = settings.on_host("/var/lib/dpkg").join(name);
         let doing = || format!("ask who holds {}", path.display());
@@ -153,7 +178,7 @@ pub(super) fn lock_holder(settings: &Settings) -> Result<Option<i32>, Failed> {
         };
         fcntl(&file, FcntlArg::F_GETLK(&mut lock)).doing(doing)?;
         if i32::from(lock.l_type) != libc::F_UNLCK {
-            return Ok(Some(lock.l_pid));
+            return Ok(Some(Holder::of(lock.l_pid)));
         }
     }
     Ok(None)

@@ -56,7 +56,8 @@ impl Host {
     async fn check(&self, target: Version, command: KubeadmCommand) -> Result<HostPreflight, Failed> {
         let dpkg = self.blocking(dpkg::read).await?;
         let mut seen = HostPreflight::default();
-        seen.note(Check::Dpkg, checks::dpkg(dpkg.interrupted, &dpkg.broken));
+        let holder = dpkg.holder.as_ref().map(ToString::to_string);
+        seen.note(Check::Dpkg, checks::dpkg(holder.as_deref(), dpkg.interrupted, &dpkg.broken));
         seen.note(Check::KubeletUnit, self.kubelet_unit().await?);
         seen.note(Check::Cgroups, checks::cgroups(self.blocking(cgroups).await?, target));
         let control_plane = command.is_control_plane();
@@ -64,6 +65,10 @@ impl Host {
         let room = checks::disk_space(&room);
         let roomy = !matches!(room, Outcome::Failed(_));
         seen.note(Check::DiskSpace, room);
+        if let Some(holder) = holder {
+            seen.note(Check::Packages, packages::at_work(&holder));
+            return Ok(seen);
+        }
         match packages::installed(&dpkg.packages) {
             Ok(from) => seen.from = Some(from),
             Err(outcome) => {

@@ -15,7 +15,8 @@ use upgrade_core::observed::ToolState;
 use super::fault::{Doing, Failed};
 use super::systemd::NotStarted;
 use super::tools::{CommandLine, command_line};
-use super::{Host, backup, dpkg};
+use super::{Host, backup, dpkg, etcd_copies};
+use crate::chain::chain;
 
 /// Signals tell when a tool ends; this is for the one that was missed.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
@@ -126,12 +127,10 @@ impl Host {
     /// once, and a lock held by unattended-upgrades is no failure of ours.
     async fn await_dpkg_lock(&self, limit: Duration) -> Result<(), Failed> {
         let start = Instant::now();
-        while let Some(pid) = self.blocking(dpkg::lock_holder).await? {
+        while let Some(holder) = self.blocking(dpkg::lock_holder).await? {
             if start.elapsed() >= limit {
-                let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
                 return Err(Failed::new(format!(
-                    "dpkg's lock is held by process {pid} ({}) for longer than {limit:?}",
-                    name.trim()
+                    "dpkg's lock is held by {holder} for longer than {limit:?}"
                 )));
             }
             sleep(PAUSE).await;
@@ -147,7 +146,8 @@ impl Host {
         tail(&self.settings().log(unit)).unwrap_or_default()
     }
 
-    /// Forgets our ended units and drops copies, tools' output, downloaded and unpacked packages.
+    /// Forgets our ended units and drops copies, tools' output, downloaded and unpacked packages, and what kubeadm's runs have left
+    /// too much.
     pub async fn clean_up(&self) -> ActResult {
         let done = self.forget_all().await;
         self.end(None, done).await
@@ -174,6 +174,10 @@ impl Host {
             }
             // Whether a job ended or nothing came: the list tells.
             let _ = timeout(PAUSE, jobs.next()).await;
+        }
+        // Before the copies of ours that tell which are this turn's.
+        if let Err(failed) = self.blocking(etcd_copies::drop_superseded).await {
+            tracing::warn!("{}", chain(&failed));
         }
         self.blocking(backup::drop_all).await
     }

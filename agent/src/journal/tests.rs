@@ -36,6 +36,7 @@ fn memory(number: u64) -> Memory {
             why,
         }),
         held: BTreeSet::from(["kubeadm".to_owned()]),
+        policy_seen: true,
     }
 }
 
@@ -163,6 +164,19 @@ fn a_whole_journal_of_an_older_version_is_set_aside_and_says_so() {
     journal.store(&memory(1)).unwrap();
     drop(journal);
     assert_eq!(std::fs::read(kept).unwrap(), bytes);
+    assert_eq!(recovered(directory.path()), Recovered::Memory(memory(1)));
+}
+
+#[test]
+fn a_journal_from_before_the_policy_was_remembered_is_read_whole() {
+    let mut body = serde_json::to_value(memory(1)).unwrap();
+    assert_eq!(body.as_object_mut().unwrap().remove("policy_seen"), Some(true.into()));
+    let directory = holding(&sealed(VERSION, &format!("{body}\n")));
+    let before = Memory { policy_seen: false, ..memory(1) };
+    assert_eq!(recovered(directory.path()), Recovered::Memory(before.clone()));
+    let (journal, _) = Journal::open(directory.path()).unwrap();
+    journal.store(&Memory { policy_seen: true, ..before }).unwrap();
+    drop(journal);
     assert_eq!(recovered(directory.path()), Recovered::Memory(memory(1)));
 }
 

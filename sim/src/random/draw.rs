@@ -50,7 +50,7 @@ fn fault(rng: &mut Rng, node: &str, setup: &Setup, word: &str) -> Fault {
             Fault::ClockJumps { node, seconds: rng.pick(&jumps).copied().unwrap_or(30) }
         }
         "clock-drifts" => {
-            let speeds = [-100_000, -500, 500, 100_000];
+            let speeds = [500, -500, 200, -200];
             Fault::ClockDrifts { node, ppm: rng.pick(&speeds).copied().unwrap_or(500) }
         }
         "watch-lag" => Fault::WatchLag { node, lag: 200 + rng.below(8_000), lasts },

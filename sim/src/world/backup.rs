@@ -1,7 +1,7 @@
 //! etcd put back as it was: objects with smaller resourceVersions, and everything forgotten that was written since.
 
-use upgrade_core::api::Request;
-use upgrade_core::api::annotations::{CURRENT, IGNORE, TARGET, is_on};
+use upgrade_core::api::annotations::{CURRENT, IGNORE, STATUS, TARGET, is_on};
+use upgrade_core::api::{Report, Request};
 use upgrade_core::observed::Ready;
 use upgrade_core::oracle::{ETCD_RESTORED, FLEET, What, Who};
 
@@ -86,6 +86,14 @@ impl World {
             let by = if ours { Who::Agent(name.to_owned()) } else { Who::Person };
             let what = if after.unschedulable { What::Cordoned { by } } else { What::Uncordoned { by } };
             self.record(name, what);
+        }
+        let told = |node: &Node| {
+            let report =
+                node.annotations.get(STATUS).and_then(|text| serde_json::from_str::<Report>(text).ok());
+            report.map(|report| (report.phase, report.reason))
+        };
+        if let Some((phase, reason)) = told(after).filter(|now| told(before) != Some(*now)) {
+            self.record(name, What::Reported { phase, reason });
         }
         if let Some(kubelet) = after.kubelet
             && (before.ready == Ready::True, before.kubelet) != (after.ready == Ready::True, after.kubelet)

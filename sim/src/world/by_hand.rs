@@ -25,7 +25,9 @@ impl World {
         if how == ByHand::HalfControlPlane && self.is_control_plane(node) {
             self.raise_manifest(node, API_SERVER, version);
         }
-        if installed.contains(&"kubelet") {
+        let old = |machine: &super::Machine| machine.host.kubelet_runs < version;
+        let follows_to_the_end = how == ByHand::Whole && self.machines.get(node).is_some_and(old);
+        if installed.contains(&"kubelet") || follows_to_the_end {
             self.restart_kubelet(node);
         }
     }

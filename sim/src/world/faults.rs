@@ -1,5 +1,7 @@
 //! Faults striking and ending.
 
+use std::collections::BTreeMap;
+
 use upgrade_core::oracle::{CUT_OFF, FLEET, MEMORY_LOST, What};
 
 use super::api::DAEMON_SET;
@@ -177,6 +179,7 @@ impl World {
         match fault {
             Fault::Paused { .. } => self.set_policy("paused", None),
             Fault::PolicyGarbled { .. } => self.set_policy("minReadySeconds", None),
+            Fault::PolicyGone { .. } => self.replace_policy(Some(BTreeMap::new())),
             Fault::KubeletSick { node, .. } | Fault::KubeletCrashLoops { node, .. } => {
                 self.kubelet_changed(node);
             }
@@ -206,6 +209,7 @@ impl World {
             Fault::EtcdRestored => self.restored(),
             Fault::Outage { .. } => {
                 for name in self.names() {
+                    self.mirrors(&name);
                     self.lists_node(&name);
                 }
                 self.tell_turn();

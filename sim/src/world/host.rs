@@ -190,8 +190,10 @@ impl Host {
             packages: self.packages.clone(),
             dpkg_interrupted: self.dpkg_interrupted || self.foreign_broken,
             kubelet: self.kubelet.clone(),
-            control_plane: self.manifests.contains_key(API_SERVER)
-                || copies.iter().any(|copy| copy.manifests.contains_key(API_SERVER)),
+            control_plane: STATIC_PODS.iter().any(|name| {
+                self.manifests.contains_key(name)
+                    || copies.iter().any(|copy| copy.manifests.contains_key(name))
+            }),
             manifests: STATIC_PODS
                 .into_iter()
                 .filter_map(|name| Some((name.to_owned(), *self.manifests.get(name)?)))

@@ -114,6 +114,11 @@ pub(super) fn roll_back_at(work: &mut VecDeque<(u64, Work)>, failing: &str) {
     }
 }
 
+/// The real one's last words, `rollbackOldManifests` in its `cmd/kubeadm/app/phases/upgrade/staticpods.go`.
+const ROLLED_BACK: &str = "[upgrade/apply] FATAL: couldn't upgrade control plane. kubeadm has tried to recover everything into the \
+                           earlier state. Errors faced: static Pod hash for component kube-scheduler did not change after 5m0s: \
+                           context deadline exceeded";
+
 impl World {
     pub(super) fn kubeadm_phase(&mut self, node: &str, unit: &str, phase: Phase) {
         if self.connects(node)
@@ -174,7 +179,10 @@ impl World {
     ) -> Option<&'static str> {
         let host = &self.machines.get(node)?.host;
         let nodes = || self.api.stored.nodes.values();
-        if kubeadm < to {
+        // `apply` goes no further than itself; `node` asks the minor alone.
+        let newer =
+            if command == KubeadmCommand::Apply { kubeadm < to } else { to.minors_ahead_of(kubeadm) > 0 };
+        if newer {
             return Some("the version is newer than this kubeadm");
         }
         if !command.is_control_plane() {
@@ -249,7 +257,7 @@ impl World {
             })
             .collect();
         back.push_back((500, Work::End(1)));
-        unit_now.words = "[upgrade/apply] FATAL: couldn't upgrade control plane, rolled back";
+        unit_now.words = ROLLED_BACK;
         unit_now.work = back;
     }
 

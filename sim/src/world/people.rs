@@ -1,5 +1,7 @@
 //! What people do at the API server and on hosts.
 
+use std::collections::BTreeMap;
+
 use upgrade_core::api::annotations::{FOUND_CORDONED, IGNORE, IN_HAND, RETRY, SKIP_CHECKS, TARGET};
 use upgrade_core::api::{Check, Holder, LeaseName, Version};
 use upgrade_core::judge::lease::LeaseState;
@@ -52,6 +54,9 @@ impl World {
     fn person_at_api(&mut self, fault: &Fault) {
         match fault {
             Fault::Target { node, target } => self.set_target(node, *target),
+            Fault::TargetGarbled { node } => {
+                self.asks(node, What::TargetSet(None), TARGET, Some("the newest".to_owned()));
+            }
             Fault::Retry { node } => {
                 self.asks(node, What::Asked, RETRY, Some(self.now.to_string()));
             }
@@ -79,6 +84,7 @@ impl World {
             }
             Fault::Paused { .. } => self.set_policy("paused", Some("true")),
             Fault::PolicyGarbled { .. } => self.set_policy("minReadySeconds", Some("soon")),
+            Fault::PolicyGone { .. } => self.replace_policy(None),
             Fault::MinReady { seconds } => self.set_policy("minReadySeconds", Some(&seconds.to_string())),
             _ => {}
         }
@@ -108,11 +114,16 @@ impl World {
     }
 
     pub(super) fn set_policy(&mut self, key: &str, value: Option<&str>) {
-        let policy = self.api.stored.policy.get_or_insert_default();
+        let mut policy = self.api.stored.policy.clone().unwrap_or_default();
         match value {
             Some(value) => policy.insert(key.to_owned(), value.to_owned()),
             None => policy.remove(key),
         };
+        self.replace_policy(Some(policy));
+    }
+
+    pub(super) fn replace_policy(&mut self, policy: Option<BTreeMap<String, String>>) {
+        self.api.stored.policy = policy;
         self.api.next_revision();
         self.record_policy();
         self.tell_policy();

@@ -107,7 +107,7 @@ impl World {
             return self.watch_broke(node, number);
         }
         let at = self.clock(node).mono;
-        for fact in [Observation::Turn(self.turn(at)), Observation::Policy(self.policy(at))] {
+        for fact in [Observation::Turn(self.turn(at)), Observation::Policy(self.policy(node, at))] {
             let fact = Box::new(fact);
             self.later(self.now + 2 * TRAVEL, Happening::Saw { node: node.to_owned(), life: number, fact });
         }
@@ -121,7 +121,7 @@ impl World {
             return transient("the API server does not answer");
         }
         self.requests(&caller.node, 4);
-        ActResult::ok(vec![Observation::Fleet(self.fleet(at))])
+        ActResult::ok(vec![Observation::Fleet(self.fleet(&caller.node, at))])
     }
 
     /// Asked directly, with the host's own certificates: no balancer, no credential of the API. A member that does not

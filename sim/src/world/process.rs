@@ -1,5 +1,6 @@
 //! A host with its disk and the lives of its agent: carries outputs out and feeds answers in.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -112,6 +113,8 @@ pub(super) struct Life {
     /// Whether it watches what agents share.
     pub(super) watches: bool,
     pub(super) drain: Option<(ActId, Engine, u64)>,
+    /// The act that was stopped last: it does not begin any more.
+    pub(super) stopped: Option<ActId>,
     /// A report that the API server has yet to take.
     report: Option<Box<Report>>,
     /// The phase of the last one it took, and when.
@@ -123,6 +126,8 @@ pub(super) struct Life {
     reports_failed: u32,
     /// What is news of its own Node.
     pub(super) mark: Mark,
+    /// Whether a policy was ever seen, in this life or as the journal has it.
+    pub(super) policy_seen: Cell<bool>,
 }
 
 impl Life {
@@ -178,7 +183,9 @@ impl World {
         machine.lives += 1;
         let (number, booted_at) = (machine.lives, machine.host.booted_at);
         let journal = machine.journal.as_deref().and_then(|text| serde_json::from_str::<Memory>(text).ok());
-        let agent = Agent::new(settings, journal.unwrap_or_default());
+        let memory = journal.unwrap_or_default();
+        let policy_seen = Cell::new(memory.policy_seen);
+        let agent = Agent::new(settings, memory);
         machine.life = Some(Life {
             number,
             booted_at,
@@ -188,12 +195,14 @@ impl World {
             told_at: now,
             watches: false,
             drain: None,
+            stopped: None,
             report: None,
             wrote_report: None,
             awaited: BTreeMap::new(),
             lists_anew: false,
             reports_failed: 0,
             mark: Mark::default(),
+            policy_seen,
         });
         self.record(node, What::AgentStarted);
         self.looks(node, number);
@@ -378,6 +387,7 @@ impl World {
     fn stop(&mut self, node: &str, number: u64, id: ActId) {
         let Some(life) = self.life(node, number) else { return };
         life.drain.take_if(|(drain, ..)| *drain == id);
+        life.stopped = Some(id);
         let message = "stopped because something else is wanted".to_owned();
         let ended = Box::new(ActResult::failed(ActFault { class: FaultClass::Stopped, message }));
         self.later(self.now + 10, Happening::Answer { node: node.to_owned(), life: number, id, ended });

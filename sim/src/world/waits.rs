@@ -1,10 +1,11 @@
 //! What may keep a node waiting for ever: nothing here is what the product judges, for it is asked when a run is over.
 
 use upgrade_core::api::annotations::{IGNORE, TARGET, is_on};
-use upgrade_core::api::{Check, Holder, LeaseName, Request};
+use upgrade_core::api::{Check, Holder, LeaseName, Request, TurnKind, Version};
 use upgrade_core::judge::control_plane::STATIC_PODS;
-use upgrade_core::observed::Ready;
-use upgrade_core::oracle::End;
+use upgrade_core::memory::Step;
+use upgrade_core::observed::{LeaseMark, Ready};
+use upgrade_core::oracle::{End, bars_claims};
 
 use super::World;
 use super::api::{Lease, Node};
@@ -22,13 +23,17 @@ impl World {
     /// Whether anything that the rules name stands in a node's way.
     pub(crate) fn may_wait(&self, node: &str, ends: &[(String, End)]) -> bool {
         let control_plane = self.is_control_plane(node);
-        self.is_paused()
+        bars_claims(self.api.stored.policy.as_ref())
             || self.is_halted(node, ends)
             || self.lacks_service(node)
             || self.has_nowhere(node)
             || self.has_sick_api_server()
             || self.is_held_up_by_a_lease()
-            || if control_plane { self.has_mixed_peer(node) } else { self.comes_later(node, ends) }
+            || if control_plane {
+                self.has_mixed_peer(node)
+            } else {
+                self.comes_later(node, ends) || self.is_ahead_of_kubeadm_config(node)
+            }
     }
 
     /// Whether its agent has no way to say what it has come to: its own API server is gone, and no Lease that it knows of is left
@@ -37,7 +42,7 @@ impl World {
         if self.reaches(node, Identity::Kubelet) {
             return false;
         }
-        let knows = self.machines.get(node).is_some_and(|machine| machine.journal.is_some());
+        let knows = self.stands(node).turn.is_some();
         let holds = |lease: &Lease| {
             let holder = lease.state.holder.as_deref().and_then(Holder::parse);
             holder.is_some_and(|holder| holder.node == node) && lease.state.degraded.is_none()
@@ -45,15 +50,47 @@ impl World {
         !knows || !self.api.stored.leases.values().any(holds)
     }
 
-    fn is_paused(&self) -> bool {
-        let policy = self.api.stored.policy.as_ref();
-        policy.is_some_and(|policy| policy.get("paused").is_some_and(|value| value == "true"))
+    /// Whether it is in the middle of a turn A that waits for etcd, whose members only a person adds and removes.
+    pub(crate) fn waits_for_members(&self, node: &str) -> bool {
+        let control_planes = self.api.stored.nodes.values().filter(|seen| seen.control_plane).count();
+        let turn = self.stands(node).turn;
+        let applies =
+            turn.is_some_and(|turn| turn.kind == TurnKind::ControlPlane && turn.reached == Step::Applying);
+        applies && self.api.members.len() != control_planes
     }
 
-    /// Only what was failed at is halted.
+    /// Only what was failed at is halted: by the mark, or where that was lost by the target that stands. Who holds the Lease that is
+    /// needed keeps everybody.
     fn is_halted(&self, node: &str, ends: &[(String, End)]) -> bool {
-        let same = |name: &String| self.annotation(name, TARGET) == self.annotation(node, TARGET);
-        ends.iter().any(|(name, end)| name != node && *end == End::Degraded && same(name))
+        let target = self.target(node);
+        let same = |name: &String| {
+            let marked = self.api.stored.leases.values().find_map(|lease| {
+                let holder = lease.state.holder.as_deref().and_then(Holder::parse)?;
+                let mark = lease.state.degraded.as_deref().filter(|_| holder.node == *name)?;
+                LeaseMark::read(mark).target
+            });
+            marked.or_else(|| self.target(name)) == target
+        };
+        let holds = |name: &String| {
+            let needs =
+                |lease: &LeaseName| (*lease == LeaseName::ControlPlane) == self.is_control_plane(node);
+            let mut leases = self.api.stored.leases.iter().filter(|(lease, _)| needs(lease));
+            leases.any(|(_, lease)| {
+                let holder = lease.state.holder.as_deref().and_then(Holder::parse);
+                holder.is_some_and(|holder| holder.node == *name)
+            })
+        };
+        let degraded = |end: &End| *end == End::Degraded;
+        ends.iter().any(|(name, end)| name != node && degraded(end) && (same(name) || holds(name)))
+    }
+
+    /// What kubeadm-config names is not yet what the node is asked to run.
+    fn is_ahead_of_kubeadm_config(&self, node: &str) -> bool {
+        self.target(node).is_some_and(|target| self.api.stored.kubeadm_config < target)
+    }
+
+    fn target(&self, node: &str) -> Option<Version> {
+        self.annotation(node, TARGET).and_then(|text| text.parse().ok())
     }
 
     /// A node that is not Ready waits to be, unless people pass over that; one that is waits for those that are not.
@@ -111,7 +148,6 @@ impl World {
     fn is_behind(&self, control_plane: &str, node: &str) -> bool {
         let host = self.machines.get(control_plane).map(|machine| &machine.host);
         let runs = host.and_then(|host| host.manifests.get(API_SERVER).copied());
-        let target = self.annotation(node, TARGET).and_then(|text| text.parse().ok());
-        runs < target
+        runs < self.target(node)
     }
 }

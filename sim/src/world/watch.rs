@@ -108,7 +108,7 @@ impl World {
         for name in self.names() {
             let watches = self.machines.get(&name).and_then(|machine| machine.life.as_ref());
             if watches.is_some_and(|life| life.watches) {
-                let policy = self.policy(self.clock(&name).mono);
+                let policy = self.policy(&name, self.clock(&name).mono);
                 self.watched(&name, Identity::Coordination, Observation::Policy(policy));
             }
         }
@@ -146,21 +146,27 @@ impl World {
     }
 
     /// Everything on one consistent read.
-    pub(super) fn fleet(&self, at: Mono) -> FleetSeen {
+    pub(super) fn fleet(&self, reader: &str, at: Mono) -> FleetSeen {
         FleetSeen {
             at,
             pods: self.control_plane_pods(),
             nodes: self.api.stored.nodes.values().map(small).collect(),
             leases: self.fleet_leases(),
             kubeadm_config: Some(self.api.stored.kubeadm_config),
-            policy: self.policy(at),
+            policy: self.policy(reader, at),
         }
     }
 
-    /// The policy as it is read. Whether there was one before is known: the world begins with one.
-    pub(super) fn policy(&self, at: Mono) -> PolicySeen {
+    /// The policy as a process reads it that may have read one before.
+    pub(super) fn policy(&self, reader: &str, at: Mono) -> PolicySeen {
         let data = self.api.stored.policy.as_ref();
-        PolicySeen { at, policy: Policy::read(data, true), exists: data.is_some() }
+        let exists = data.is_some();
+        let life = self.machines.get(reader).and_then(|machine| machine.life.as_ref());
+        let seen_before = life.is_some_and(|life| {
+            let before = life.policy_seen.get();
+            life.policy_seen.replace(before || exists)
+        });
+        PolicySeen { at, policy: Policy::read(data, seen_before), exists }
     }
 
     /// The pods bound to a node, as a list answers.

@@ -13,6 +13,7 @@ super::at_every_server!(
     the_mark_goes_and_current_comes_in_one_write,
     notes_are_written_once_and_read_as_they_were_written,
     cordoning_again_writes_nothing,
+    a_cordon_that_somebody_lifted_is_made_again_with_an_event_that_says_how_to_stop,
     somebody_elses_cordon_outlives_ours,
     only_the_own_node_can_be_written,
     the_watch_tells_every_change_of_the_own_node_and_none_of_others,
@@ -102,6 +103,18 @@ pub(crate) async fn cordoning_again_writes_nothing(bench: &TestCluster) {
     let once = bench.own.write_node(&cordon()).await;
     let twice = bench.own.write_node(&cordon()).await;
     assert_eq!(node_seen(&once), node_seen(&twice));
+}
+
+pub(crate) async fn a_cordon_that_somebody_lifted_is_made_again_with_an_event_that_says_how_to_stop(
+    bench: &TestCluster,
+) {
+    bench.own.write_node(&cordon()).await;
+    assert!(bench.event("CordonedAgain").await.is_none());
+    bench.patch_node(OWN, &json!({"spec": {"unschedulable": null}})).await;
+    assert!(node_seen(&bench.own.write_node(&cordon()).await).unschedulable);
+    let event = bench.event("CordonedAgain").await.unwrap();
+    assert_eq!(event.type_.as_deref(), Some("Warning"));
+    assert!(event.message.unwrap().contains("remove the annotation node-upgrade-agent/target"));
 }
 
 pub(crate) async fn somebody_elses_cordon_outlives_ours(bench: &TestCluster) {

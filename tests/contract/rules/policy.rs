@@ -11,6 +11,7 @@ use super::super::test_cluster::{TestCluster, Told, make};
 
 super::at_every_server!(
     an_absent_policy_means_the_defaults_until_one_was_seen,
+    a_policy_that_was_seen_before_a_restart_is_gone_and_not_absent,
     a_value_that_cannot_be_read_bars_claims_and_is_named_and_the_rest_applies,
     the_watch_tells_every_change_of_the_policy_and_of_no_other_configmap,
     the_watch_tells_that_a_policy_is_gone_which_bars_claims,
@@ -49,6 +50,13 @@ pub(crate) async fn an_absent_policy_means_the_defaults_until_one_was_seen(bench
     assert!(there.exists && there.policy.forbids_claims().is_none());
     assert_eq!(there.policy.min_ready.as_secs(), 7);
     maps(bench).delete("policy", &DeleteParams::default()).await.unwrap();
+    let gone = policy_seen(bench).await;
+    assert!(!gone.exists && forbids(&gone).contains("is gone"), "{gone:?}");
+}
+
+pub(crate) async fn a_policy_that_was_seen_before_a_restart_is_gone_and_not_absent(bench: &TestCluster) {
+    assert_eq!(forbids(&policy_seen(bench).await), "");
+    bench.own.remember_policy();
     let gone = policy_seen(bench).await;
     assert!(!gone.exists && forbids(&gone).contains("is gone"), "{gone:?}");
 }

@@ -7,10 +7,12 @@ use crate::api::{LeaseName, Phase, TurnId, TurnKind, Version};
 use crate::drain::DrainOptions;
 use crate::judge::tests::{NEW, OLD, fleet, holder, host, plan};
 use crate::observed::{
-    Access, DrainState, Finding, Findings, FleetSeen, HostSeen, NodeSeen, Outcome, Progress, Ready, ToolState,
+    Access, DrainState, Finding, Findings, FleetSeen, HostSeen, NodeSeen, Outcome, PodsSeen, Progress, Ready,
+    ToolState,
 };
 use crate::time::BootId;
 
+mod beating;
 mod pausing;
 mod telling;
 
@@ -56,6 +58,10 @@ fn fleet_at(now: Now) -> Observation {
     Observation::Fleet(FleetSeen { at: now.mono, ..fleet() })
 }
 
+fn pods_at(now: Now) -> Observation {
+    Observation::Pods(PodsSeen { at: now.mono, ..PodsSeen::default() })
+}
+
 fn found(now: Now, outcome: Outcome) -> Observation {
     let findings = vec![Finding { check: crate::api::Check::KubeletFlags, outcome }];
     let plan = Some(plan(false));
@@ -88,11 +94,12 @@ impl Agent {
     }
 }
 
-/// An agent that has seen its host, the fleet and a target it has not reached: what it starts then.
+/// An agent that has seen its host, its pods, the fleet and a target it has not reached: what it starts then.
 fn prepared(now: Now) -> (Agent, ActId, Act) {
     let mut agent = agent(Memory::default());
     agent.observed.take(host_at(now), now.mono);
     agent.observed.take(fleet_at(now), now.mono);
+    agent.observed.take(pods_at(now), now.mono);
     let (id, act) = started(&agent.sees(now, node(&[WANTED]))).unwrap();
     (agent, id, act)
 }
@@ -171,7 +178,9 @@ fn whoever_asks_again_after_a_refusal_gets_a_new_preflight() {
         agent.ends(at(1), id, vec![found(at(1), Outcome::Failed("the repository does not have it".into()))]);
     assert!(stored(&outputs).unwrap().refused.is_some());
     assert_eq!(started(&agent.on(at(1), Input::Stored)), None, "the refusal stands");
-    let (_, act) = started(&agent.sees(at(2), node(&[WANTED, (RETRY, "it has it now")]))).unwrap();
+    let outputs = agent.sees(at(2), node(&[WANTED, (RETRY, "it has it now")]));
+    assert_eq!(stored(&outputs).unwrap().refused, None, "and is forgotten when it was answered");
+    let (_, act) = started(&agent.on(at(2), Input::Stored)).unwrap();
     assert_eq!(act, preflight);
 }
 
@@ -245,35 +254,6 @@ fn a_tool_that_runs_is_never_stopped() {
 }
 
 #[test]
-fn a_lease_that_is_ours_is_renewed_beside_the_acts_until_it_is_given_back() {
-    let renewed = |memory: Memory, lease: Option<LeaseSeen>| {
-        let mut agent = agent(memory);
-        agent.observed.lease = lease;
-        agent.heartbeat()
-    };
-    for (step, degraded) in [(Step::Claiming, None), (Step::Applying, None), (Step::Verifying, Some("disk"))]
-    {
-        let Some(Act::Renew { lease, holder: me, mark, applied: None }) =
-            renewed(remembered(step, degraded), Some(ours(at(0))))
-        else {
-            panic!("no heartbeat at {step:?}")
-        };
-        assert_eq!(
-            (lease, me, mark.map(|mark| mark.why)),
-            (LeaseName::Slot(0), holder("w1"), degraded.map(String::from))
-        );
-    }
-    assert_eq!(renewed(remembered(Step::Releasing, None), Some(ours(at(0)))), None);
-    assert_eq!(renewed(Memory::default(), Some(ours(at(0)))), None);
-    let mut back = remembered(Step::Applying, None);
-    back.turn.as_mut().unwrap().direction = Direction::Back(Explanation::new(Reason::Cancelled, ""));
-    assert_eq!(renewed(back, Some(ours(at(0)))), None);
-    for lease in [None, Some(LeaseSeen::Free), Some(LeaseSeen::Other("w2/u/j".into()))] {
-        assert_eq!(renewed(remembered(Step::Applying, None), lease), None);
-    }
-}
-
-#[test]
 fn another_turn_or_another_mark_has_its_lease_to_prove() {
     let stores = |before: Memory, after: Memory| {
         let mut agent = agent(before);
@@ -309,4 +289,5 @@ fn what_was_found_before_a_turn_says_nothing_after_it_unless_it_gave_way_untouch
     assert!(kept(Step::Claiming, Reason::WaitingForTurn));
     assert!(!kept(Step::Cordoning, Reason::WaitingForTurn));
     assert!(!kept(Step::Claiming, Reason::Cancelled));
+    assert!(!kept(Step::Claiming, Reason::PreflightPending), "which is made anew");
 }

@@ -27,6 +27,9 @@ impl Default for Policy {
     }
 }
 
+/// The most that `minReadySeconds` may be: a node is cordoned meanwhile, and that is bounded.
+const LONGEST_MIN_READY: Duration = Duration::from_hours(1);
+
 impl Policy {
     /// Reads the `data` of the ConfigMap `policy`; none where there is none, which means the defaults unless one was seen before.
     /// A value that cannot be read is named and bars claims; the others apply, `paused` always: a last good copy would drop a
@@ -43,9 +46,12 @@ impl Policy {
             let wrong = match key.as_str() {
                 "paused" => text.parse().map(|paused| policy.paused = paused).map_err(|_| "true or false"),
                 "minReadySeconds" => text
-                    .parse::<u32>()
-                    .map(|seconds| policy.min_ready = Duration::from_secs(seconds.into()))
-                    .map_err(|_| "a number of seconds"),
+                    .parse()
+                    .ok()
+                    .map(Duration::from_secs)
+                    .filter(|min_ready| *min_ready <= LONGEST_MIN_READY)
+                    .map(|min_ready| policy.min_ready = min_ready)
+                    .ok_or("a number of seconds from 0 to 3600"),
                 "protocol" => text.parse().map(|protocol| policy.protocol = protocol).map_err(|_| "a number"),
                 _ => {
                     let known = "known are paused, minReadySeconds, protocol";
@@ -118,5 +124,16 @@ mod tests {
     fn a_policy_that_was_never_there_means_the_defaults_and_one_that_is_gone_bars_claims() {
         assert_eq!(Policy::read(None, false), Policy::default());
         assert!(Policy::read(None, true).forbids_claims().unwrap().contains("gone"));
+    }
+
+    #[test]
+    fn a_node_is_kept_cordoned_for_its_proof_for_an_hour_at_most() {
+        assert_eq!(read(&[("minReadySeconds", "3600")]).min_ready, Duration::from_hours(1));
+        for value in ["3601", "-1", "18446744073709551615", "1.5"] {
+            let policy = read(&[("minReadySeconds", value)]);
+            let why = policy.forbids_claims().unwrap_or_else(|| panic!("{value}"));
+            assert!(why.contains("minReadySeconds") && why.contains("3600"), "{why}");
+            assert_eq!(policy.min_ready, Policy::default().min_ready, "{value}");
+        }
     }
 }

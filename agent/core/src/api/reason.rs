@@ -37,6 +37,8 @@ pub enum Reason {
     DrainGivenUp,
     /// A drain ended with pods left on the node; of an Event alone.
     PodsPassedOver,
+    /// The node was cordoned again after somebody had uncordoned it in its turn; of an Event alone.
+    CordonedAgain,
     /// The target was removed or changed before the point of no return.
     Cancelled,
     /// Another holder's name stands in our Lease, or the Lease is gone.
@@ -67,7 +69,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 28] = [
         Self::Idle,
         Self::InvalidTarget,
         Self::PreflightFailed,
@@ -82,6 +84,7 @@ impl Reason {
         Self::DrainTimedOut,
         Self::DrainGivenUp,
         Self::PodsPassedOver,
+        Self::CordonedAgain,
         Self::Cancelled,
         Self::LeaseLost,
         Self::TimedOut,

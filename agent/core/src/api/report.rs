@@ -39,6 +39,32 @@ pub struct Report {
     pub current: Option<Version>,
 }
 
+impl Report {
+    /// What is answered here to what a person asked, or said of a node that waits for one: another answer is news within a phase too.
+    /// What counts seconds, or did not answer, is none; of what a degraded node's new target waits for the word alone is.
+    pub fn answer(&self) -> Option<(Reason, &str)> {
+        match (self.phase, self.reason) {
+            (Phase::Degraded, Reason::Progressing | Reason::Retrying) => None,
+            (Phase::Degraded, reason) if is_awaited(reason) => Some((reason, "")),
+            (Phase::Refused | Phase::Degraded, reason) => Some((reason, &self.message)),
+            _ => None,
+        }
+    }
+}
+
+/// Whether it comes right by itself or by others, and its message changes with what they do.
+const fn is_awaited(reason: Reason) -> bool {
+    matches!(
+        reason,
+        Reason::PreflightPending
+            | Reason::WaitingForTurn
+            | Reason::BudgetExhausted
+            | Reason::Halted
+            | Reason::Paused
+            | Reason::ControlPlaneDown
+    )
+}
+
 /// How the drain stands.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

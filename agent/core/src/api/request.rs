@@ -39,6 +39,18 @@ impl Request {
         request
     }
 
+    /// What of `skip-checks` has no effect, or less than its word says; for people.
+    pub fn vain_skips(&self) -> impl Iterator<Item = String> {
+        let unknown = self.unknown_skips.iter().map(|word| format!("skip-checks: {word:?} names no check"));
+        let kept = self.skip.iter().filter(|check| !check.may_be_skipped()).map(|check| match check {
+            Check::ApiServers => {
+                format!("skip-checks: {check} passes over an API server of unknown version alone")
+            }
+            _ => format!("skip-checks: {check} cannot be skipped"),
+        });
+        unknown.chain(kept)
+    }
+
     /// The wanted version, where one is given and can be read.
     pub fn wanted(&self) -> Option<Version> {
         self.target.as_ref().and_then(|target| target.as_ref().ok()).copied()
@@ -66,5 +78,19 @@ mod tests {
         let request = Request::read(&annotations(&[(SKIP_CHECKS, "NodeReady, nodeready DiskSpace")]));
         assert_eq!(request.skip, BTreeSet::from([Check::NodeReady, Check::DiskSpace]));
         assert_eq!(request.unknown_skips, ["nodeready"]);
+    }
+
+    #[test]
+    fn a_skip_without_effect_is_told_whether_misspelt_or_of_a_check_that_cannot_be_skipped() {
+        let told = |skips: &str| {
+            let request = Request::read(&annotations(&[(SKIP_CHECKS, skips)]));
+            request.vain_skips().collect::<Vec<_>>().join("\n")
+        };
+        for check in Check::ALL {
+            let text = told(check.word());
+            assert_eq!(text.contains(check.word()), !check.may_be_skipped(), "{check}: {text}");
+        }
+        assert_eq!(told("nodeready"), "skip-checks: \"nodeready\" names no check");
+        assert_eq!(told("ApiServers x").lines().count(), 2);
     }
 }

@@ -48,6 +48,11 @@ pub(super) fn traces(cx: &Context<'_>) -> Look<()> {
     if host.at < quiet {
         return Err(Next::Do(Act::LookAtHost { turn: None }));
     }
+    // How a tool that runs will end is not known yet.
+    let mut tools = host.tools.iter();
+    if let Some((unit, _)) = tools.find(|(_, state)| **state == ToolState::Running) {
+        return Err(Next::Do(Act::Await { unit: unit.clone() }));
+    }
     cx.pods(AGE)?;
     let turn = Traces::read(cx, fleet, host)?.turn(cx, fleet, host);
     if turn.as_ref().is_some_and(|turn| turn.degraded.is_some()) {
@@ -96,10 +101,7 @@ fn static_pods(cx: &Context<'_>, host: &HostSeen) -> Look<Option<Version>> {
     let first = manifests.next();
     let uniform = first
         .filter(|first| host.manifests.len() == STATIC_PODS.len() && manifests.all(|other| other == *first));
-    if running == uniform.copied()
-        || host.runs_a_tool()
-        || cx.since.waited(cx.now) > cx.settings.verify_timeout
-    {
+    if running == uniform.copied() || cx.since.waited(cx.now) > cx.settings.verify_timeout {
         return Ok(running.filter(|_| uniform.is_some()));
     }
     cx.pods(PACE)?;
@@ -108,7 +110,6 @@ fn static_pods(cx: &Context<'_>, host: &HostSeen) -> Look<Option<Version>> {
 }
 
 /// What stands there.
-#[expect(clippy::struct_excessive_bools, reason = "each is a trace of its own")]
 struct Traces {
     lease: Option<(LeaseName, Holder)>,
     mark: Option<InHand>,
@@ -117,13 +118,12 @@ struct Traces {
     static_pods: Option<Version>,
     /// The unit of a tool, with its turn and serial.
     unit: Option<(TurnId, u32)>,
-    kubeadm_runs: bool,
+    /// The turn whose copies are there.
+    copied: Option<TurnId>,
     /// Whether the last run of kubeadm that is seen ended well.
     kubeadm_ended: bool,
     /// Whether kubelet's package was installed, or was about to be: turn B.
     installs: bool,
-    /// Whether that ended well.
-    installed: bool,
 }
 
 impl Traces {
@@ -135,16 +135,16 @@ impl Traces {
             cordoned: cx.node.cordon_note.is_some(),
             static_pods,
             unit: host.tools.keys().filter_map(|unit| unit_parts(unit)).max_by_key(|(_, serial)| *serial),
-            kubeadm_runs: last(host, "kubeadm-upgrade") == Some(ToolState::Running),
+            copied: host.copies.last().map(|copy| copy.turn.clone()),
             kubeadm_ended: last(host, "kubeadm-upgrade") == Some(ToolState::Ended(0)),
             installs: last(host, "install-kubelet").is_some(),
-            installed: last(host, "install-kubelet") == Some(ToolState::Ended(0)),
         })
     }
 
     /// The turn they are left of; none where there are none.
     fn turn(self, cx: &Context<'_>, fleet: &FleetSeen, host: &HostSeen) -> Option<Turn> {
-        if self.lease.is_none() && self.mark.is_none() && !self.cordoned && self.unit.is_none() {
+        let none = self.lease.is_none() && self.mark.is_none() && !self.cordoned;
+        if none && self.unit.is_none() && self.copied.is_none() {
             return None;
         }
         let kind = self.kind(host);
@@ -175,6 +175,11 @@ impl Traces {
         marked.or_else(|| cx.node.request.wanted()).or(installed).or(cx.node.kubelet)
     }
 
+    /// Whether anybody says what it goes to; what is installed may be a person's.
+    fn is_asked(&self, cx: &Context<'_>) -> bool {
+        self.mark.is_some() || cx.node.request.wanted().is_some()
+    }
+
     /// How far it had come, by what is whole.
     fn begun(
         &self,
@@ -190,7 +195,7 @@ impl Traces {
             kubectl: host.version("kubectl").cloned(),
         };
         let stage = match kind {
-            TurnKind::ControlPlane => self.control_plane_stage(fleet, host, target, &packages),
+            TurnKind::ControlPlane => self.control_plane_stage(cx, fleet, host, target, &packages),
             TurnKind::Kubelet => self.kubelet_stage(cx, host, target, &packages),
         };
         Some(Begun { kind, target, packages, stage })
@@ -198,6 +203,7 @@ impl Traces {
 
     fn control_plane_stage(
         &self,
+        cx: &Context<'_>,
         fleet: &FleetSeen,
         host: &HostSeen,
         target: Version,
@@ -208,9 +214,9 @@ impl Traces {
         let begun = self.unit.is_some() || !host.copies.is_empty();
         let marked = !(config_is_new && self.kubeadm_ended) && (self.mark.is_some() && !over || begun);
         match self.static_pods {
-            Some(version) if version < target && !config_is_new && !self.kubeadm_runs => Stage::Back,
+            Some(version) if version < target => Stage::Back,
             Some(version) if version >= target && !marked => Stage::Back,
-            _ if packages.kubeadm.kubernetes() == Some(target) => Stage::Applying,
+            _ if self.is_asked(cx) && packages.kubeadm.kubernetes() == Some(target) => Stage::Applying,
             _ => Stage::Degraded,
         }
     }
@@ -225,10 +231,13 @@ impl Traces {
         let package = packages.kubelet.kubernetes();
         let whole = cx.node.kubelet.is_some()
             && cx.node.kubelet == package
-            && host.packages.get("kubelet").is_some_and(|kubelet| kubelet.configured)
-            && !host.runs_a_tool();
+            && host.packages.get("kubelet").is_some_and(|kubelet| kubelet.configured);
         let touched = self.cordoned || self.unit.is_some();
-        if whole && package == Some(target) && packages.kubeadm.kubernetes() == Some(target) {
+        if (self.is_asked(cx) || self.installs)
+            && whole
+            && package == Some(target)
+            && packages.kubeadm.kubernetes() >= Some(target)
+        {
             Stage::Verifying
         } else if whole && (cx.node.ready == Ready::True || !touched) {
             Stage::Back
@@ -243,7 +252,7 @@ impl Traces {
                        node-upgrade-agent/retry, or bring the node to its target by hand";
         let why = Explanation::new(Reason::JournalLost, message);
         let id = self.unit.as_ref().map(|(id, _)| id.clone());
-        let id = id.or_else(|| self.mark.as_ref().and_then(|mark| mark.id.clone()));
+        let id = id.or_else(|| self.mark.as_ref().and_then(|mark| mark.id.clone())).or(self.copied);
         let holder = self.lease.as_ref().map_or_else(
             || Holder {
                 node: cx.settings.node.clone(),
@@ -252,8 +261,7 @@ impl Traces {
             },
             |(_, holder)| holder.clone(),
         );
-        let restores = self.mark.is_some() || self.cordoned || self.lease.is_some() && !self.installed;
-        let plan = plan(cx, target, packages, stage == Stage::Back && restores, self.static_pods);
+        let plan = plan(cx, target, packages, self.static_pods);
         let lease = self.lease.map_or_else(|| plan.lease(), |(name, _)| name);
         let (reached, changed) = match stage {
             Stage::Back => (Step::Applying, false),
@@ -311,23 +319,13 @@ enum Stage {
     Degraded,
 }
 
-/// A plan as far as the host tells it. On the way back kubeadm's package is taken to have been of kubelet's version; but where the
-/// static pods are past that, so was kubeadm, and nobody knows its package: it stays.
-fn plan(
-    cx: &Context<'_>,
-    target: Version,
-    installed: Packages,
-    restores: bool,
-    static_pods: Option<Version>,
-) -> Plan {
-    let before = Packages { kubeadm: installed.kubelet.clone(), ..installed.clone() };
-    let stays = static_pods.is_some() && static_pods != installed.kubelet.kubernetes();
-    let back = restores && !stays;
+/// A plan as far as the host tells it. Nobody knows any more who installed which package: all stay as they are.
+fn plan(cx: &Context<'_>, target: Version, installed: Packages, static_pods: Option<Version>) -> Plan {
     Plan {
-        from: if back { before } else { installed.clone() },
+        from: installed.clone(),
         to: installed,
         target,
-        can_restore_packages: back,
+        can_restore_packages: false,
         daemon_sets: cx.observed.pods.as_ref().map_or_else(BTreeSet::new, |pods| all_daemon_sets(&pods.pods)),
         csi_drivers: BTreeSet::new(),
         control_plane: cx.node.control_plane,

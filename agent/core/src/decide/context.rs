@@ -25,7 +25,7 @@ pub(crate) type Look<T> = Result<T, Next>;
 
 /// How old the proof of the Lease and of the fleet may be on which a disturbance begins.
 pub(crate) const PROOF: Duration = Duration::from_secs(15);
-/// How old the proof may grow while a drain goes on; the heartbeat renews every minute.
+/// How old the proof may grow while a drain goes on; the heartbeat renews every minute beside it.
 pub(crate) const PROOF_WHILE_DRAINING: Duration = Duration::from_mins(5);
 /// How old the look at the host may be from which a step is judged done.
 pub(crate) const HOST_AGE: Duration = Duration::from_secs(30);
@@ -176,15 +176,20 @@ impl<'a> Context<'a> {
 
     /// The mark of a turn, as it has to stand on the Node.
     pub(crate) fn mark(&self, turn: &Turn) -> InHand {
-        let lost = !matches!(self.observed.lease, Some(LeaseSeen::Held { .. }));
-        InHand {
-            turn: Some(turn.kind),
-            id: Some(turn.holder.turn.clone()),
-            from: turn.plan.from.kubelet.kubernetes(),
-            to: Some(turn.plan.target),
-            since: turn.since,
-            degraded: turn.degraded.as_ref().filter(|_| lost).map(|why| why.message.clone()),
-        }
+        mark(turn, self.observed.lease.as_ref())
+    }
+}
+
+/// The mark of a turn, with what is known of its Lease.
+pub(crate) fn mark(turn: &Turn, lease: Option<&LeaseSeen>) -> InHand {
+    let lost = !matches!(lease, Some(LeaseSeen::Held { .. }));
+    InHand {
+        turn: Some(turn.kind),
+        id: Some(turn.holder.turn.clone()),
+        from: turn.plan.from.kubelet.kubernetes(),
+        to: Some(turn.plan.target),
+        since: turn.since,
+        degraded: turn.degraded.as_ref().filter(|_| lost).map(|why| why.message.clone()),
     }
 }
 

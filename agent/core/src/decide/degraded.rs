@@ -5,32 +5,42 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::context::{Context, Look, renew};
-use super::{Next, plan};
+use super::{Next, replan};
 use crate::act::Act;
 use crate::api::TurnKind;
-use crate::api::Version;
-use crate::api::{Check, Explanation, Reason};
-use crate::judge::claim::bars_replanned;
-use crate::judge::next_turn::NextTurn;
-use crate::judge::preflight::{Verdict, judge};
-use crate::memory::Plan;
+use crate::api::{Explanation, Reason};
 use crate::memory::{Direction, Step, Turn};
-use crate::observed::LeaseSeen;
-use crate::observed::Ready;
+use crate::observed::{FleetLease, LeaseSeen, Ready};
 use crate::steps::{self, can_turn_back, lacks, rules};
 
 /// How often a degraded node is looked at.
 const PACE: Duration = Duration::from_secs(30);
+/// How old the fleet may be by which another still holds its Lease.
+const TAKEN: Duration = Duration::from_mins(5);
 /// How often its Lease is renewed with the mark.
 const HEARTBEAT: Duration = Duration::from_mins(1);
 
 pub(super) fn decide(cx: &Context<'_>, turn: &Turn, why: &Explanation) -> Look<Next> {
     marked(cx, turn)?;
-    if cx.node.request.retry.is_some() && cx.node.request.retry != turn.retry {
-        return Ok(cx.remember(retried(cx, turn)));
+    if let Some(cancelled) = cx.cancelled(turn).filter(|_| turn.is_forward())
+        && is_asked_back(cx, turn)
+        && can_turn_back(cx, turn)?
+    {
+        return Ok(cx.remember(Turn { degraded: None, ..turn.clone().back(cancelled, cx.now) }));
     }
     if let Some(target) = cx.node.request.wanted().filter(|target| *target != turn.plan.target) {
-        return replan(cx, turn, target, why);
+        return replan::decide(cx, turn, target, why);
+    }
+    if cx.node.request.retry.is_some() && cx.node.request.retry != turn.retry {
+        if !resolved(turn) {
+            return replan::decide(cx, turn, turn.plan.target, why);
+        }
+        let ran = turn.kind == TurnKind::ControlPlane && turn.run.is_some();
+        if !turn.is_forward() && ran && !can_turn_back(cx, turn)? {
+            // A person took its static pods further meanwhile.
+            return Ok(cx.remember(retried(cx, &Turn { direction: Direction::Forward, ..turn.clone() })?));
+        }
+        return Ok(cx.remember(retried(cx, turn)?));
     }
     if let Some(turn) = found_whole(cx, turn)? {
         return Ok(cx.remember(turn));
@@ -38,23 +48,51 @@ pub(super) fn decide(cx: &Context<'_>, turn: &Turn, why: &Explanation) -> Look<N
     Ok(Next::Wait { why: why.clone(), until: Some(cx.in_(PACE)) })
 }
 
+/// Nobody asks for a target any more, or for what the node came from.
+fn is_asked_back(cx: &Context<'_>, turn: &Turn) -> bool {
+    let from = turn.plan.from.kubelet.kubernetes();
+    cx.node.request.wanted().is_none_or(|target| Some(target) == from)
+}
+
+/// Whether its packages are known: a turn that was read from its traces has only seen what is installed.
+fn resolved(turn: &Turn) -> bool {
+    turn.plan.to.kubelet.kubernetes() == Some(turn.plan.target)
+}
+
 /// First of all the mark, which halts other claims: on the Lease, or on the Node where that was lost; one that is free is claimed.
 fn marked(cx: &Context<'_>, turn: &Turn) -> Look<()> {
-    match &cx.observed.lease {
-        Some(LeaseSeen::Held { at, turn: held, .. })
-            if *held == turn.holder.turn && cx.is_fresh(*at, HEARTBEAT) => {}
-        Some(LeaseSeen::Free) => {
-            return Err(Next::Do(Act::Claim { lease: turn.lease, holder: turn.holder.clone() }));
-        }
-        Some(LeaseSeen::Other(_)) => {}
-        Some(LeaseSeen::Held { .. }) | None => return Err(Next::Do(renew(turn))),
-    }
+    lease_is_marked(cx, turn)?;
     let mark = cx.mark(turn);
     if cx.node.in_hand.as_ref() == Some(&mark) { Ok(()) } else { Err(Next::Do(Act::Mark { mark })) }
 }
 
+/// The mark on the Lease, as far as that is this node's: it can be told where the own API server is dead.
+pub(super) fn lease_is_marked(cx: &Context<'_>, turn: &Turn) -> Look<()> {
+    match &cx.observed.lease {
+        // A claim writes no mark; the renewal after it does.
+        Some(LeaseSeen::Held { at, turn: held, .. })
+            if *held == turn.holder.turn && cx.is_fresh(*at, HEARTBEAT) && *at > cx.since.claimed_at => {}
+        Some(LeaseSeen::Free) => {
+            return Err(Next::Do(Act::Claim { lease: turn.lease, holder: turn.holder.clone() }));
+        }
+        Some(LeaseSeen::Other(_)) => {
+            let fleet = cx.fleet(TAKEN)?;
+            if fleet.at < cx.since.claimed_at {
+                return Err(Next::Do(Act::LookAtFleet));
+            }
+            let theirs =
+                |lease: &FleetLease| lease.name == turn.lease && lease.held_by_another_node(&turn.holder);
+            if !fleet.leases.iter().any(theirs) {
+                return Err(Next::Do(Act::Claim { lease: turn.lease, holder: turn.holder.clone() }));
+            }
+        }
+        Some(LeaseSeen::Held { .. }) | None => return Err(Next::Do(renew(turn))),
+    }
+    Ok(())
+}
+
 /// The same direction and step, every gate judged again. What a person may have changed is asked again from the packages on.
-fn retried(cx: &Context<'_>, turn: &Turn) -> Turn {
+fn retried(cx: &Context<'_>, turn: &Turn) -> Look<Turn> {
     let forward = turn.is_forward() && turn.kind == TurnKind::Kubelet;
     let reached = if forward { turn.reached.min(Step::Installing) } else { turn.reached };
     let turn = Turn {
@@ -62,10 +100,12 @@ fn retried(cx: &Context<'_>, turn: &Turn) -> Turn {
         attempts: BTreeMap::new(),
         retry: cx.node.request.retry.clone(),
         kubelet_before: None,
-        changed: turn.changed || forward && turn.reached >= Step::Installing,
+        changed: turn.changed || turn.is_forward() && !can_turn_back(cx, turn)?,
+        // A run that ended well and does not show any more is made once more.
+        run: turn.run.filter(|run| !run.succeeded),
         ..turn.clone()
     };
-    turn.at(reached, cx.now)
+    Ok(turn.at(reached, cx.now))
 }
 
 /// A node that is found whole goes on by itself. While a run of kubeadm lacks its exit 0, being whole at the target does not suffice.
@@ -76,13 +116,27 @@ fn found_whole(cx: &Context<'_>, turn: &Turn) -> Look<Option<Turn>> {
         return on(turn.clone().entered(cx.now));
     }
     match (&turn.direction, turn.kind) {
+        (Direction::Back(_), TurnKind::Kubelet) if is_at_target(cx, turn, PACE)? => {
+            let forward = Turn { direction: Direction::Forward, changed: true, ..turn.clone() };
+            on(forward.at(Step::Verifying, cx.now))
+        }
+        (Direction::Back(_), TurnKind::ControlPlane)
+            if turn.run.is_some() && steps::is_whole(cx, turn, PACE)? =>
+        {
+            // A person has brought it to the target; kubeadm's run still lacks its exit 0.
+            let forward = Turn { direction: Direction::Forward, changed: true, ..turn.clone() };
+            on(forward.at(Step::Applying, cx.now))
+        }
         (Direction::Back(_), _) => {
             let whole = turn.run.is_none() || steps::is_whole_as_before(cx, turn, PACE)?;
             if whole && steps::serves(cx, turn)? { on(turn.clone().entered(cx.now)) } else { Ok(None) }
         }
         (Direction::Forward, TurnKind::Kubelet) => {
-            let at_target = cx.node.kubelet == Some(turn.plan.target) && cx.node.ready == Ready::True;
-            if !at_target || turn.reached < Step::Installing || lacks(cx, turn, PACE)?.is_some() {
+            if turn.reached < Step::Installing || !is_at_target(cx, turn, PACE)? {
+                return Ok(None);
+            }
+            if turn.reached == Step::Releasing && turn.plan.control_plane && !steps::is_whole(cx, turn, PACE)?
+            {
                 return Ok(None);
             }
             let reached = turn.reached.max(Step::Verifying);
@@ -106,65 +160,8 @@ fn found_whole(cx: &Context<'_>, turn: &Turn) -> Look<Option<Turn>> {
     }
 }
 
-/// The turn that comes next for the new target; turn B where nothing else is left.
-fn turn_to(cx: &Context<'_>, why: &Explanation) -> Look<TurnKind> {
-    match plan::next(cx, PACE)? {
-        NextTurn::Turn(kind) => Ok(kind),
-        NextTurn::Nothing => Ok(TurnKind::Kubelet),
-        NextTurn::Pending(next) | NextTurn::Refused(next) => {
-            let message = format!("{}; the new target: {}", why.message, next.message);
-            let why = Explanation::new(next.reason, message);
-            Err(Next::Wait { why, until: Some(cx.in_(PACE)) })
-        }
-    }
-}
-
-/// A new target: planned anew with what the turn has. The mark of the old one stands until nothing refuses or bars the new one.
-fn replan(cx: &Context<'_>, turn: &Turn, target: Version, why: &Explanation) -> Look<Next> {
-    let kind = turn_to(cx, why)?;
-    let findings =
-        cx.observed.preflight.as_ref().filter(|found| found.target == target && found.kind == kind);
-    let Some(findings) = findings else { return Err(Next::Do(Act::Preflight { target, kind })) };
-    let waits = |reason, message: String| {
-        let message = format!("{}; the new target {target} waits: {message}", why.message);
-        Next::Wait { why: Explanation::new(reason, message), until: Some(cx.in_(PACE)) }
-    };
-    // That it is down is what the new target is for.
-    let mut skip = cx.node.request.skip.clone();
-    skip.extend([Check::NodeReady, Check::KubeletUnit]);
-    match judge(findings, &skip) {
-        Verdict::Go { plan, skipped } => {
-            let plan = Plan { from: turn.plan.from.clone(), ..*plan };
-            if plan.control_plane {
-                cx.api_server_is_noted(PACE)?;
-            }
-            let fleet = cx.fleet(PACE)?;
-            let who = cx.claimant(kind, &plan);
-            if let Some(bar) = bars_replanned(who, fleet, cx.observed.local.as_ref()) {
-                return Ok(waits(bar.why.reason, bar.why.message));
-            }
-            let again = Turn {
-                plan,
-                kind,
-                skipped: skipped.into_iter().filter(|check| cx.node.request.skip.contains(check)).collect(),
-                degraded: None,
-                direction: Direction::Forward,
-                run: None,
-                kubelet_before: None,
-                attempts: BTreeMap::new(),
-                changed: true,
-                ..turn.clone()
-            };
-            Ok(cx.remember(again.at(Step::Staging, cx.now)))
-        }
-        Verdict::Refuse { message, .. } => {
-            let message = format!("{}; the new target {target} is refused: {message}", why.message);
-            let why = Explanation::new(Reason::PreflightFailed, message);
-            Ok(Next::Wait { why, until: Some(cx.in_(PACE)) })
-        }
-        Verdict::NotYet(_) if !cx.is_fresh(findings.at, PACE) => {
-            Err(Next::Do(Act::Preflight { target, kind }))
-        }
-        Verdict::NotYet(message) => Ok(waits(Reason::PreflightPending, message)),
-    }
+/// Whether kubelet and node serve at the target.
+fn is_at_target(cx: &Context<'_>, turn: &Turn, age: Duration) -> Look<bool> {
+    let runs = cx.node.kubelet == Some(turn.plan.target) && cx.node.ready == Ready::True;
+    Ok(runs && lacks(cx, turn, age)?.is_none())
 }

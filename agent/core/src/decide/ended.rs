@@ -29,7 +29,17 @@ pub(super) fn remember(cx: &Context<'_>, turn: &Turn, why: Option<&Explanation>)
         Reason::ToolFailed | Reason::PreflightFailed | Reason::NotVerified => {
             Memory { refused: Some(refusal(cx, turn, why.clone())), backoff: None, ..over }
         }
-        Reason::LeaseLost | Reason::ToolPending => {
+        Reason::ToolPending if retreats(cx, turn) + 1 >= MAX_RETREATS => {
+            let message =
+                format!("{}. Then set a new value of the annotation node-upgrade-agent/retry", why.message);
+            let why = Explanation::new(Reason::ToolFailed, message);
+            Memory { refused: Some(refusal(cx, turn, why)), backoff: None, ..over }
+        }
+        Reason::ToolPending => {
+            let retreats = retreats(cx, turn) + 1;
+            Memory { backoff: Some(backoff(cx, turn, why, retreats, RETREATS.after(retreats))), ..over }
+        }
+        Reason::LeaseLost => {
             let retreats = cx.memory.backoff.as_ref().map_or(0, |backoff| backoff.retreats);
             Memory { backoff: Some(backoff(cx, turn, why, retreats, LEASE_LOST_PAUSE)), ..over }
         }
@@ -37,9 +47,14 @@ pub(super) fn remember(cx: &Context<'_>, turn: &Turn, why: Option<&Explanation>)
     }))
 }
 
-fn retreated(cx: &Context<'_>, turn: &Turn, why: &Explanation, over: Memory) -> Memory {
+/// How often turns to this target have gone back already.
+fn retreats(cx: &Context<'_>, turn: &Turn) -> u32 {
     let before = cx.memory.backoff.as_ref().filter(|backoff| backoff.target == turn.plan.target);
-    let retreats = before.map_or(0, |backoff| backoff.retreats) + 1;
+    before.map_or(0, |backoff| backoff.retreats)
+}
+
+fn retreated(cx: &Context<'_>, turn: &Turn, why: &Explanation, over: Memory) -> Memory {
+    let retreats = retreats(cx, turn) + 1;
     if retreats >= MAX_RETREATS {
         let message = format!(
             "the drain was given up {retreats} times: {}. Then set a new value of the annotation node-upgrade-agent/retry",

@@ -7,7 +7,8 @@ use super::Next;
 use super::context::{Context, HOST_AGE, Look};
 use crate::act::Act;
 use crate::api::TurnKind;
-use crate::memory::{Step, Turn};
+use crate::api::{Explanation, Reason};
+use crate::memory::{Direction, Step, Turn};
 use crate::observed::{HostSeen, ToolState};
 use crate::steps;
 
@@ -34,7 +35,8 @@ pub(super) fn bring_back(cx: &Context<'_>) -> Look<()> {
     }
     manifests(host, Some(turn))?;
     repair(cx, turn, host)?;
-    roll_back(cx, turn, host)
+    roll_back(cx, turn, host)?;
+    kubelet_config(cx, turn, host)
 }
 
 /// A static pod manifest that is missing is put back from our newest copy that has it.
@@ -53,7 +55,9 @@ fn manifests(host: &HostSeen, turn: Option<&Turn>) -> Look<()> {
 
 /// An interrupted dpkg is repaired, as often as a step may fail; what then is still broken the step itself says.
 fn repair(cx: &Context<'_>, turn: &Turn, host: &HostSeen) -> Look<()> {
+    let over = turn.reached == Step::Releasing;
     if !host.dpkg_interrupted
+        || over
         || turn.attempts() >= steps::MAX_ATTEMPTS
         || turn.not_before.pending(cx.now).is_some()
     {
@@ -71,9 +75,38 @@ fn roll_back(cx: &Context<'_>, turn: &Turn, host: &HostSeen) -> Look<()> {
     if !changed {
         return Ok(());
     }
-    if cx.observed.node.is_none() {
+    if is_unseen(cx) {
         // Nothing else asks it while nothing answers.
-        cx.local(HOST_AGE)?;
+        cx.local(UNSEEN_PACE)?;
     }
     if dead { Err(Next::Do(Act::RollBackManifests { turn: turn.holder.turn.clone() })) } else { Ok(()) }
+}
+
+/// How often the control plane is asked while nothing answers.
+const UNSEEN_PACE: Duration = Duration::from_secs(10);
+
+/// Whether the own Node was not told or read for a while.
+fn is_unseen(cx: &Context<'_>) -> bool {
+    cx.observed.node.is_none() || !cx.is_fresh(cx.observed.node_at, HOST_AGE)
+}
+
+/// kubelet's files, where the old kubelet may not come up with the new ones and nothing answers since: back before the point of no
+/// return, which needs no API.
+fn kubelet_config(cx: &Context<'_>, turn: &Turn, host: &HostSeen) -> Look<()> {
+    let before =
+        turn.kind == TurnKind::Kubelet && turn.reached == Step::Applying && host.kubelet_config_changed;
+    let unseen = cx.observed.node.is_none() || !cx.is_fresh(cx.observed.node_at, ROLL_BACK_AFTER);
+    if !before || !unseen || !steps::can_turn_back(cx, turn)? {
+        return Ok(());
+    }
+    match turn.direction {
+        Direction::Back(_) => Err(Next::Do(Act::RestoreKubeletConfig { turn: turn.holder.turn.clone() })),
+        Direction::Forward if turn.degraded.is_some() || turn.stopwatch.spent(cx.now) <= ROLL_BACK_AFTER => {
+            Ok(())
+        }
+        Direction::Forward => {
+            let message = "the API server does not answer since kubeadm has written kubelet's files, which were put back";
+            Err(cx.remember(turn.clone().back(Explanation::new(Reason::TimedOut, message), cx.now)))
+        }
+    }
 }

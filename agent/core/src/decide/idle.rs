@@ -8,6 +8,7 @@ use crate::act::Act;
 use crate::api::Version;
 use crate::judge::control_plane::{oldest_static_pod, shows_static_pods};
 use crate::judge::next_turn::NextTurn;
+use crate::memory::Memory;
 use crate::observed::Access;
 use crate::observed::Ready;
 
@@ -29,6 +30,7 @@ pub(super) fn decide(cx: &Context<'_>) -> Look<Next> {
     if missing.is_none() {
         adopt::traces(cx)?;
     }
+    remember_policy(cx)?;
     publish_current(cx)?;
     let asked = publish_api_server(cx)?;
     let next = missing.map_or_else(|| plan::decide(cx), Ok)?;
@@ -36,6 +38,14 @@ pub(super) fn decide(cx: &Context<'_>) -> Look<Next> {
         Next::Wait { why, until } => Next::Wait { why, until: until.into_iter().chain(asked).min() },
         other => other,
     })
+}
+
+/// Remembers that there is a policy: after a restart nothing else tells one that is gone from one that never was.
+fn remember_policy(cx: &Context<'_>) -> Look<()> {
+    if !cx.observed.policy.exists || cx.memory.policy_seen {
+        return Ok(());
+    }
+    Err(Next::Remember(Box::new(Memory { policy_seen: true, ..cx.memory.clone() })))
 }
 
 /// Writes `current` where it does not say what this node runs in service. It does not run ahead of a turn that is still to come:

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Next;
-use super::context::{Context, Look, wait};
+use super::context::{Context, Look, START_AGE, wait};
 use crate::act::Act;
 use crate::api::Check;
 use crate::api::TurnKind;
@@ -14,6 +14,7 @@ use crate::backoff::Pauses;
 use crate::judge::claim::{BarKind, bars_claim};
 use crate::judge::next_turn::{NextTurn, Runs, next_turn};
 use crate::judge::preflight::{Verdict, judge};
+use crate::judge::service::daemon_sets;
 use crate::memory::Memory;
 use crate::memory::Plan;
 use crate::memory::Refusal;
@@ -43,7 +44,16 @@ pub(super) fn decide(cx: &Context<'_>) -> Look<Next> {
         Some(Ok(target)) => *target,
     };
     if let Some(refusal) = standing_refusal(cx) {
-        return Ok(Next::Wait { why: refusal.why.clone(), until: None });
+        // Somebody may have upgraded it by hand meanwhile.
+        let there = cx.node.kubelet == Some(target);
+        if !there || next(cx, LAST_PAUSE)? != NextTurn::Nothing {
+            let until = there.then(|| cx.in_(LAST_PAUSE));
+            return Ok(Next::Wait { why: refusal.why.clone(), until });
+        }
+    }
+    if cx.memory.refused.is_some() {
+        // Whoever asks for the same again after something else asks anew.
+        return Ok(Next::Remember(Box::new(Memory { refused: None, ..cx.memory.clone() })));
     }
     if cx.node.current == Some(target) && next(cx, Duration::MAX)? == NextTurn::Nothing {
         return Ok(forget_or(cx, wait(Reason::Idle, format!("in service at {target}"), None)));
@@ -136,7 +146,15 @@ fn only_a_person_can(
     }
     let who = cx.claimant_for(kind, target, true, host.own_server);
     let bar = bars_claim(who, cx.fleet(pause)?, Some(cx.local(pause)?));
-    Ok(bar.filter(|bar| bar.kind == BarKind::Refuse).map(|bar| bar.why))
+    let Some(bar) = bar.filter(|bar| bar.kind == BarKind::Refuse) else { return Ok(None) };
+    asked_since_down(cx)?;
+    Ok(Some(bar.why))
+}
+
+/// What etcd says of a node that is down was asked after it went down.
+fn asked_since_down(cx: &Context<'_>) -> Look<()> {
+    let local = cx.observed.local.as_ref().map(|local| local.at);
+    if local >= cx.since.peer_down_at { Ok(()) } else { Err(Next::Do(Act::LookAtControlPlane)) }
 }
 
 /// A `retry` that was set while preflight ran asks for another one.
@@ -177,9 +195,25 @@ fn take_turn(cx: &Context<'_>, kind: TurnKind, plan: Plan, skipped: Vec<Check>) 
     let local = if plan.control_plane { Some(cx.local(pause)?) } else { None };
     let who = cx.claimant(kind, &plan);
     if let Some(bar) = bars_claim(who, &fleet, local) {
+        if bar.kind == BarKind::Refuse {
+            asked_since_down(cx)?;
+        }
+        // kubeadm-config is not watched: before people are told that it is behind, it is read again.
+        let caught_up = FleetSeen { kubeadm_config: Some(plan.target), ..fleet.clone() };
+        let is_old = cx.observed.waiting.as_ref().is_some_and(|turn| turn.at > fleet.at);
+        if is_old && bars_claim(who, &caught_up, local).is_none_or(|other| other != bar) {
+            cx.fleet(FIRST_PAUSE)?;
+        }
         let until = Some(cx.in_(pause));
         return Ok(Next::Wait { why: bar.why, until });
     }
+    // A claim rests on what was seen just now, however seldom a node that waits looks.
+    cx.fleet(FIRST_PAUSE)?;
+    if plan.control_plane {
+        cx.local(FIRST_PAUSE)?;
+    }
+    let pods = cx.pods(START_AGE)?;
+    let plan = Plan { daemon_sets: daemon_sets(&pods.pods), csi_drivers: pods.csi_drivers.clone(), ..plan };
     let host = cx.host(FIRST_PAUSE)?;
     let held =
         host.packages.iter().filter(|(_, package)| package.held).map(|(name, _)| name.clone()).collect();

@@ -80,13 +80,12 @@ fn told(blocked: Blocked) -> Blocked {
 fn notes(turn: Option<&Turn>, request: &Request, access: &Access) -> Vec<String> {
     let skipped = turn.into_iter().flat_map(|turn| &turn.skipped);
     let skipped = skipped.map(|check| format!("{check} failed and is passed over, as skip-checks asks"));
-    let unknown = request.unknown_skips.iter().map(|word| format!("skip-checks: {word:?} names no check"));
     let access = match access {
         Access::Usable { note } => note.clone(),
         // Without a turn it is the message itself.
         Access::Missing(why) => turn.map(|_| why.message.clone()),
     };
-    skipped.chain(unknown).chain(access).collect()
+    skipped.chain(request.vain_skips()).chain(access).collect()
 }
 
 /// The phase a memory and a decision stand for.

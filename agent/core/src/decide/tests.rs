@@ -22,6 +22,7 @@ mod first;
 mod gates;
 mod going_back;
 mod idle;
+mod replan;
 mod walk;
 
 const NOW: Now = Now { mono: Mono(10_000_000), boot: BootId(1), unix: Unix(50_000) };

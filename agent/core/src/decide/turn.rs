@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::context::{Context, Look, renew, wait};
+use super::context::{Context, Look, PROOF, renew, wait};
 use super::{Next, degraded, ended};
 use crate::act::Act;
 use crate::api::TurnKind;
@@ -59,16 +59,16 @@ fn booted(cx: &Context<'_>, turn: &Turn) -> Next {
         super::report::step_phase(turn.reached)
     );
     let why = Explanation::new(Reason::ToolFailed, message);
-    cx.remember(match rules(turn.reached).failed() {
-        Failure::Degraded => Turn { degraded: Some(why), ..failed },
-        Failure::BackOut => failed.back(why, cx.now),
-    })
+    let goes_back =
+        rules(turn.reached).failed() == Failure::BackOut && can_turn_back(cx, &failed).unwrap_or(false);
+    cx.remember(if goes_back { failed.back(why, cx.now) } else { Turn { degraded: Some(why), ..failed } })
 }
 
 fn forward(cx: &Context<'_>, turn: &Turn) -> Look<Next> {
     if let Some(why) = cancelled(cx, turn)? {
         return Ok(cx.remember(turn.clone().back(why, cx.now)));
     }
+    keep_mark(cx, turn)?;
     match walk(cx, turn) {
         Ok(Next::Wait { why, until }) => Ok(bounded(cx, turn, why, until)?),
         Err(first) if is_overdue(cx, turn) && can_turn_back(cx, turn)? => {
@@ -77,6 +77,16 @@ fn forward(cx: &Context<'_>, turn: &Turn) -> Look<Next> {
         Err(Next::Do(act)) if act.is_look() && is_unproven(cx, turn) => Ok(unproven(cx, turn)),
         other => other,
     }
+}
+
+/// Past the point of no return the mark stands all the time, also on a Node that was made anew. Where nothing answers the turn goes on
+/// without it.
+fn keep_mark(cx: &Context<'_>, turn: &Turn) -> Look<()> {
+    let told = cx.observed.node.is_some() && cx.is_fresh(cx.observed.node_at, PROOF);
+    if !told || turn.reached == Step::Releasing || can_turn_back(cx, turn)? {
+        return Ok(());
+    }
+    steps::mark_stands(cx, turn)
 }
 
 /// Before the point of no return a target that was removed or changed takes the turn back.
@@ -94,6 +104,11 @@ const REACHED: Duration = Duration::from_mins(3);
 
 fn is_unread(cx: &Context<'_>, turn: &Turn) -> bool {
     cx.now.mono.since(cx.observed.node_at) > UNREAD && turn.stopwatch.spent(cx.now) > UNREAD
+}
+
+/// The same for a turn whose Node was never seen by this process.
+pub(super) fn told_elsewhere(cx: &Context<'_>, turn: &Turn, next: Look<Next>) -> Look<Next> {
+    if is_unread(cx, turn) { unseen(cx, turn, next) } else { next }
 }
 
 /// This node's own API server is gone for it. Where the Lease can be renewed through another one, that says so; in an outage of the
@@ -138,7 +153,7 @@ fn walk(cx: &Context<'_>, turn: &Turn) -> Look<Next> {
         if !rules.runs(cx, turn) {
             match rules.may_start(cx, turn)? {
                 Gate::Open => {}
-                Gate::Wait(why) => return Ok(Next::Wait { why, until: Some(cx.in_(GATE_PACE)) }),
+                Gate::Wait(why) => return Ok(Next::Wait { why, until: Some(cx.in_(gate_pace(cx, turn))) }),
                 Gate::GiveWay(why) => return give_way(cx, turn, why),
             }
         }
@@ -150,8 +165,14 @@ fn walk(cx: &Context<'_>, turn: &Turn) -> Look<Next> {
     Ok(ended::remember(cx, turn, None))
 }
 
-/// How often a gate is asked that did not open.
+/// How often a gate is asked that did not open. A node that is in service may wait for a person, and asks less and less often.
 const GATE_PACE: Duration = Duration::from_secs(10);
+const SLOWEST_GATE_PACE: Duration = Duration::from_mins(5);
+
+fn gate_pace(cx: &Context<'_>, turn: &Turn) -> Duration {
+    let slowest = if cx.node.cordon_note.is_some() { GATE_PACE } else { SLOWEST_GATE_PACE };
+    (turn.stopwatch.spent(cx.now) / 4).clamp(GATE_PACE, slowest)
+}
 
 fn give_way(cx: &Context<'_>, turn: &Turn, why: Explanation) -> Look<Next> {
     if can_turn_back(cx, turn)? {
@@ -159,7 +180,7 @@ fn give_way(cx: &Context<'_>, turn: &Turn, why: Explanation) -> Look<Next> {
     }
     // Past its point of no return it keeps what it has until the others are done.
     if super::report::gives_way(why.reason) {
-        return Ok(Next::Wait { why, until: Some(cx.in_(GATE_PACE)) });
+        return Ok(Next::Wait { why, until: Some(cx.in_(gate_pace(cx, turn))) });
     }
     let degraded = Some(why);
     Ok(cx.remember(Turn { degraded, ..turn.clone() }))
@@ -168,19 +189,20 @@ fn give_way(cx: &Context<'_>, turn: &Turn, why: Explanation) -> Look<Next> {
 /// Whether a cordoned node has waited for too long for what its present step needs.
 fn is_overdue(cx: &Context<'_>, turn: &Turn) -> bool {
     let drains = if turn.reached == Step::Draining { cx.settings.drain.timeout } else { Duration::ZERO };
+    let begun = cx.node.cordon_note.is_some() || turn.reached == Step::Cordoning;
     turn.kind == TurnKind::Kubelet
         && turn.reached < Step::Verifying
-        && cx.node.cordon_note.is_some()
+        && begun
         && turn.stopwatch.spent(cx.now) > CORDONED_WAIT + drains
 }
 
 /// How long a control plane that kubeadm has changed may stay without proof; kubeadm itself may take twenty minutes.
 const UNPROVEN: Duration = Duration::from_mins(20);
 
-/// Whether nobody answers any more whether the control plane is whole.
+/// Whether nobody answers any more whether the control plane is whole that kubeadm has begun to change.
 fn is_unproven(cx: &Context<'_>, turn: &Turn) -> bool {
     turn.kind == TurnKind::ControlPlane
-        && turn.run.is_some()
+        && steps::has_run_kubeadm(cx, turn)
         && turn.stopwatch.spent(cx.now) > UNPROVEN + cx.settings.verify_timeout
 }
 
@@ -212,14 +234,18 @@ fn timed_out(what: &str) -> Explanation {
     let minutes = CORDONED_WAIT.as_secs() / 60;
     Explanation::new(
         Reason::TimedOut,
-        format!("the node was cordoned for more than {minutes} min and waited: {what}"),
+        format!(
+            "the upgrade waited for more than {minutes} min, the node being cordoned or about to be: {what}"
+        ),
     )
 }
 
 /// Walks back through the steps that were begun; then the turn is over.
 fn back(cx: &Context<'_>, turn: &Turn, why: &Explanation) -> Look<Next> {
     for step in &steps::UNDONE_IN_ORDER {
-        if turn.steps().contains(step) && *step <= turn.reached {
+        // A turn A that was planned for a node degraded in turn B has its cordon.
+        let cordoned = *step == Step::Cordoning && cx.node.cordon_note.is_some();
+        if (turn.steps().contains(step) || cordoned) && *step <= turn.reached {
             rules(*step).undo(cx, turn)?;
         }
     }

@@ -5,7 +5,7 @@ use crate::api::Check;
 use crate::api::Reason;
 use crate::api::TurnKind;
 use crate::api::{Holder, LeaseName};
-use crate::observed::{FleetNode, FleetSeen};
+use crate::observed::{FleetLease, FleetNode, FleetSeen};
 
 /// How many nodes may be out of service at once. One, until the fleet policy brings `maxUnavailable`.
 const SLOTS: usize = 1;
@@ -14,7 +14,7 @@ const SLOTS: usize = 1;
 /// that is down itself takes nothing away: for it only slots count.
 pub(super) fn bars(who: Claimant<'_>, me: Option<&Holder>, fleet: &FleetSeen) -> Option<Bar> {
     let slots: Vec<String> = held_by_others(me, fleet)
-        .filter(|lease| comes_before(lease.name, who, holder(fleet, &holder_of(lease))))
+        .filter(|lease| comes_before(lease, who, holder(fleet, &holder_of(lease))))
         .map(holder_of)
         .collect();
     let holds_slot = |node: &&FleetNode| {
@@ -61,14 +61,15 @@ fn is_slot(lease: LeaseName, holder: Option<&FleetNode>) -> bool {
 
 /// Slots with a lower number, and those whose holder is at work. A control-plane node's turn B counts as slot 0, waits with its
 /// Lease for slots that will fall free, and is barred by those that will not.
-fn comes_before(lease: LeaseName, who: Claimant<'_>, holder: Option<&FleetNode>) -> bool {
-    let LeaseName::Slot(number) = lease else { return false };
+fn comes_before(lease: &FleetLease, who: Claimant<'_>, holder: Option<&FleetNode>) -> bool {
+    let LeaseName::Slot(number) = lease.name else { return false };
     match who.lease {
         LeaseName::Slot(own) => {
             number < own || (number != own && holder.is_some_and(|node| node.in_hand.is_some()))
         }
         LeaseName::ControlPlane => holder.is_none_or(|node| {
-            let degraded = node.in_hand.as_ref().is_some_and(|mark| mark.degraded.is_some());
+            let told = node.in_hand.as_ref().is_some_and(|mark| mark.degraded.is_some());
+            let degraded = told || lease.mark.is_some();
             is_out_of_service(node) && (!node.ready || degraded)
         }),
     }

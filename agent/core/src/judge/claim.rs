@@ -131,7 +131,9 @@ pub fn bars_replanned(
     if who.control_plane {
         return bars_step(who, fleet, local);
     }
-    let order = control_plane_at_work(who, None, fleet).or_else(|| control_plane_first(who, fleet));
+    // Being out of service for its turn already, it is what a kubelet of the control plane may wait for.
+    let out = Claimant { serves: false, ..who };
+    let order = control_plane_at_work(who, None, fleet).or_else(|| control_plane_first(out, fleet));
     order.or_else(|| kubelet_is_ahead(who, fleet))
 }
 
@@ -182,6 +184,11 @@ pub(super) fn holder_of(lease: &FleetLease) -> String {
 
 fn in_use(lease: &FleetLease) -> String {
     format!("{} holds the Lease {}", holder_of(lease), lease.name)
+}
+
+/// What a turn past its point of no return waits for, whose Lease somebody else has taken.
+pub fn held_by_another(lease: &FleetLease) -> Explanation {
+    Explanation::new(Reason::WaitingForTurn, in_use(lease))
 }
 
 fn in_the_middle(node: &FleetNode) -> String {
@@ -267,14 +274,16 @@ fn control_plane_at_work(who: Claimant<'_>, me: Option<&Holder>, fleet: &FleetSe
     leases.chain(marked).next().map(waits)
 }
 
-/// `kubeadm upgrade node` writes the kubelet's files that kubeadm-config stands for, so a worker waits until it names the target. A
-/// control-plane node comes to that in turn A; where it has to go without, its kubelet being dead, the minor will do.
+/// `kubeadm upgrade node` writes the kubelet's files that kubeadm-config stands for: it has to name the target's minor. Where it is
+/// older than an API server, etcd was put back from a backup or a turn A is not over, and workers wait for it.
 fn config_is_older(who: Claimant<'_>, fleet: &FleetSeen) -> Option<Bar> {
     let target = who.target;
     let Some(config) = fleet.kubeadm_config else {
         return Some(waits("ConfigMap kube-system/kubeadm-config names no version"));
     };
-    let older = if who.control_plane { target.minors_ahead_of(config) > 0 } else { config < target };
+    let servers = control_planes(fleet).filter_map(|node| fleet.api_server(&node.name));
+    let put_back = !who.control_plane && config < target && servers.into_iter().any(|server| server > config);
+    let older = target.minors_ahead_of(config) > 0 || put_back;
     older.then(|| {
         waits(
             format!(
@@ -291,12 +300,24 @@ fn control_plane_first(who: Claimant<'_>, fleet: &FleetSeen) -> Option<Bar> {
     control_planes(fleet).find_map(|node| {
         let target = node.target?;
         let runs = fleet.api_server(&node.name);
-        let server_lacks = runs.is_none_or(|runs| runs < target);
+        if runs.is_none() && !who.skip.contains(&Check::ApiServers) {
+            return Some(waits(format!(
+                "what the API server of control-plane node {} runs is not known: see that its agent runs, or set {}={} on this node",
+                node.name,
+                crate::api::annotations::SKIP_CHECKS,
+                Check::ApiServers,
+            )));
+        }
+        let server_lacks = runs.is_some_and(|runs| runs < target);
         let kubelet_lacks = node.kubelet.is_none_or(|kubelet| kubelet < target);
         let counts = server_lacks || (kubelet_lacks && !node.refused && who.serves);
         counts.then(|| {
-            let agent = if node.current.is_some() { "" } else { ", and no agent is seen there" };
-            waits(format!("control-plane node {} goes to {target} first{agent}", node.name))
+            let note = match (node.current, node.refused) {
+                (None, _) => ", and no agent is seen there",
+                (Some(_), true) => ", which is refused there: its status says why",
+                (Some(_), false) => "",
+            };
+            waits(format!("control-plane node {} goes to {target} first{note}", node.name))
         })
     })
 }

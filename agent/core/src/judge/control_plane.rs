@@ -147,9 +147,10 @@ pub fn uniform_static_pods(pods: &[PodSeen]) -> Option<Version> {
     versions.iter().all(|version| *version == first).then_some(first)
 }
 
-/// What a control plane on this host still lacks to be whole at `version`: each static pod at it and Ready, the API server ready,
-/// etcd answering, its members healthy.
+/// What a control plane on this host still lacks to be whole at `version`: its static pods of one version that is no older and
+/// Ready, the API server ready, etcd answering, its members healthy. A person may have taken it further meanwhile.
 pub fn lacks(pods: &[PodSeen], local: &LocalControlPlane, version: Version) -> Option<String> {
+    let version = uniform_static_pods(pods).map_or(version, |runs| runs.max(version));
     STATIC_PODS
         .iter()
         .find_map(|component| static_pod_lacks(component, version, pods))

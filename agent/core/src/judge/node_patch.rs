@@ -35,6 +35,11 @@ pub fn is_cordoned_by_us(node: &NodeSeen) -> bool {
     node.unschedulable && node.cordon_note.is_some()
 }
 
+/// Whether an act makes our cordon anew that somebody has lifted: the note stays where people uncordon.
+pub fn cordons_again(act: &Act, node: &NodeSeen) -> bool {
+    matches!(act, Act::Cordon { .. }) && !node.unschedulable && node.cordon_note.is_some()
+}
+
 /// The patch an act wants of this Node; none if what it wants is there already, or it writes nothing to the Node.
 pub fn patch(act: &Act, node: &NodeSeen) -> Option<NodePatch> {
     match act {
@@ -143,6 +148,17 @@ mod tests {
         assert_eq!(patch(&Act::Cordon { mark: mark() }, &once), None);
         let unmarked = NodeSeen { in_hand: None, ..once.clone() };
         assert_eq!(cordoned(&unmarked), once, "a mark that is gone is written again");
+    }
+
+    #[test]
+    fn a_cordon_is_made_again_where_its_note_stands_without_it() {
+        let cordon = Act::Cordon { mark: mark() };
+        for theirs in [false, true] {
+            assert!(cordons_again(&cordon, &node(false, Some(theirs))));
+            assert!(!cordons_again(&cordon, &node(true, Some(theirs))));
+            assert!(!cordons_again(&cordon, &node(theirs, None)));
+        }
+        assert!(!cordons_again(&Act::Uncordon, &node(false, Some(false))));
     }
 
     #[test]

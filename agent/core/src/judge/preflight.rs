@@ -31,10 +31,6 @@ pub struct ClusterSeen<'a> {
 pub struct ClusterPreflight {
     /// One finding per check that needs the API.
     pub findings: Vec<Finding>,
-    /// DaemonSets whose pods here are Ready, as `namespace/name`.
-    pub daemon_sets: BTreeSet<String>,
-    /// CSI drivers registered here.
-    pub csi_drivers: BTreeSet<String>,
 }
 
 /// What this host's part of preflight saw.
@@ -148,7 +144,7 @@ pub struct About {
 pub fn findings(about: About, cluster: ClusterPreflight, host: Option<HostPreflight>) -> Findings {
     let About { target, kind, retry, at, control_plane, static_pods, kubeadm_config, found_down, own_server } =
         about;
-    let ClusterPreflight { mut findings, daemon_sets, csi_drivers } = cluster;
+    let ClusterPreflight { mut findings } = cluster;
     let plan = host.and_then(|host| {
         let HostPreflight { findings: on_host, from, to, can_restore_packages } = host;
         findings.extend(on_host);
@@ -157,8 +153,9 @@ pub fn findings(about: About, cluster: ClusterPreflight, host: Option<HostPrefli
             to,
             target,
             can_restore_packages,
-            daemon_sets,
-            csi_drivers,
+            // What has to be Ready again is seen when the turn begins.
+            daemon_sets: BTreeSet::new(),
+            csi_drivers: BTreeSet::new(),
             control_plane,
             static_pods,
             kubeadm_config,

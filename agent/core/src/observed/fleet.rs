@@ -82,6 +82,16 @@ impl FleetLease {
     }
 }
 
+impl FleetLease {
+    /// Whether another node than that of `me` holds it, or one of the same name in another life. What an earlier turn of this one
+    /// holds is claimed over.
+    pub fn held_by_another_node(&self, me: &Holder) -> bool {
+        let Some(text) = &self.holder else { return false };
+        let holder = Holder::parse(text);
+        holder.is_none_or(|holder| (&holder.node, &holder.uid) != (&me.node, &me.uid))
+    }
+}
+
 /// A Node of the fleet, in a small form.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]

@@ -27,8 +27,8 @@ pub(super) fn judge(judged: &Judged<'_>) -> Vec<Violation> {
         ]);
         broken.extend([halt(judged), paused(judged)]);
     }
-    if matches!(judged.event.what, What::Evicted { by: Who::Agent(_), .. })
-        && node.tenure.as_ref().is_some_and(|tenure| tenure.evicted.is_none())
+    if matches!(judged.event.what, What::Evicted { by: Who::Agent(_), .. } | What::EvictionRefused { .. })
+        && node.tenure.as_ref().is_some_and(|tenure| tenure.asked.is_none())
     {
         broken.extend([budget(judged), nowhere(judged)]);
     }
@@ -116,7 +116,7 @@ fn no_room(judged: &Judged<'_>) -> Option<Violation> {
     (down.len() >= judged.expectations.slots).then(|| judged.broken(Rule::Budget, message, &down))
 }
 
-/// Asked at the cordon and before the first eviction. For a node that is down itself only slots count: its own turn
+/// Asked at the cordon and where the first eviction is asked for: what is under way then goes on. For a node that is down itself only slots count: its own turn
 /// takes nothing away.
 fn budget(judged: &Judged<'_>) -> Option<Violation> {
     judged.arose(Rule::Budget);
@@ -145,10 +145,12 @@ fn budget(judged: &Judged<'_>) -> Option<Violation> {
 /// Nobody is at work beside a control-plane node.
 fn alone(judged: &Judged<'_>) -> Option<Violation> {
     let node = judged.node();
-    // A control-plane node's tool runs on also where its Lease was taken away.
+    // A control-plane node's tool runs on also where its Lease was taken away; an etcd that was put back has hidden it, mark and
+    // all, until its agent says so again.
+    let hidden = judged.fleet.restored.is_some_and(|at| judged.event.at - at <= judged.expectations.renewal);
     let runs = |other: &Node| {
         let tool = other.tool.filter(|tool| super::host::changes(tool.is));
-        tool.filter(|_| other.control_plane || other.holding().is_some()).map(|tool| tool.by)
+        tool.filter(|_| other.control_plane && !hidden || other.holding().is_some()).map(|tool| tool.by)
     };
     let at_work = |other: &Node| other.cordoned_by_agent().map(|cordon| cordon.by).or(runs(other));
     let concerns = |other: &Node| node.control_plane || other.control_plane;

@@ -288,7 +288,9 @@ fn unannounced(counted: &mut Counted, judged: &Judged<'_>) {
     let node = judged.node();
     match &judged.event.what {
         What::LeaseReleased { by: Who::Agent(_), .. }
-            if node.is_back_with_another_kubelet() && node.current != node.kubelet() =>
+            if node.is_back_with_another_kubelet()
+                && node.current != node.kubelet()
+                && node.current != node.runs() =>
         {
             counted.unannounced = Some(Wait { lived: counted.lived(judged.event.at), by: judged.index });
         }
@@ -303,10 +305,24 @@ fn unannounced(counted: &mut Counted, judged: &Judged<'_>) {
     }
 }
 
+/// A degraded node claims a Lease that it has lost to put its mark there.
+fn only_to_mark(judged: &Judged<'_>) -> bool {
+    let after =
+        judged.fleet.history[judged.index + 1..].iter().filter(|event| event.node == judged.event.node);
+    let next = after.map(|event| &event.what).find(|what| {
+        use What::{Cordoned, Evicted, LeaseMarked, LeaseReleased, ToolStarted};
+        matches!(
+            what,
+            LeaseMarked { .. } | LeaseReleased { .. } | Cordoned { .. } | Evicted { .. } | ToolStarted { .. }
+        )
+    });
+    matches!(next, Some(What::LeaseMarked { degraded: true, .. }))
+}
+
 /// Whoever could not go does not claim: what stood in its way for so long was seen before the claim.
 fn barred(judged: &Judged<'_>) -> Option<Violation> {
     let past_return = judged.node().tenure.as_ref().is_some_and(|tenure| tenure.past_return.is_some());
-    if past_return || !matches!(judged.event.what, What::LeaseTaken { .. }) {
+    if past_return || !matches!(judged.event.what, What::LeaseTaken { .. }) || only_to_mark(judged) {
         return None;
     }
     let patient = Expectations { notice: LOOKS_AGAIN, ..*judged.expectations };

@@ -23,7 +23,7 @@ const WAITED_TENTHS: u64 = 9;
 /// What only a person can take away, or what keeps a node from its target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Cause {
-    /// A tool failed, or died with its host.
+    /// A tool failed or died with its host, or the host was booted in a step.
     Tool,
     /// An eviction was refused, or pods stayed until the drain was given up.
     Drain,
@@ -73,6 +73,8 @@ pub(super) struct Causes {
     /// What it was before each question: what answers that may come after the next one.
     before: Vec<Since<BTreeSet<Cause>>>,
     asked: Option<usize>,
+    /// Whether no agent lives that could answer.
+    nobody: bool,
     /// What went wrong outside and was not put right since.
     lasting: BTreeSet<&'static str>,
 }
@@ -82,14 +84,21 @@ impl Causes {
         let cause = match what {
             What::TargetSet(_) | What::Asked | What::Skips(_) => {
                 if !in_tenure {
+                    let lost = self.nobody && self.lost_memory();
                     self.before.push(Since { is: std::mem::take(&mut self.now), by: index });
+                    // The agent that comes finds out what was lost before anything was asked.
+                    self.now.extend(lost.then_some(Cause::Memory));
                     // What went wrong outside is not put right by asking again.
                     self.now.extend((!self.lasting.is_empty()).then_some(Cause::WentWrong));
                 }
                 self.asked = Some(index);
                 return;
             }
-            What::ToolEnded { ok: false, .. } => Cause::Tool,
+            What::AgentDied | What::AgentStarted => {
+                self.nobody = matches!(what, What::AgentDied);
+                return;
+            }
+            What::ToolEnded { ok: false, .. } | What::Booted => Cause::Tool,
             What::EvictionRefused { .. } => Cause::Drain,
             What::PackageInstalled { by: Who::Person, .. } => Cause::ByHand,
             What::LeaseReleased { by: Who::Person, .. } => Cause::LeaseTaken,
@@ -222,8 +231,9 @@ fn has_dead_peer(judged: &Judged<'_>) -> bool {
     let peers =
         judged.fleet.nodes.iter().filter(|(name, peer)| **name != judged.event.node && peer.control_plane);
     peers.into_iter().any(|(_, peer)| {
-        let gone = !peer.is_ready() || peer.deleted.is_some();
-        gone && peer.etcd.is_none_or(|etcd| !etcd.is)
+        let back = peer.ready.is_some_and(|ready| ready.is.0 && !judged.unnoticed(ready.by));
+        let gone = !back || peer.deleted.is_some();
+        gone && peer.etcd.is_none_or(|etcd| !etcd.is || judged.unnoticed(etcd.by))
     })
 }
 

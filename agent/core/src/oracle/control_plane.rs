@@ -182,6 +182,10 @@ fn restarted_after(judged: &Judged<'_>) -> Option<Violation> {
         judged.fleet.history.get(by).is_some_and(|event| event.what == What::KubeletRestarted)
     })?;
     let released = node.released.filter(|&released| restarted < released)?;
+    let at = |index: usize| judged.fleet.history.get(index).map(|event| event.at);
+    if node.by_hand.is_some_and(|by_hand| at(by_hand) == at(restarted)) {
+        return None;
+    }
     let cut = node.died.is_some_and(|died| judged.age(died) <= CLOCK_GRAIN);
     let just_stopped = |pod: &Since<Option<Version>>| pod.is.is_none() && judged.age(pod.by) <= CLOCK_GRAIN;
     let together = node.static_pods.values().filter(|pod| just_stopped(pod)).count() == 1;

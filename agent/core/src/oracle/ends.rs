@@ -103,6 +103,8 @@ fn in_service(node: &Node, phase: Phase, touched: bool) -> End {
         Some(target) if node.kubelet() == Some(target) && node.is_ready() && served(target) => {
             match node.current {
                 Some(current) if current == target => End::Done,
+                // What a person installed still lacks its turn.
+                _ if matches!(phase, Phase::Preflight | Phase::Claiming) => went_back,
                 current => End::Unfinished(format!("runs its target, but `current` says {current:?}")),
             }
         }

@@ -33,6 +33,8 @@ pub(super) struct Fleet<'a> {
     pub(super) tried: BTreeSet<Version>,
     /// The version that kubeadm-config names.
     pub(super) config: Option<Since<Version>>,
+    /// When an etcd was last put back to an older state, in milliseconds.
+    pub(super) restored: Option<u64>,
     /// Of which version `CoreDNS` and kube-proxy are.
     pub(super) addons: Option<Since<Version>>,
     /// Whether the policy bars claims.
@@ -43,6 +45,13 @@ pub(super) struct Fleet<'a> {
 }
 
 impl<'a> Fleet<'a> {
+    /// Whether the event of this index is of an older state that an etcd put back.
+    pub(super) fn was_restored_at(&self, index: usize) -> bool {
+        let at = self.at(index);
+        let before = self.history[..index].iter().rev().take_while(|event| event.at == at);
+        before.into_iter().any(|event| matches!(event.what, What::WentWrong { what: ETCD_RESTORED }))
+    }
+
     pub(super) fn new(history: &'a [Event]) -> Self {
         Self {
             history,
@@ -53,6 +62,7 @@ impl<'a> Fleet<'a> {
             ended: None,
             tried: BTreeSet::new(),
             config: None,
+            restored: None,
             addons: None,
             barred: None,
             withdrawn: BTreeSet::new(),
@@ -134,6 +144,7 @@ impl<'a> Fleet<'a> {
             What::LeaseGiven { lease, holder } => self.take_gift(index, *lease, holder),
             // The note went with what was written since.
             What::WentWrong { what: ETCD_RESTORED } => {
+                self.restored = Some(self.at(index));
                 self.unnoted.extend(std::mem::take(&mut self.applied).into_keys());
             }
             What::Withdrawn { version } => {

@@ -129,6 +129,7 @@ fn wrong_verb(judged: &Judged<'_>, command: KubeadmCommand, target: Version) -> 
     if let Some(begun) = node.tenure.as_ref().and_then(|tenure| tenure.command)
         && begun.is != (command, target)
         && (begun.is.1 == target || !asked_for)
+        && applied.is_none_or(|(_, done)| *done < begun.by)
     {
         let message = format!("{:?} to {} was begun and has not succeeded", begun.is.0, begun.is.1);
         return broken(message, Some(begun.by));

@@ -95,6 +95,9 @@ fn refused(judged: &Judged<'_>) -> Option<Violation> {
     let node = judged.node();
     let cordon = node.cordoned_by_agent().map(|cordon| cordon.by);
     let lease = node.tenure.as_ref().filter(|tenure| tenure.lost.is_none()).map(|tenure| tenure.taken);
+    // What an older state brought back is not seen at once, and what stood there before is told again.
+    let is_new = |by: &usize| !(judged.fleet.was_restored_at(*by) && judged.unnoticed(*by));
+    let (cordon, lease) = (cordon.filter(is_new), lease.filter(is_new));
     (cordon.is_some() || lease.is_some()).then(|| {
         let message = "a refused node must be in service and hold no Lease";
         judged.broken(Rule::RefusedUntouched, message, &[cordon, lease])
@@ -108,26 +111,26 @@ fn current(judged: &Judged<'_>, version: Version) -> Option<Violation> {
     let node = judged.node();
     let ready = node.ready.map(|ready| ready.by);
     let broken = |message: &str, by| Some(judged.broken(Rule::CurrentLast, message, &[by, ready]));
-    // Static pods that are older than the kubelet are what a control-plane node runs.
-    let oldest = node.static_pods.values().filter_map(|pod| pod.is).min();
-    let older = oldest == Some(version) && node.kubelet() > Some(version);
-    if node.kubelet() != Some(version) && !older && ready.is_none_or(|by| !judged.unnoticed(by)) {
+    if node.kubelet() != Some(version)
+        && node.runs() != Some(version)
+        && ready.is_none_or(|by| !judged.unnoticed(by))
+    {
         return broken("`current` names a version the kubelet does not run", None);
     }
-    let cordon = node.cordoned_by_agent()?;
+    // A cordon that an older state brought back is not seen at once.
+    let cordon = node.cordoned_by_agent().filter(|cordon| !judged.fleet.was_restored_at(cordon.by))?;
     broken("`current` was written before the node was back in service", Some(cordon.by))
 }
 
 /// Whoever went back into service with another kubelet says so before the Lease goes.
 fn current_late(judged: &Judged<'_>) -> Option<Violation> {
     let node = judged.node();
-    if !judged.expectations.two_turns || !node.is_back_with_another_kubelet() {
+    let exists = node.deleted.is_none();
+    if !judged.expectations.two_turns || !exists || !node.is_back_with_another_kubelet() {
         return None;
     }
     judged.arose(Rule::CurrentLast);
-    // Static pods that are older than the kubelet are what a control-plane node runs.
-    let runs = node.static_pods.values().filter_map(|pod| pod.is).chain(node.kubelet()).min();
-    (node.current != node.kubelet() && node.current != runs).then(|| {
+    (node.current != node.kubelet() && node.current != node.runs()).then(|| {
         let message = "the Lease was given back before `current` was written";
         judged.broken(Rule::CurrentLast, message, &[node.ready.map(|ready| ready.by)])
     })

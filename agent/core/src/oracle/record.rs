@@ -92,6 +92,8 @@ pub(super) struct Node {
     pub(super) phase: Option<Since<Phase>>,
     pub(super) reason: Option<Reason>,
     pub(super) current: Option<Version>,
+    /// When it last said another one.
+    pub(super) current_at: Option<usize>,
     /// The target it was degraded at.
     pub(super) failed_at: Option<Version>,
     pub(super) causes: Causes,
@@ -117,6 +119,11 @@ impl Node {
 
     pub(super) fn kubelet(&self) -> Option<Version> {
         self.ready.map(|ready| ready.is.1)
+    }
+
+    /// What it runs: static pods that are older than the kubelet are what a control-plane node runs.
+    pub(super) fn runs(&self) -> Option<Version> {
+        self.static_pods.values().filter_map(|pod| pod.is).chain(self.kubelet()).min()
     }
 
     pub(super) fn asks_for(&self) -> Option<Version> {
@@ -156,7 +163,7 @@ impl Node {
         let target = self.target?;
         let version = target.is?;
         let unmet = self.current.is_none_or(|current| current < version);
-        unmet.then_some(Since { is: version, by: target.by })
+        unmet.then_some(Since { is: version, by: self.current_at.unwrap_or_default().max(target.by) })
     }
 
     /// Whether its API server and its kubelet are seen to run this version or more.
@@ -208,7 +215,7 @@ impl Node {
                     self.failed();
                 }
             }
-            What::CurrentWritten { version } => self.take_current(*version),
+            What::CurrentWritten { version } => self.take_current(index, *version),
             What::TargetSet(target) => self.take_target(index, *target),
             What::Cordoned { .. } | What::Uncordoned { .. } => self.take_cordon(index, what),
             What::ToolStarted { .. }
@@ -219,13 +226,17 @@ impl Node {
             What::LeaseTaken { lease, uid, .. } => self.take_tenure(index, *lease, uid),
             What::LeaseReleased { lease, by } => self.take_release(index, *lease, by),
             What::LeaseMarked { degraded: true, .. } => self.failed(),
+            What::EvictionRefused { .. } => {
+                if let Some(tenure) = &mut self.tenure {
+                    tenure.asked = tenure.asked.or(Some(index));
+                }
+            }
             What::AgentDied => self.died = Some(index),
             What::LeaseMarked { .. }
             | What::KubeadmConfig { .. }
             | What::PolicySet { .. }
             | What::Addons { .. }
             | What::LeaseGiven { .. }
-            | What::EvictionRefused { .. }
             | What::Requested { .. }
             | What::WentWrong { .. }
             | What::PutRight { .. }
@@ -256,6 +267,7 @@ impl Node {
                 self.asked_to_go.insert(pod.clone());
                 if let Some(tenure) = &mut self.tenure {
                     tenure.evicted = tenure.evicted.or(Some(index));
+                    tenure.asked = tenure.asked.or(Some(index));
                     tenure.begun = tenure.begun.or(Some(index));
                 }
             }
@@ -313,7 +325,10 @@ impl Node {
     }
 
     /// A turn whose Lease was taken away ends with `current`, for it has no Lease to give back.
-    fn take_current(&mut self, version: Version) {
+    fn take_current(&mut self, index: usize, version: Version) {
+        if self.current != Some(version) {
+            self.current_at = Some(index);
+        }
         self.current = Some(version);
         let over = self.tenure.as_ref().is_some_and(|tenure| tenure.lost.is_some());
         if over && self.cordon.is_none() && self.tool.is_none() {
@@ -351,6 +366,7 @@ impl Node {
             staged: None,
             drained: None,
             evicted: None,
+            asked: None,
             past_return: None,
             irreversible: BTreeSet::new(),
             failed: None,

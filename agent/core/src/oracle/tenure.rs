@@ -38,6 +38,8 @@ pub(super) struct Tenure {
     pub(super) drained: Option<usize>,
     /// The first eviction.
     pub(super) evicted: Option<usize>,
+    /// When an eviction was first asked for.
+    pub(super) asked: Option<usize>,
     /// The first tool after which there is no simple way back, unless everything is as before all the same.
     pub(super) past_return: Option<usize>,
     /// All such tools that were begun.

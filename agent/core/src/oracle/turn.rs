@@ -88,6 +88,10 @@ fn going_back<'a>(judged: &Judged<'a>) -> Option<(&'a Node, &'a Tenure)> {
 
 fn files_back(judged: &Judged<'_>) -> Option<Violation> {
     let (node, tenure) = going_back(judged)?;
+    // One whose kubelet a person had brought to the target has not gone back.
+    if tenure.towards.is_some() && node.kubelet() == tenure.towards && node.current == tenure.towards {
+        return None;
+    }
     let files = node.files.filter(|files| files.by > tenure.taken)?;
     if node.copies_lost > Some(files.by) {
         return None;
@@ -111,7 +115,9 @@ fn package_back(judged: &Judged<'_>) -> Option<Violation> {
     // A node whose kubelet was at the target already is done without that package.
     let done = is.kubernetes().is_some() && is.kubernetes() == node.kubelet();
     let withdrawn = was.kubernetes().is_some_and(|was| judged.fleet.withdrawn.contains(&was));
-    let cannot = tenure.not_put_back.is_some() || withdrawn || node.causes.went_wrong();
+    // Without memory nobody knows who installed what.
+    let lost = node.causes.lost_memory();
+    let cannot = tenure.not_put_back.is_some() || withdrawn || lost || node.causes.went_wrong();
     (is != was && !done && !cannot).then(|| {
         let [is, was] = [is, was].map(PackageVersion::as_str);
         let message = format!("it went back and left kubeadm at {is}, which was {was}");

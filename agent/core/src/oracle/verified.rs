@@ -81,11 +81,14 @@ fn lacks_daemon_pod(judged: &Judged<'_>, node: &Node, tenure: &Tenure) -> Option
     })
 }
 
-/// kubelet's files are those that the kubeadm of its own version wrote.
+/// kubelet's files are those of its minor; a worker's, besides, of no older patch than an API server runs: such a configuration came
+/// from an etcd that was put back.
 fn lacks_files(judged: &Judged<'_>, node: &Node) -> Option<(String, usize)> {
     let files = node.files.filter(|_| !judged.just_installed_by_hand())?;
     let installed = node.installed.get("kubelet").and_then(PackageVersion::kubernetes)?;
-    let as_installed = files.is == installed || node.control_plane && same_minor(files.is, installed);
+    let mut servers = judged.fleet.nodes.values().filter_map(|node| node.api_server);
+    let put_back = !node.control_plane && servers.any(|server| server.is > files.is && server.by < files.by);
+    let as_installed = files.is == installed || same_minor(files.is, installed) && !put_back;
     (!as_installed).then(|| (format!("its kubelet's files are those of {}", files.is), files.by))
 }
 

@@ -126,6 +126,52 @@ fn turns_that_give_way_in_a_row_are_counted() {
     assert_eq!((since.gave_way, since.quiet_since), (None, at(9).mono));
 }
 
+/// Looks at the control-plane nodes, of which these are not Ready; once by a read, once by a watch.
+fn peers(since: &mut Since, down: &[&str], now: Now) {
+    let nodes = ["cp1", "cp2", "cp3"].map(|name| FleetNode {
+        name: name.into(),
+        control_plane: true,
+        ready: !down.contains(&name),
+        ..FleetNode::default()
+    });
+    let watched = now.mono.0.is_multiple_of(2_000);
+    let seen = if watched {
+        let control_planes = nodes.to_vec();
+        Observation::Turn(crate::observed::TurnSeen { at: now.mono, leases: Vec::new(), control_planes })
+    } else {
+        let fleet = crate::observed::FleetSeen { at: now.mono, nodes: nodes.to_vec(), ..Default::default() };
+        Observation::Fleet(fleet)
+    };
+    since.observed(&seen, &Observed::default(), now);
+}
+
+#[test]
+fn a_peer_is_down_since_the_look_that_first_missed_it_and_the_last_to_go_down_counts() {
+    let mut since = Since::default();
+    peers(&mut since, &[], at(0));
+    assert_eq!(since.peer_down_at, None);
+    for (down, second, expected) in [
+        (["cp2"].as_slice(), 1, Some(1)),
+        (&["cp2"], 2, Some(1)),
+        (&["cp2", "cp3"], 3, Some(3)),
+        (&["cp3"], 4, Some(3)),
+        (&[], 5, None),
+        (&["cp2"], 6, Some(6)),
+    ] {
+        peers(&mut since, down, at(second));
+        assert_eq!(since.peer_down_at, expected.map(|second| at(second).mono), "{down:?} at {second}");
+    }
+}
+
+#[test]
+fn a_worker_that_is_down_is_no_peer_of_the_control_plane() {
+    let mut since = Since::default();
+    let worker = FleetNode { name: "w1".into(), ..FleetNode::default() };
+    let fleet = crate::observed::FleetSeen { at: at(1).mono, nodes: vec![worker], ..Default::default() };
+    since.observed(&Observation::Fleet(fleet), &Observed::default(), at(1));
+    assert_eq!(since.peer_down_at, None);
+}
+
 #[test]
 fn moments_of_what_was_done_are_kept() {
     let mut since = Since::default();
@@ -133,6 +179,10 @@ fn moments_of_what_was_done_are_kept() {
     since.did(&Act::LookAtNode, &observed, at(1));
     since.did(&Act::Mark { mark: InHand::default() }, &observed, at(2));
     since.did(&Act::Await { unit: "u".into() }, &observed, at(3));
+    let claim =
+        Act::Claim { lease: crate::api::LeaseName::Slot(0), holder: crate::judge::tests::holder("w1") };
+    since.did(&claim, &observed, at(4));
     let moments = (since.read_at, since.marked_at, since.tool_ended_at, since.cordoned_at);
     assert_eq!(moments, (at(1).mono, at(2).mono, at(3).mono, Mono::default()));
+    assert_eq!(since.claimed_at, at(4).mono);
 }

@@ -10,7 +10,7 @@ use crate::decide::context::{Context, HOST_AGE, Look, PACE, lease_lost, wait};
 use crate::judge::claim::{bars_holder, bars_resumption, bars_step};
 use crate::judge::control_plane::uniform_static_pods;
 use crate::judge::verb;
-use crate::memory::{Run, Turn};
+use crate::memory::{Plan, Run, Turn};
 use crate::observed::FleetSeen;
 use crate::observed::LeaseSeen;
 use crate::observed::{Copy, HostSeen, ToolState};
@@ -30,6 +30,16 @@ fn tool(turn: &Turn, run: Run) -> Tool {
 
 fn state(host: &HostSeen, turn: &Turn, run: Run) -> Option<ToolState> {
     host.tools.get(&tool(turn, run).unit(&turn.holder.turn, turn.unit_serial)).copied()
+}
+
+/// Whether a run of kubeadm was begun in this turn, by what this host shows.
+pub(crate) fn has_run_kubeadm(cx: &Context<'_>, turn: &Turn) -> bool {
+    let run = turn.run.filter(|_| turn.reached >= crate::memory::Step::Applying);
+    let host = cx.observed.host.as_ref();
+    let begun = |run| host.is_some_and(|host| state(host, turn, run).is_some());
+    let changed =
+        host.is_some_and(|host| !host.changed_manifests.is_empty() || !host.missing_manifests.is_empty());
+    run.is_some_and(|run| run.succeeded || changed || begun(run) || turn.attempts() > 0)
 }
 
 impl Rules for Applying {
@@ -146,9 +156,21 @@ fn begin(cx: &Context<'_>, turn: &Turn, host: &HostSeen) -> Look<Next> {
     }
     let run = Run { command: command(cx, turn), succeeded: false };
     if turn.run != Some(run) {
-        return Ok(cx.remember(Turn { run: Some(run), ..turn.clone() }));
+        let plan = as_it_stands(cx, turn)?;
+        return Ok(cx.remember(Turn { run: Some(run), plan, ..turn.clone() }));
     }
     tool::run(cx, turn, tool(turn, run), &Applying)
+}
+
+/// What a first run that fails is compared with: preflight may be an hour old.
+fn as_it_stands(cx: &Context<'_>, turn: &Turn) -> Look<Plan> {
+    let plan = turn.plan.clone();
+    if turn.kind == TurnKind::Kubelet || turn.changed || turn.run.is_some() {
+        return Ok(plan);
+    }
+    let static_pods = uniform_static_pods(&cx.pods(SEEN_AGE)?.pods).or(plan.static_pods);
+    let kubeadm_config = cx.observed.fleet.as_ref().and_then(|fleet| fleet.kubeadm_config);
+    Ok(Plan { static_pods, kubeadm_config, ..plan })
 }
 
 /// Rule 3, from the fleet that the gate has just judged.

@@ -6,10 +6,10 @@ use crate::api::TurnKind;
 use crate::api::{Explanation, Reason};
 use crate::decide::Next;
 use crate::decide::context::{Context, Look, PROOF_WHILE_DRAINING, lease_lost, renew};
-use crate::judge::claim::bars_resumption;
+use crate::judge::claim::{bars_resumption, held_by_another};
 use crate::memory::{Step, Turn};
 use crate::observed::DrainState;
-use crate::observed::LeaseSeen;
+use crate::observed::{FleetLease, LeaseSeen};
 
 use super::release::{hand_back, proven};
 use super::{Gate, Rules, can_turn_back};
@@ -41,6 +41,15 @@ impl Rules for Claiming {
         if !can_turn_back(cx, turn)? {
             let who = cx.claimant(turn.kind, &turn.plan);
             let (fleet, local) = (cx.fleet(FLEET_AGE)?, cx.local(FLEET_AGE)?);
+            // A race that was lost is seen only by a later look.
+            if fleet.at < cx.since.claimed_at {
+                return Err(Next::Do(Act::LookAtFleet));
+            }
+            let theirs =
+                |lease: &&FleetLease| lease.name == turn.lease && lease.held_by_another_node(&turn.holder);
+            if let Some(lease) = fleet.leases.iter().find(theirs) {
+                return Ok(Gate::Wait(held_by_another(lease)));
+            }
             return Ok(match bars_resumption(who, false, fleet, Some(local)) {
                 Some(bar) => Gate::Wait(bar.why),
                 None => Gate::Open,

@@ -3,7 +3,7 @@
 use crate::act::Act;
 use crate::decide::Next;
 use crate::decide::context::{Context, Look};
-use crate::judge::claim::bars_holder;
+use crate::judge::claim::{bars_holder, bars_step};
 use crate::memory::{Step, Turn};
 use crate::observed::DrainState;
 use crate::observed::Ready;
@@ -13,9 +13,6 @@ use super::{Gate, Rules, can_turn_back};
 
 /// How long after its grace period a pod of a node that is down is given.
 const NOT_WAITED_FOR: std::time::Duration = std::time::Duration::from_secs(1);
-
-/// How old the fleet may be that is asked about a drain under way: another node may have gone out of service meanwhile.
-const JUDGED_AGAIN: std::time::Duration = std::time::Duration::from_secs(15);
 
 pub(super) struct Draining;
 
@@ -32,19 +29,26 @@ impl Rules for Draining {
             .is_some_and(|drain| drain.state == DrainState::Drained && drain.at >= cx.since.cordoned_at))
     }
 
-    /// Asked of a drain under way too, of the fleet as it was read not long ago.
+    /// Others are asked before it begins. What is under way goes on, whatever they do: the pods evicted so far were moved for it.
     fn may_start(&self, cx: &Context<'_>, turn: &Turn) -> Look<Gate> {
-        let me = &turn.holder;
-        let fleet = cx
-            .observed
-            .fleet
-            .as_ref()
-            .filter(|fleet| is_under_way(cx) && cx.is_fresh(fleet.at, JUDGED_AGAIN));
-        if let Some(fleet) = fleet {
-            let bar = bars_holder(cx.claimant(turn.kind, &turn.plan), me, fleet, cx.observed.local.as_ref());
-            return Ok(bar.map_or(Gate::Open, Gate::from));
+        if turn.changed {
+            return gate(cx, turn, Marked::Stands, bars_step);
         }
-        gate(cx, turn, Marked::Stands, |who, fleet, local| bars_holder(who, me, fleet, local))
+        let me = &turn.holder;
+        let begun = turn.reached >= Step::Draining;
+        gate(
+            cx,
+            turn,
+            Marked::Stands,
+            |who, fleet, local| {
+                if begun { None } else { bars_holder(who, me, fleet, local) }
+            },
+        )
+    }
+
+    /// It keeps its patience and what it has found out only as long as nothing interrupts it.
+    fn runs(&self, cx: &Context<'_>, turn: &Turn) -> bool {
+        turn.reached == Step::Draining && is_under_way(cx)
     }
 
     fn act(&self, cx: &Context<'_>, turn: &Turn) -> Look<Next> {

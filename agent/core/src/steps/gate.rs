@@ -49,7 +49,7 @@ pub(super) fn gate(
 }
 
 /// The mark as it has to stand, read or written.
-pub(super) fn mark_stands(cx: &Context<'_>, turn: &Turn) -> Look<()> {
+pub(crate) fn mark_stands(cx: &Context<'_>, turn: &Turn) -> Look<()> {
     let mark = cx.mark(turn);
     if cx.node.in_hand.as_ref() == Some(&mark) { Ok(()) } else { Err(Next::Do(Act::Mark { mark })) }
 }

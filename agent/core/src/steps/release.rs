@@ -16,7 +16,7 @@ use crate::observed::ToolState;
 
 use super::install::unheld;
 use super::tool::MAX_ATTEMPTS;
-use super::verify::limit;
+use super::verify::{lacks, limit};
 use super::{Failure, Rules};
 
 /// How long a control plane has to be whole at least before its turn ends: a kubelet of a new minor restarts all static pods some
@@ -35,12 +35,19 @@ impl Rules for Releasing {
         if turn.reached < Step::Releasing {
             return Ok(false);
         }
+        // Where the marks and the Lease are given back, it was proven before, and what comes later is no longer this turn's.
+        if is_given_back(cx) {
+            hand_back(cx, turn, None)?;
+            return Ok(true);
+        }
         proven(cx, turn, Some(serves_at(turn)))?;
         if turn.kind == TurnKind::ControlPlane && cx.node.cordon_note.is_some() {
             // It was degraded in turn B, and its new target wanted turn A first.
             let plan = Plan {
                 static_pods: Some(turn.plan.target),
                 kubeadm_config: Some(turn.plan.target),
+                // kubeadm may have made it so in this very turn.
+                own_server: cx.host(PACE)?.own_server,
                 ..turn.plan.clone()
             };
             let kubelet = Turn { kind: TurnKind::Kubelet, run: None, plan, ..turn.clone() };
@@ -59,27 +66,29 @@ impl Rules for Releasing {
     }
 }
 
+fn is_given_back(cx: &Context<'_>) -> bool {
+    cx.node.in_hand.is_none() && matches!(cx.observed.lease, Some(LeaseSeen::Free | LeaseSeen::Other(_)))
+}
+
 /// The version a node is in service at after its turn: its kubelet may have gone before its static pods, being down.
 fn serves_at(turn: &Turn) -> Version {
     let before = turn.plan.static_pods.filter(|_| turn.kind == TurnKind::Kubelet);
     before.map_or(turn.plan.target, |version| version.min(turn.plan.target))
 }
 
-/// What is in service and proven; nothing after turn A. A Node that names another kubelet is one of an etcd that was put back, which
-/// its kubelet mends soon, or of a person who was at work since.
+/// What is in service and proven; nothing after turn A. Proven once more just before it is said: a Node may have been made anew since,
+/// or come from an etcd that was put back, which its kubelet mends soon; or a person was at work.
 fn in_service(cx: &Context<'_>, turn: &Turn) -> Look<Option<Version>> {
     if turn.kind == TurnKind::ControlPlane {
         return Ok(None);
     }
     let written = cx.node.in_hand.is_none() && cx.node.current == Some(serves_at(turn));
-    if cx.node.kubelet == Some(turn.plan.target) || written {
-        return Ok(Some(serves_at(turn)));
-    }
+    let lack = if written { None } else { lacks(cx, turn, PODS_AGE)? };
+    let Some(message) = lack else { return Ok(Some(serves_at(turn))) };
     if turn.stopwatch.spent(cx.now) > limit(cx) {
         return Ok(None);
     }
     cx.node(PACE)?;
-    let message = format!("the Node does not say that its kubelet runs {}", turn.plan.target);
     Err(wait(Reason::Progressing, message, Some(cx.in_(PACE))))
 }
 
@@ -133,6 +142,11 @@ pub(super) fn hand_back(cx: &Context<'_>, turn: &Turn, current: Option<Version>)
     if !matches!(cx.observed.lease, Some(LeaseSeen::Free | LeaseSeen::Other(_))) {
         return Err(Next::Do(Act::Release { lease: turn.lease, holder: turn.holder.clone() }));
     }
+    tidy(cx, turn)
+}
+
+/// What is left on the host: holds are set again, units and copies go.
+pub(crate) fn tidy(cx: &Context<'_>, turn: &Turn) -> Look<()> {
     let host = cx.host(Duration::MAX)?;
     let hold = Tool::Hold { packages: cx.memory.held.clone() };
     let unit = hold.unit(&turn.holder.turn, turn.unit_serial);

@@ -6,6 +6,7 @@ use crate::decide::Next;
 use crate::decide::context::{Context, HOST_AGE, Look};
 use crate::judge::claim::{bars_holder, bars_replanned};
 use crate::memory::{Step, Turn};
+use crate::observed::{HostSeen, ToolState};
 
 use super::cordon::second_look;
 use super::gate::{Marked, gate};
@@ -18,6 +19,19 @@ fn forward(turn: &Turn) -> Tool {
     Tool::InstallKubeadm { packages: turn.plan.to.clone(), back: false }
 }
 
+/// The planned package, or a newer one of the same minor that a person has installed: kubeadm serves what is older than itself, and
+/// nothing is downgraded (rule 5).
+fn has_kubeadm(host: &HostSeen, turn: &Turn) -> bool {
+    let target = turn.plan.target;
+    let newer = host
+        .packages
+        .get("kubeadm")
+        .filter(|seen| seen.configured)
+        .and_then(|seen| seen.version.kubernetes());
+    is_installed(host, "kubeadm", &turn.plan.to.kubeadm)
+        || newer.is_some_and(|newer| newer > target && newer.minors_ahead_of(target) == 0)
+}
+
 impl Rules for Staging {
     fn done(&self, cx: &Context<'_>, turn: &Turn) -> Look<bool> {
         // Past the point of no return nothing more is asked of kubeadm.
@@ -25,7 +39,7 @@ impl Rules for Staging {
             TurnKind::ControlPlane => turn.reached > Step::Applying,
             TurnKind::Kubelet => turn.reached >= Step::Installing,
         };
-        Ok(past || is_installed(cx.host(HOST_AGE)?, "kubeadm", &turn.plan.to.kubeadm))
+        Ok(past || has_kubeadm(cx.host(HOST_AGE)?, turn))
     }
 
     /// In turn A nothing was asked since the claim; it waits for slots here, without its mark. In turn B the cordon has asked.
@@ -62,7 +76,15 @@ impl Rules for Staging {
         let ours = from != to
             && host.packages.get("kubeadm").is_some_and(|seen| seen.version == *to || !seen.configured);
         let tool = Tool::InstallKubeadm { packages: turn.plan.from.clone(), back: true };
-        if !ours || !turn.plan.can_restore_packages || turn.attempts() >= MAX_ATTEMPTS {
+        // What stands there after it was put back is a person's.
+        let put_back = !turn.is_forward()
+            && host.tools.get(&tool.unit(&turn.holder.turn, turn.unit_serial)) == Some(&ToolState::Ended(0));
+        if !ours
+            || put_back
+            || cx.since.cleaned_up
+            || !turn.plan.can_restore_packages
+            || turn.attempts() >= MAX_ATTEMPTS
+        {
             return Ok(());
         }
         Err(tool::run(cx, turn, tool, self)?)

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use upgrade_core::api::{KubeadmCommand, TurnId};
-use upgrade_core::observed::Copy;
+use upgrade_core::api::{Check, KubeadmCommand, TurnId};
+use upgrade_core::observed::{Copy, Finding, Outcome};
 
 use super::*;
 use crate::host::systemd::tests::{Fake, FakeUnit, Restart};
@@ -138,7 +138,17 @@ async fn what_needs_dpkg_waits_until_nobody_else_holds_its_lock() {
     std::io::BufReader::new(holder.stdout.take().unwrap()).read_line(&mut line).unwrap();
     assert_eq!(line, "locked\n");
     let host = machine.host(&fake);
-    assert_eq!(dpkg::lock_holder(&machine.settings).unwrap(), Some(i32::try_from(holder.id()).unwrap()));
+    let told = dpkg::lock_holder(&machine.settings).unwrap().unwrap().to_string();
+    assert!(told.starts_with(&format!("process {} (python3", holder.id())), "{told}");
+    fs::create_dir_all(machine.path("/sys/fs/cgroup")).unwrap();
+    let found = host.preflight("1.36.3".parse().unwrap(), KubeadmCommand::NodeWorker).await.unwrap();
+    for check in [Check::Dpkg, Check::Packages] {
+        let found: Vec<_> = found.findings.iter().filter(|finding| finding.check == check).collect();
+        let [Finding { outcome: Outcome::Pending(text), .. }] = found[..] else {
+            panic!("{check}: {found:?}")
+        };
+        assert!(text.contains(&told), "{text}");
+    }
     machine
         .write("/var/lib/dpkg/updates/0001", "Package: hello\nStatus: install ok unpacked\nVersion: 1\n\n");
     assert!(!dpkg::read(&machine.settings).unwrap().interrupted, "somebody is at work on it");

@@ -25,7 +25,11 @@ impl World {
         self.requests(node, 2);
         let now = self.clock(node);
         let options = DrainOptions { timeout: until.since(now.mono), ..options.clone() };
-        let Some(life) = self.life(node, *number).filter(|life| life.acts.contains_key(id)) else { return };
+        let Some(life) =
+            self.life(node, *number).filter(|life| life.acts.contains_key(id) && life.stopped != Some(*id))
+        else {
+            return;
+        };
         life.drain = Some((*id, Engine::new(options, now), 0));
         self.drains(node, *number, *id);
     }

@@ -20,7 +20,6 @@ use upgrade_core::judge::control_plane::uniform_static_pods;
 use upgrade_core::judge::preflight::{
     About, ClusterPreflight, ClusterSeen, HostPreflight, asks_host, cluster_findings, command, findings,
 };
-use upgrade_core::judge::service::daemon_sets;
 use upgrade_core::observed::{Finding, Observation, Outcome, PodSeen, Ready};
 use upgrade_core::time::Mono;
 
@@ -74,7 +73,7 @@ impl World {
         };
         let cluster = ClusterSeen {
             node: &seen,
-            fleet: &self.fleet(at),
+            fleet: &self.fleet(node, at),
             tools: OtherTools::default(),
             pods: self.drainable(node, &here.pods, &options),
             etcd: self.local(node, at).and_then(|local| local.etcd),
@@ -90,11 +89,7 @@ impl World {
             found_down: seen.ready != Ready::True,
             own_server,
         };
-        let found = ClusterPreflight {
-            findings: cluster_findings(&cluster, who, &options),
-            daemon_sets: daemon_sets(&here.pods),
-            csi_drivers: here.csi_drivers,
-        };
+        let found = ClusterPreflight { findings: cluster_findings(&cluster, who, &options) };
         let command = command(kind, control_plane);
         let host = match asks_host(kind, &found.findings, &seen.request.skip)
             .then(|| self.host_preflight(node, &machine.host, target, command))
@@ -145,7 +140,7 @@ impl World {
         let room = disk_space(&self.file_systems(host));
         let roomy = !matches!(room, Outcome::Failed(_));
         let mut add = |check, outcome| seen.findings.push(Finding { check, outcome });
-        add(Check::Dpkg, dpkg(host.dpkg_interrupted || host.foreign_broken, &[]));
+        add(Check::Dpkg, dpkg(None, host.dpkg_interrupted || host.foreign_broken, &[]));
         add(Check::KubeletUnit, kubelet_unit(&unit));
         add(Check::Cgroups, cgroups(cgroup, target));
         add(Check::DiskSpace, room);

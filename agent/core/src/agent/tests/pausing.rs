@@ -29,11 +29,11 @@ fn looks(memory: Memory) -> (Agent, ActId) {
 }
 
 #[test]
-fn pauses_after_faults_grow_to_half_a_minute_in_a_turn_and_to_two_minutes_without_one() {
+fn pauses_after_faults_grow_to_half_a_minute_in_a_turn_and_to_five_minutes_without_one() {
     let (mut agent, id) = looks(remembered(Step::Staging, None));
     assert_eq!(pauses(&mut agent, id, 7), [1, 2, 4, 8, 16, 30, 30]);
     let (mut agent, id) = looks(Memory::default());
-    assert_eq!(pauses(&mut agent, id, 9), [1, 2, 4, 8, 16, 32, 64, 120, 120]);
+    assert_eq!(pauses(&mut agent, id, 11), [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300]);
 }
 
 #[test]

@@ -4,6 +4,7 @@ use super::*;
 use crate::act::UNIT_PREFIX;
 use crate::api::LeaseName;
 use crate::judge::control_plane::STATIC_PODS;
+use crate::memory::Packages;
 
 type Change = fn(&mut Case);
 
@@ -80,16 +81,18 @@ fn a_known_memory_without_traces_asks_nothing_and_with_some_takes_them_up() {
     let known = |change: Change| lost(false).with(|case| case.memory.known = true).with(change);
     let unread: Change = |case| case.since.read_at = Mono::default();
     assert_eq!(known(unread).says(), "Claiming");
-    let traces: [Change; 4] = [
+    let traces: [Change; 3] = [
         |case| marked(case, TurnKind::Kubelet),
         |case| cordon(case),
         |case| case.fleet().leases.push(held(LeaseName::Slot(0), "w1")),
-        |case| unit(case, "hold", ToolState::Running),
     ];
     for trace in traces {
         assert_eq!(known(trace).with(unread).says(), "look-at-node");
         assert_eq!(known(trace).becomes().kind, TurnKind::Kubelet);
     }
+    let runs: Change = |case| unit(case, "hold", ToolState::Running);
+    assert_eq!(known(runs).with(unread).says(), "look-at-node");
+    assert_eq!(known(runs).says(), "await");
     let others = known(|case| case.fleet().leases.push(held(LeaseName::Slot(1), "w2")));
     assert_eq!(others.says(), "Claiming");
     let restored = known(|case| {
@@ -107,7 +110,7 @@ fn what_is_left_on_a_worker_says_how_far_it_had_come() {
         case.host().packages = host(NEW, NEW).packages;
         case.node().kubelet = Some(NEW);
     };
-    let rows: [(&str, Change, Step, &str); 9] = [
+    let rows: [(&str, Change, Step, &str); 8] = [
         ("cordoned", cordon, Step::Applying, "back"),
         ("marked", |case| marked(case, TurnKind::Kubelet), Step::Applying, "back"),
         (
@@ -144,12 +147,6 @@ fn what_is_left_on_a_worker_says_how_far_it_had_come() {
             },
             Step::Applying,
             "back",
-        ),
-        (
-            "a tool runs",
-            |case| unit(case, "install-kubelet", ToolState::Running),
-            Step::Installing,
-            "degraded",
         ),
         ("a tool ended", |case| unit(case, "install-kubeadm", ToolState::Ended(0)), Step::Applying, "back"),
     ];
@@ -198,15 +195,14 @@ fn what_is_left_on_a_control_plane_that_is_as_before_or_upgraded_goes_back() {
 fn a_turn_a_whose_kubeadm_may_have_been_cut_short_runs_it_once_more() {
     let staged =
         |change: Change| lost(true).with(|case| case.host().packages = host(NEW, OLD).packages).with(change);
-    let rows: [(&str, Change); 3] = [
+    let rows: [(&str, Change); 2] = [
         ("at its target", |case| {
             static_pods_run(case, NEW);
             marked(case, TurnKind::ControlPlane);
         }),
-        ("kubeadm runs", |case| unit(case, "kubeadm-upgrade", ToolState::Running)),
-        ("kubeadm-config is written", |case| {
-            case.fleet().kubeadm_config = Some(NEW);
-            marked(case, TurnKind::ControlPlane);
+        ("kubeadm ended badly", |case| {
+            static_pods_run(case, NEW);
+            unit(case, "kubeadm-upgrade", ToolState::Ended(1));
         }),
     ];
     for (what, change) in rows {
@@ -215,6 +211,53 @@ fn a_turn_a_whose_kubeadm_may_have_been_cut_short_runs_it_once_more() {
         let turn = case.becomes();
         assert_eq!((turn.changed, turn.run.map(|run| run.succeeded)), (true, Some(false)), "{what}");
     }
+}
+
+#[test]
+fn static_pods_of_one_old_version_go_back_even_where_kubeadm_config_is_newer() {
+    let mut case = lost(true).with(|case| marked(case, TurnKind::ControlPlane));
+    case.host().packages = host(NEW, OLD).packages;
+    case.fleet().kubeadm_config = Some(NEW);
+    assert_eq!(becomes(&case), (TurnKind::ControlPlane, Step::Applying, "back"));
+}
+
+#[test]
+fn a_tool_that_runs_is_awaited_before_anything_is_made_of_its_traces() {
+    for (control_plane, word) in [(false, "install-kubelet"), (true, "kubeadm-upgrade"), (false, "hold")] {
+        let case = lost(control_plane).with(|case| unit(case, word, ToolState::Running));
+        let runs = format!("{UNIT_PREFIX}v1.36.3-abc-12-{word}.service");
+        assert_eq!(case.does(), Act::Await { unit: runs.clone() });
+        let ended = case.with(|case| case.host().tools = [(runs, ToolState::Ended(0))].into());
+        assert_eq!(ended.becomes().unit_serial, 12);
+    }
+}
+
+#[test]
+fn copies_alone_are_a_trace_for_a_memory_that_is_new_and_for_no_other() {
+    let copy = Copy { turn: TurnId("c1".into()), run: 3 };
+    for control_plane in [false, true] {
+        let case = lost(control_plane).with(|case| case.host().copies = vec![copy.clone()]);
+        let turn = case.becomes();
+        assert_eq!((turn.reached, turn.is_forward(), &turn.holder.turn), (Step::Applying, false, &copy.turn));
+        assert_ne!(case.with(|case| case.memory.known = true).says(), "back JournalLost");
+    }
+}
+
+#[test]
+fn a_worker_at_its_target_that_nobody_asked_to_go_there_is_not_verified() {
+    let upgraded: Change = |case| {
+        case.host().packages = host(NEW, NEW).packages;
+        case.node().kubelet = Some(NEW);
+        cordon(case);
+    };
+    let unasked = lost(false).with(upgraded).with(|case| case.target(None));
+    assert_eq!(becomes(&unasked), (TurnKind::Kubelet, Step::Applying, "back"));
+    let asked = unasked.clone().with(|case| unit(case, "install-kubelet", ToolState::Ended(0)));
+    assert_eq!(becomes(&asked), (TurnKind::Kubelet, Step::Verifying, "forward"));
+    let newer_kubeadm = lost(false).with(upgraded).with(|case| {
+        case.host().packages = host(NEWER, NEW).packages;
+    });
+    assert_eq!(becomes(&newer_kubeadm), (TurnKind::Kubelet, Step::Verifying, "forward"));
 }
 
 #[test]
@@ -271,19 +314,21 @@ fn the_lease_of_an_earlier_life_of_this_node_is_taken_up_to_be_given_back() {
 }
 
 #[test]
-fn on_the_way_back_kubeadm_is_taken_to_have_been_of_kubelets_version_unless_it_brought_the_static_pods() {
+fn a_turn_that_was_taken_up_leaves_all_packages_as_they_are() {
     let staged: Change = |case| {
         cordon(case);
         case.host().packages = host(NEW, OLD).packages;
     };
-    let plan = lost(false).with(staged).becomes().plan;
-    assert_eq!((plan.from, plan.can_restore_packages), (packages(OLD), true));
-    let plane = lost(true).with(|case| {
-        static_pods_run(case, NEW);
-        staged(case);
-    });
-    let plan = plane.becomes().plan;
-    assert_eq!((&plan.from.kubeadm, plan.can_restore_packages), (&packages(NEW).kubeadm, false));
+    for control_plane in [false, true] {
+        let mut case = lost(control_plane).with(staged);
+        let turn = case.becomes();
+        let installed = Packages { kubeadm: packages(NEW).kubeadm, ..packages(OLD) };
+        assert_eq!((&turn.plan.from, &turn.plan.to), (&installed, &installed));
+        assert!(!turn.plan.can_restore_packages && !turn.is_forward());
+        case.memory = case.remembers();
+        case.leased(NOW.mono);
+        assert_eq!(case.says(), "uncordon", "nothing is installed on the way");
+    }
 }
 
 #[test]

@@ -303,3 +303,76 @@ fn pods_of_a_node_that_was_down_and_still_is_are_not_waited_for() {
         assert_eq!(until, NOW.mono.plus(options.timeout));
     }
 }
+
+#[test]
+fn what_a_first_run_of_kubeadm_is_compared_with_is_noted_when_it_begins() {
+    let begun = |change: fn(&mut Case)| {
+        let mut case = Case::plane(Step::Applying);
+        case.turn().plan.static_pods = None;
+        case.turn().plan.kubeadm_config = Some(Version::new(1, 36, 1));
+        let plan = case.with(change).becomes().plan;
+        (plan.static_pods, plan.kubeadm_config)
+    };
+    let old = (None, Some(Version::new(1, 36, 1)));
+    assert_eq!(begun(|_| {}), (Some(OLD), Some(OLD)), "preflight may be an hour old");
+    assert_eq!(begun(|case| case.turn().changed = true), old, "there is nothing to go back to");
+    let again: fn(&mut Case) = |case| {
+        case.turn().run = Some(Run { command: KubeadmCommand::NodeControlPlane, succeeded: false });
+    };
+    assert_eq!(begun(again), old, "after a first run it is no longer as it was");
+    let mixed: fn(&mut Case) = |case| {
+        case.turn().plan.static_pods = Some(OLD);
+        case.seen.pods.as_mut().unwrap().pods.pop();
+    };
+    assert_eq!(begun(mixed).0, Some(OLD));
+    let unseen =
+        Case::plane(Step::Applying).with(|case| case.seen.pods.as_mut().unwrap().at = ago(seconds(11)));
+    assert_eq!(unseen.says(), "look-at-pods");
+}
+
+#[test]
+fn a_control_plane_is_unproven_only_where_kubeadm_has_begun_to_change_it() {
+    let silent = |change: fn(&mut Case)| {
+        let mut case = Case::plane(Step::Applying);
+        case.turn().run = Some(run(false));
+        case.turn().stopwatch = Stopwatch::started(Now { mono: ago(Duration::from_mins(31)), ..NOW });
+        case.seen.fleet = None;
+        case.seen.node_at = ago(seconds(16));
+        case.with(change).says()
+    };
+    assert_eq!(silent(|_| {}), "look-at-fleet", "its run was noted, and never began");
+    let begun: [fn(&mut Case); 4] = [
+        |case| case.turn().run.as_mut().unwrap().succeeded = true,
+        |case| case.turn().attempts = [(Step::Applying, 1)].into(),
+        |case| case.host().changed_manifests = ["kube-apiserver".to_owned()].into(),
+        |case| drop(case.ran(&kubeadm(KubeadmCommand::Apply), ToolState::Ended(1))),
+    ];
+    for (number, begun) in begun.into_iter().enumerate() {
+        assert_eq!(silent(begun), "degraded NotVerified", "{number}");
+    }
+}
+
+#[test]
+fn a_cordon_that_is_made_again_past_the_point_of_no_return_asks_the_skew() {
+    let lifted = |changed: bool| {
+        let mut case = Case::worker(Step::Staging);
+        case.turn().changed = changed;
+        case.node().unschedulable = false;
+        case.fleet().kubeadm_config = None;
+        case.says()
+    };
+    assert_eq!([lifted(true), lifted(false)], ["wait WaitingForTurn", "cordon"]);
+}
+
+#[test]
+fn a_drain_past_the_point_of_no_return_asks_the_skew_and_neither_policy_nor_budget() {
+    let drains = |change: fn(&mut Case)| {
+        let mut case = Case::worker(Step::Staging);
+        case.turn().changed = true;
+        case.seen.drain = None;
+        case.with(change).says()
+    };
+    assert_eq!(drains(|case| case.fleet().policy.policy.paused = true), "drain");
+    assert_eq!(drains(|case| case.fleet().nodes[3].ready = false), "drain");
+    assert_eq!(drains(|case| case.fleet().kubeadm_config = None), "wait WaitingForTurn");
+}

@@ -1,8 +1,9 @@
 //! A turn that waits for a person.
 
 use super::*;
+use crate::api::LeaseName;
 
-fn degraded(case: Case) -> Case {
+pub(super) fn degraded(case: Case) -> Case {
     case.with(|case| {
         case.turn().degraded = Some(why(Reason::NotVerified));
         if let Some(mark) = &mut case.node().in_hand {
@@ -37,9 +38,50 @@ fn whose_lease_was_freed_claims_it_and_whose_was_taken_says_so_on_its_node() {
     case.seen.lease = Some(LeaseSeen::Free);
     assert_eq!(case.says(), "claim");
     case.seen.lease = Some(LeaseSeen::Other("w2/u/j".into()));
+    case.fleet().leases.push(held(LeaseName::Slot(0), "w2"));
     let Act::Mark { mark } = case.does() else { panic!("not marked") };
     assert_eq!((mark.degraded.as_deref(), mark.to), (Some("why"), Some(NEW)));
     case.node().in_hand = Some(mark);
+    assert_eq!(case.says(), "wait NotVerified");
+}
+
+#[test]
+fn a_lease_that_another_took_is_claimed_again_when_the_fleet_shows_it_free() {
+    let taken = degraded(Case::worker(Step::Verifying)).with(|case| {
+        case.node().ready = Ready::False;
+        case.seen.lease = Some(LeaseSeen::Other("w2/u/j".into()));
+    });
+    let seen = |change: fn(&mut Case)| taken.clone().with(change).says();
+    assert_eq!(seen(|_| {}), "claim");
+    assert_eq!(seen(|case| case.fleet().leases.push(held(LeaseName::Slot(1), "w2"))), "claim");
+    assert_eq!(seen(|case| case.fleet().leases.push(held(LeaseName::Slot(0), "w2"))), "mark");
+    let earlier: fn(&mut Case) = |case| {
+        let before = Holder { turn: TurnId("before".into()), ..holder("w1") };
+        let lease = held(LeaseName::Slot(0), "w1");
+        case.fleet().leases.push(crate::observed::FleetLease { holder: Some(before.to_string()), ..lease });
+    };
+    assert_eq!(seen(earlier), "claim", "what an earlier turn of this node holds is claimed over");
+    assert_eq!(seen(|case| case.fleet().at = ago(seconds(301))), "look-at-fleet");
+}
+
+#[test]
+fn a_lease_that_was_not_got_is_claimed_again_on_a_fleet_read_since_then_alone() {
+    let mut case = degraded(Case::worker(Step::Verifying));
+    case.node().ready = Ready::False;
+    case.seen.lease = Some(LeaseSeen::Other("w2/u/j".into()));
+    case.since.claimed_at = NOW.mono;
+    case.fleet().at = ago(seconds(200));
+    assert_eq!(case.says(), "look-at-fleet");
+}
+
+#[test]
+fn a_claim_writes_no_mark_and_the_renewal_after_it_does() {
+    let mut case = degraded(Case::worker(Step::Verifying));
+    case.node().ready = Ready::False;
+    case.since.claimed_at = NOW.mono;
+    let Act::Renew { mark: Some(mark), .. } = case.does() else { panic!("not marked") };
+    assert_eq!((mark.target, mark.why.as_str()), (Some(NEW), "why"));
+    case.since.claimed_at = ago(seconds(1));
     assert_eq!(case.says(), "wait NotVerified");
 }
 
@@ -90,14 +132,31 @@ fn a_turn_that_was_degraded_on_its_way_back_is_tried_again_in_that_direction() {
 #[test]
 fn a_run_of_kubeadm_that_is_tried_again_is_remembered_and_gets_a_unit_of_its_own() {
     // Whether the turn can go back is judged by it.
-    for succeeded in [true, false] {
-        let mut case = retry(degraded(Case::plane(Step::Applying)));
-        let run = Run { command: KubeadmCommand::Apply, succeeded };
-        case.turn().run = Some(run);
-        let before = case.turn().unit_serial;
-        let turn = case.becomes();
-        assert_eq!((turn.run, turn.unit_serial > before), (Some(run), true));
-    }
+    let mut case = retry(degraded(Case::plane(Step::Applying)));
+    case.turn().run = Some(run(false));
+    let before = case.turn().unit_serial;
+    let turn = case.becomes();
+    assert_eq!((turn.run, turn.unit_serial > before), (Some(run(false)), true));
+}
+
+#[test]
+fn a_run_of_kubeadm_that_ended_well_and_does_not_show_is_made_once_more_by_retry() {
+    let mut case = retry(degraded(Case::plane(Step::Applying)));
+    case.turn().run = Some(run(true));
+    assert_eq!(case.becomes().run, None);
+}
+
+#[test]
+fn a_turn_a_whose_kubeadm_ended_well_does_not_go_back_after_it_was_tried_again() {
+    let mut case = retry(degraded(Case::plane(Step::Applying)));
+    case.turn().run = Some(run(true));
+    case.host().changed_manifests = ["kube-apiserver".to_owned()].into();
+    case.memory = case.remembers();
+    case.target(None);
+    assert_ne!(case.says(), "back Cancelled");
+    case.target(Some(NEW));
+    case.fleet().policy.policy.paused = true;
+    assert_ne!(case.says(), "back Paused");
 }
 
 #[test]
@@ -174,46 +233,44 @@ fn a_node_that_was_degraded_on_its_way_back_ends_when_it_serves() {
     assert_eq!(case.says(), "wait NotVerified");
 }
 
-/// A degraded worker with a newer target, and what preflight said of that.
-fn asked(outcome: Outcome) -> Case {
+#[test]
+fn a_worker_that_a_person_brought_to_its_target_while_it_went_back_goes_on_forward() {
     let mut case = degraded(Case::worker(Step::Verifying));
-    case.target(Some(NEWER));
-    case.fleet().kubeadm_config = Some(NEWER);
-    let plan = Plan { to: packages(NEWER), target: NEWER, from: packages(NEW), ..case.turn().plan.clone() };
-    case.seen.preflight = Some(findings(TurnKind::Kubelet, plan, outcome));
-    case
-}
-
-#[test]
-fn a_new_target_is_planned_anew_from_staging_with_the_way_back_to_where_the_turn_began() {
-    let mut case = asked(Outcome::Passed(String::new()));
-    case.turn().attempts.insert(Step::Verifying, 2);
+    case.turn().reached = Step::Applying;
+    case.turn().direction = Direction::Back(why(Reason::Cancelled));
     let turn = case.becomes();
-    assert_eq!((turn.reached, turn.degraded, turn.run, turn.changed), (Step::Staging, None, None, true));
-    assert_eq!((turn.plan.target, turn.plan.to, turn.plan.from), (NEWER, packages(NEWER), packages(OLD)));
-    assert_eq!(turn.holder, case.turn().holder, "under the same Lease");
+    assert!(turn.is_forward() && turn.changed && turn.degraded.is_none(), "{turn:?}");
+    assert_eq!(turn.reached, Step::Verifying);
+}
+
+/// A control-plane node whose turn A was degraded on its way back, with a run that lacks its exit 0.
+fn plane_on_its_way_back() -> Case {
+    plane(Some(run(false))).with(|case| case.turn().direction = Direction::Back(why(Reason::ToolFailed)))
 }
 
 #[test]
-fn a_new_target_waits_for_its_preflight_and_its_turn_with_the_mark_of_the_old_one() {
-    let none = asked(Outcome::Passed(String::new())).with(|case| case.seen.preflight = None);
-    assert_eq!(none.does(), Act::Preflight { target: NEWER, kind: TurnKind::Kubelet });
-    let pending = asked(Outcome::Pending("soon".into()));
-    assert_eq!(pending.says(), "wait PreflightPending");
-    let old = pending.with(|case| case.seen.preflight.as_mut().unwrap().at = ago(seconds(31)));
-    assert_eq!(old.says(), "preflight");
-    assert_eq!(asked(Outcome::Failed("never".into())).says(), "wait PreflightFailed");
-    let behind = asked(Outcome::Passed(String::new())).with(|case| case.fleet().kubeadm_config = Some(NEW));
-    assert_eq!(behind.says(), "wait WaitingForTurn");
-    let older = asked(Outcome::Passed(String::new())).with(|case| case.target(Some(Version::new(1, 36, 1))));
-    assert_eq!(older.says(), "wait PreflightFailed");
-}
-
-#[test]
-fn that_a_degraded_node_is_down_is_what_its_new_target_is_for() {
-    let mut case = asked(Outcome::Passed(String::new()));
-    let down = Finding { check: Check::NodeReady, outcome: Outcome::Pending("down".into()) };
-    case.seen.preflight.as_mut().unwrap().findings.push(down);
+fn a_control_plane_that_a_person_brought_to_its_target_while_it_went_back_runs_kubeadm_once_more() {
+    let mut case = plane_on_its_way_back();
+    case.seen.pods.as_mut().unwrap().pods = static_pods(NEW);
     let turn = case.becomes();
-    assert!(turn.reached == Step::Staging && turn.skipped.is_empty(), "{turn:?}");
+    assert!(turn.is_forward() && turn.changed && turn.degraded.is_none(), "{turn:?}");
+    assert_eq!((turn.reached, turn.run), (Step::Applying, Some(run(false))));
+    case.seen.pods.as_mut().unwrap().pods = static_pods(OLD);
+    assert!(!case.becomes().is_forward(), "whole as before it ends its way back");
+}
+
+#[test]
+fn a_turn_a_that_can_no_longer_go_back_is_tried_again_forward() {
+    let mut case = retry(plane_on_its_way_back());
+    assert!(!case.becomes().is_forward());
+    case.host().changed_manifests = ["kube-apiserver".to_owned()].into();
+    assert!(case.becomes().is_forward());
+}
+
+#[test]
+fn the_kubelet_of_a_control_plane_that_was_not_whole_at_its_end_waits_for_that() {
+    let mut case = degraded(Case::plane_b(Step::Releasing));
+    assert_eq!(case.says(), "Releasing");
+    case.seen.local.as_mut().unwrap().api_server_ready = false;
+    assert_eq!(case.says(), "wait NotVerified");
 }

@@ -132,6 +132,73 @@ fn a_turn_whose_lease_was_given_back_is_over_whatever_others_do_meanwhile() {
     assert_eq!(case.says(), "over");
 }
 
+#[test]
+fn a_control_plane_that_gave_its_lease_back_asks_nothing_more() {
+    for case in [Case::plane(Step::Releasing), Case::plane_b(Step::Releasing)] {
+        let mut over = case.with(|case| {
+            case.seen.lease = Some(LeaseSeen::Other("cp2/u/j".into()));
+            case.node().in_hand = None;
+            case.node().kubelet = Some(NEWER);
+            case.seen.local = None;
+            case.seen.pods = None;
+            case.seen.fleet = None;
+        });
+        assert_eq!(over.says(), "clean-up");
+        over.host().copies.clear();
+        assert_eq!(over.says(), "over");
+        over.node().in_hand = Some(InHand::default());
+        assert_eq!(over.says(), "look-at-control-plane", "the mark is still to be taken away");
+    }
+}
+
+#[test]
+fn that_a_node_is_in_service_is_proven_once_more_just_before_it_is_said() {
+    let breaks: [Change; 3] = [
+        |case| case.node().kubelet = Some(OLD),
+        |case| case.node().ready = Ready::False,
+        |case| case.host().kubelet.active = false,
+    ];
+    for breaks in breaks {
+        let broken = Case::worker(Step::Releasing).with(breaks);
+        assert_eq!(broken.says(), "wait Progressing");
+        let late = broken.clone().later(Duration::from_mins(11));
+        assert_eq!(
+            late.does(),
+            Act::Unmark { current: None },
+            "the turn ends, and says nothing it has not seen"
+        );
+        let said = broken.with(|case| {
+            case.node().in_hand = None;
+            case.node().current = Some(NEW);
+        });
+        assert_eq!(said.says(), "release", "what was said before is not taken back");
+    }
+    let old =
+        Case::worker(Step::Releasing).with(|case| case.seen.pods.as_mut().unwrap().at = ago(seconds(6)));
+    assert_eq!(old.says(), "look-at-pods");
+}
+
+#[test]
+fn past_the_point_of_no_return_the_mark_stands_on_a_node_that_was_made_anew_too() {
+    let bare: Change = |case| case.node().in_hand = None;
+    let past = [
+        Case::worker(Step::Restarting),
+        Case::worker(Step::Verifying),
+        Case::worker(Step::Installing).with(|case| case.turn().changed = true),
+        Case::plane(Step::Applying).with(|case| case.turn().changed = true),
+    ];
+    for case in past {
+        let mark = mark(case.memory.turn.as_ref().unwrap());
+        let marked = case.with(bare);
+        assert_eq!(marked.does(), Act::Mark { mark });
+        let unheard = marked.clone().with(|case| case.seen.node_at = Mono(NOW.mono.0 - 15_001));
+        assert_ne!(unheard.says(), "mark", "of a Node that was not seen just now nothing is known");
+        let alone = marked.with(|case| case.seen.node = None);
+        assert_ne!(alone.says(), "mark");
+    }
+    assert_ne!(Case::worker(Step::Releasing).with(bare).says(), "mark", "it is taken away there");
+}
+
 /// The end of a turn on a control-plane node that has been whole for so long.
 fn whole_for(case: Case, soak: u64) -> Case {
     case.with(|case| {
@@ -183,8 +250,10 @@ fn a_turn_b_that_a_new_target_made_a_turn_a_of_goes_on_as_b_when_a_is_done() {
     let mut case = Case::plane(Step::Releasing);
     case.node().cordon_note = Some(false);
     case.node().unschedulable = true;
+    case.host().own_server = true;
     let turn = whole_for(case, 10).becomes();
     assert_eq!((turn.kind, turn.reached, turn.run), (TurnKind::Kubelet, Step::Staging, None));
+    assert!(turn.plan.own_server, "kubeadm may have made it so in this very turn");
 }
 
 /// The same when what the turn had changed on the host is as it was: kubelet's files, then the kubeadm package.
@@ -207,14 +276,28 @@ fn gone(case: Case, minutes: u64) -> Case {
     })
 }
 
+/// The turn is walked back from here on, so that what a person does meanwhile is not taken for its own.
+fn goes_back(case: Case) -> Case {
+    assert_eq!(case.says(), "back NodeGone");
+    let memory = case.remembers();
+    case.with(|case| case.memory = memory)
+}
+
 #[test]
 fn a_turn_whose_node_is_gone_puts_its_host_back_and_then_its_lease_after_ten_minutes() {
     for case in [Case::worker(Step::Draining), Case::plane(Step::Applying), Case::worker(Step::Applying)] {
+        let case = case.with(|case| case.memory.held = ["kubelet".to_owned()].into());
         assert_eq!(gone(case.clone(), 10).says(), "wait NodeGone");
-        let over = put_back(gone(case, 11));
+        let over = put_back(goes_back(gone(case, 11)));
         assert_eq!(over.says(), "release");
         for lease in [LeaseSeen::Free, LeaseSeen::Other("w2/u/j".into())] {
-            assert_eq!(over.clone().with(|case| case.seen.lease = Some(lease)).says(), "over");
+            let mut over = over.clone().with(|case| case.seen.lease = Some(lease));
+            if !over.host().copies.is_empty() {
+                assert_eq!(over.says(), "clean-up");
+                over.host().copies.clear();
+            }
+            assert_eq!(over.says(), "over");
+            assert!(over.remembers().held.is_empty());
         }
     }
 }
@@ -222,8 +305,8 @@ fn a_turn_whose_node_is_gone_puts_its_host_back_and_then_its_lease_after_ten_min
 #[test]
 fn a_node_of_the_same_name_is_another_one_and_a_turn_that_can_go_back_is_left() {
     let reborn: Change = |case| case.node().uid = "another".into();
-    assert_eq!(Case::worker(Step::Draining).with(reborn).says(), "release");
-    assert_eq!(put_back(Case::plane(Step::Applying).with(reborn)).says(), "release");
+    assert_eq!(goes_back(Case::worker(Step::Draining).with(reborn)).says(), "release");
+    assert_eq!(put_back(goes_back(Case::plane(Step::Applying).with(reborn))).says(), "release");
 }
 
 #[test]
@@ -234,6 +317,18 @@ fn a_turn_past_its_point_of_no_return_goes_on_for_the_node_that_is_there_now() {
     let free = case.with(|case| case.seen.lease = Some(LeaseSeen::Free));
     let turn = free.becomes();
     assert_eq!((turn.holder.uid.as_str(), turn.reached), ("another", Step::Verifying));
+}
+
+#[test]
+fn a_turn_past_its_point_of_no_return_is_kept_without_its_lease_for_the_node_that_comes() {
+    for case in [Case::plane(Step::Releasing), Case::worker(Step::Verifying)] {
+        let kept = gone(case, 11).with(|case| case.seen.lease = Some(LeaseSeen::Free));
+        let wait = kept.next();
+        assert!(
+            matches!(&wait, Next::Wait { why, until: None } if why.reason == Reason::NodeGone),
+            "{wait:?}"
+        );
+    }
 }
 
 #[test]

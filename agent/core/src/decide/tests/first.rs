@@ -44,8 +44,8 @@ fn a_host_that_was_not_seen_is_looked_at_first() {
         assert_eq!(case.with(|case| case.seen.host = None).says(), "look-at-host");
     }
     let seen_ago =
-        |millis| Case::worker(Step::Releasing).with(|case| case.host().at = Mono(NOW.mono.0 - millis)).says();
-    assert_eq!([seen_ago(30_000), seen_ago(30_001)], ["unmark", "look-at-host"]);
+        |millis| Case::worker(Step::Applying).with(|case| case.host().at = Mono(NOW.mono.0 - millis)).says();
+    assert_eq!([seen_ago(30_000), seen_ago(30_001)], ["Applying", "look-at-host"]);
 }
 
 #[test]
@@ -123,4 +123,70 @@ fn while_nothing_answers_the_api_server_of_this_host_is_asked_for_it() {
         case.seen.local = None;
     });
     assert_eq!(silent.says(), "look-at-control-plane");
+}
+
+#[test]
+fn the_control_plane_is_asked_every_ten_seconds_while_the_own_node_is_unseen() {
+    let asked = |seen: u64, age: u64| {
+        let case = cut(1).with(|case| {
+            case.seen.node_at = ago(seconds(seen));
+            case.seen.local.as_mut().unwrap().at = ago(seconds(age));
+        });
+        case.says()
+    };
+    let look = "look-at-control-plane";
+    assert_eq!([asked(31, 10) == look, asked(31, 11) == look], [false, true]);
+    assert_ne!(asked(30, 11), look, "the Node was told half a minute ago");
+    let unchanged = cut(1).with(|case| {
+        case.seen.node = None;
+        case.seen.local = None;
+        case.host().changed_manifests.clear();
+    });
+    assert_eq!(unchanged.says(), "wait Retrying", "nothing is there to be rolled back");
+    let until = NOW.mono.plus(seconds(10));
+    assert!(matches!(unchanged.next(), Next::Wait { until: Some(at), .. } if at == until));
+}
+
+/// Turn B for so many minutes after kubeadm has written kubelet's files, with nothing heard of the Node since.
+fn silent(minutes: u64) -> Case {
+    let mut case = Case::worker(Step::Applying);
+    case.host().kubelet_config_changed = true;
+    let begun = Now { mono: ago(Duration::from_mins(minutes)), ..NOW };
+    case.turn().stopwatch = Stopwatch::started(begun);
+    case.seen.node_at = begun.mono;
+    case
+}
+
+#[test]
+fn kubelets_files_go_back_before_the_point_of_no_return_where_nothing_answers_since_they_were_written() {
+    for unseen in [|_: &mut Case| {}, |case: &mut Case| case.seen.node = None] {
+        assert_ne!(silent(6).with(unseen).says(), "back TimedOut", "for as long as a static pod may take");
+        let mut case = silent(7).with(unseen);
+        assert_eq!(case.says(), "back TimedOut");
+        *case.turn() = case.becomes();
+        assert_eq!(case.does(), Act::RestoreKubeletConfig { turn: TurnId("j1".into()) });
+        case.host().kubelet_config_changed = false;
+        assert_ne!(case.says(), "restore-kubelet-config", "once");
+    }
+}
+
+#[test]
+fn kubelets_files_stay_where_the_node_is_seen_or_they_are_unchanged_or_the_kubelet_is_new() {
+    let spared: [fn(&mut Case); 4] = [
+        |case| case.seen.node_at = NOW.mono,
+        |case| case.host().kubelet_config_changed = false,
+        |case| case.turn().changed = true,
+        |case| case.turn().degraded = Some(why(Reason::ToolFailed)),
+    ];
+    for (number, spare) in spared.into_iter().enumerate() {
+        let said = silent(7).with(spare).says();
+        assert!(said != "back TimedOut" && said != "restore-kubelet-config", "{number}: {said}");
+    }
+}
+
+#[test]
+fn an_interrupted_dpkg_keeps_no_turn_from_its_end() {
+    let mut case = Case::worker(Step::Releasing);
+    case.host().dpkg_interrupted = true;
+    assert_eq!(case.says(), "unmark");
 }

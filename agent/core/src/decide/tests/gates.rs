@@ -95,6 +95,23 @@ fn policy_and_budget_bar_what_has_not_disturbed_anybody_yet() {
 }
 
 #[test]
+fn a_node_that_somebody_uncordons_in_its_drain_is_cordoned_again_whatever_others_do() {
+    let uncordoned = |case: &mut Case| {
+        case.node().unschedulable = false;
+        case.node().cordon_note = None;
+    };
+    for change in [
+        |case: &mut Case| case.fleet().policy.policy.paused = true,
+        |case: &mut Case| {
+            case.fleet().nodes[3].ready = false;
+        },
+    ] {
+        let case = Case::worker(Step::Draining).with(uncordoned).with(change);
+        assert_eq!(case.says(), "cordon");
+    }
+}
+
+#[test]
 fn a_control_plane_node_waits_with_its_lease_for_slots_and_gives_way_to_anothers_mark() {
     let slot: fn(&mut Case) = |case| case.fleet().leases.push(held(crate::api::LeaseName::Slot(0), "w2"));
     let passages = || passages().into_iter().skip(5).map(|(case, _)| case);
@@ -127,12 +144,31 @@ fn a_configuration_of_a_newer_minor_takes_a_kubelet_back_to_be_planned_anew() {
 fn nothing_is_disturbed_when_the_packages_are_not_those_that_preflight_found() {
     for case in [Case::worker(Step::Claiming), Case::plane(Step::Claiming)] {
         let with = |change: fn(&mut HostSeen)| case.clone().with(|case| change(case.host())).says();
-        assert_eq!(with(|host| host.packages = super::host(NEWER, OLD).packages), "back PreflightPending");
+        let next_minor = with(|host| host.packages = super::host(NEXT_MINOR, OLD).packages);
+        assert_eq!(next_minor, "back PreflightPending");
         assert_eq!(with(|host| host.packages = super::host(OLD, NEW).packages), "back PreflightPending");
         let unconfigured = with(|host| host.packages.get_mut("kubelet").unwrap().configured = false);
         assert_eq!(unconfigured, "back PreflightPending");
         assert_eq!(with(|host| host.dpkg_interrupted = true), "run repair-dpkg");
         assert_eq!(with(|host| host.at = ago(seconds(16))), "look-at-host");
+    }
+}
+
+#[test]
+fn a_kubeadm_that_is_newer_than_the_target_in_the_same_minor_is_used_as_it_is() {
+    for case in [Case::worker(Step::Staging), Case::plane(Step::Staging)] {
+        let with = |version| case.clone().with(|case| case.host().packages = host(version, OLD).packages);
+        let marked = |mut case: Case| {
+            let mark = mark(case.turn());
+            case.node().in_hand = Some(mark);
+            case.says()
+        };
+        assert_eq!(marked(with(NEWER)), "Applying");
+        assert_eq!(marked(with(NEXT_MINOR)), "run install-kubeadm");
+        let half = with(NEWER).with(|case| {
+            case.host().packages.get_mut("kubeadm").unwrap().configured = false;
+        });
+        assert_eq!(marked(half), "run install-kubeadm");
     }
 }
 
@@ -159,6 +195,8 @@ fn turn_b_past_its_point_of_no_return_goes_on_without_its_lease_and_waits_for_sk
         assert_eq!(case.says(), "run install-kubelet");
         case.turn().plan.target = NEXT_MINOR;
         case.target(Some(NEXT_MINOR));
+        let mark = mark(case.turn());
+        case.node().in_hand = Some(mark);
         assert_eq!(case.says(), "wait WaitingForTurn");
     }
     let mut unread = past;
@@ -177,6 +215,122 @@ fn turn_a_past_its_point_of_no_return_claims_again_whatever_policy_and_order_say
     assert_eq!(case.says(), "claim");
     case.fleet().nodes[1].in_hand = Some(InHand::default());
     assert_eq!(case.says(), "wait WaitingForTurn");
+}
+
+#[test]
+fn turn_a_past_its_point_of_no_return_waits_for_anothers_lease_rather_than_claiming_it_again_and_again() {
+    let mut case = Case::plane(Step::Applying);
+    case.turn().run = Some(Run { command: KubeadmCommand::Apply, succeeded: false });
+    case.host().changed_manifests = ["kube-apiserver".to_owned()].into();
+    case.seen.lease = Some(LeaseSeen::Other("cp2/u/j".into()));
+    case.fleet().leases.push(held(crate::api::LeaseName::ControlPlane, "cp2"));
+    let wait = case.waits();
+    assert!(
+        wait.reason == Reason::WaitingForTurn && wait.message.contains("cp2 holds the Lease"),
+        "{wait:?}"
+    );
+    case.fleet().leases.clear();
+    assert_eq!(case.says(), "claim");
+    case.fleet().at = ago(seconds(31));
+    assert_eq!(case.says(), "look-at-fleet");
+}
+
+#[test]
+fn turn_a_past_its_point_of_no_return_claims_again_on_a_fleet_read_since_its_last_claim_alone() {
+    let mut case = Case::plane(Step::Applying);
+    case.turn().run = Some(Run { command: KubeadmCommand::Apply, succeeded: false });
+    case.host().changed_manifests = ["kube-apiserver".to_owned()].into();
+    case.seen.lease = Some(LeaseSeen::Other("cp2/u/j".into()));
+    case.since.claimed_at = NOW.mono;
+    case.fleet().at = ago(seconds(20));
+    assert_eq!(case.says(), "look-at-fleet");
+}
+
+/// A drain under way whose Lease was renewed a minute ago, on a fleet that is an hour old.
+fn draining() -> Case {
+    Case::worker(Step::Draining).with(|case| {
+        case.seen.drain = Some(progress(DrainState::Draining));
+        case.leased(ago(seconds(60)));
+        case.fleet().at = ago(seconds(3_600));
+        case.seen.node_at = ago(seconds(300));
+    })
+}
+
+#[test]
+fn a_drain_under_way_is_one_act_that_nothing_interrupts() {
+    let Act::Drain { options, until } = draining().does() else { panic!("no drain") };
+    let same = Act::Drain { options, until };
+    let changes: [fn(&mut Case); 7] = [
+        |case| case.fleet().policy.policy.paused = true,
+        |case| case.fleet().nodes[3].ready = false,
+        |case| case.fleet().leases.push(held(crate::api::LeaseName::ControlPlane, "cp1")),
+        |case| case.fleet().kubeadm_config = Some(OLD),
+        |case| case.seen.fleet = None,
+        |case| case.host().at = ago(seconds(3_600)),
+        |case| case.turn().changed = true,
+    ];
+    for (number, change) in changes.into_iter().enumerate() {
+        assert_eq!(draining().with(change).does(), same, "{number}");
+    }
+    let plane = Case::plane_b(Step::Draining).with(|case| {
+        case.seen.drain = Some(progress(DrainState::Draining));
+        case.leased(ago(seconds(60)));
+        case.fleet().at = ago(seconds(3_600));
+        case.seen.local = None;
+        case.seen.pods = None;
+    });
+    assert_eq!(plane.says(), "drain");
+}
+
+#[test]
+fn a_drain_under_way_ends_where_it_is_cancelled_or_its_lease_is_lost() {
+    assert_eq!(draining().with(|case| case.target(None)).says(), "back Cancelled");
+    let lost = draining().with(|case| case.seen.lease = Some(LeaseSeen::Free));
+    assert_eq!(lost.says(), "back LeaseLost");
+}
+
+#[test]
+fn others_are_not_asked_again_about_a_drain_that_was_begun_before_a_restart() {
+    let restarted = |change: fn(&mut Case)| {
+        let case = Case::worker(Step::Draining).with(|case| case.seen.drain = None);
+        case.with(change).says()
+    };
+    assert_eq!(restarted(|_| {}), "drain");
+    assert_eq!(restarted(|case| case.fleet().policy.policy.paused = true), "drain");
+    assert_eq!(restarted(|case| case.fleet().nodes[3].ready = false), "drain");
+    let control_plane: fn(&mut Case) =
+        |case| case.fleet().leases.push(held(crate::api::LeaseName::ControlPlane, "cp1"));
+    assert_eq!(restarted(control_plane), "drain");
+    assert_eq!(restarted(|case| case.leased(ago(seconds(16)))), "prove", "its Lease is proven all the same");
+    assert_eq!(restarted(|case| case.seen.lease = None), "renew");
+    let later = Case::worker(Step::Staging).with(|case| {
+        case.seen.drain = None;
+        case.fleet().policy.policy.paused = true;
+    });
+    assert_eq!(later.says(), "drain", "what is drained is seen again in each life");
+}
+
+#[test]
+fn a_gate_is_asked_less_and_less_often_by_a_node_that_is_in_service() {
+    let pause = |case: &Case, waited: u64| {
+        let case = case.clone().with(|case| {
+            let begun = Now { mono: ago(seconds(waited)), ..NOW };
+            case.turn().stopwatch = Stopwatch::started(begun);
+        });
+        let Next::Wait { until: Some(until), .. } = case.next() else { panic!("{}", case.says()) };
+        until.since(NOW.mono).as_secs()
+    };
+    let slot =
+        |case: Case| case.with(|case| case.fleet().leases.push(held(crate::api::LeaseName::Slot(0), "w2")));
+    let serving = slot(Case::plane(Step::Claiming));
+    let pauses: Vec<_> = [0, 40, 100, 600, 1_200, 9_000].map(|waited| pause(&serving, waited)).into();
+    assert_eq!(pauses, [10, 10, 25, 150, 300, 300]);
+    let run = Run { command: KubeadmCommand::NodeWorker, succeeded: true };
+    let cordoned = Case::worker(Step::Applying).with(|case| {
+        case.turn().run = Some(run);
+        case.fleet().kubeadm_config = None;
+    });
+    assert_eq!([pause(&cordoned, 0), pause(&cordoned, 800)], [10, 10]);
 }
 
 #[test]

@@ -88,14 +88,37 @@ fn a_cordoned_node_does_not_wait_for_ever() {
 }
 
 #[test]
-fn a_cordoned_node_past_its_point_of_no_return_that_waits_too_long_is_degraded() {
-    let skewed = past(Case::worker(Step::Installing)).with(|case| {
+fn a_node_that_waits_where_its_cordon_was_to_be_made_does_not_wait_for_ever() {
+    let waits = |reached, minutes| {
+        let mut case = Case::plane_b(reached);
+        case.fleet().leases.push(held(crate::api::LeaseName::Slot(0), "w2"));
+        case.turn().stopwatch = Stopwatch::started(Now { mono: ago(Duration::from_mins(minutes)), ..NOW });
+        case.says()
+    };
+    let reached = Step::Cordoning;
+    assert_eq!([waits(reached, 15), waits(reached, 16)], ["wait WaitingForTurn", "back TimedOut"]);
+    assert_eq!(waits(Step::Claiming, 16), "wait WaitingForTurn", "nothing was begun");
+}
+
+/// A turn B past its point of no return that goes to a minor which no API server runs yet.
+fn skewed() -> Case {
+    past(Case::worker(Step::Installing)).with(|case| {
         case.turn().plan.target = NEXT_MINOR;
         case.target(Some(NEXT_MINOR));
-    });
-    assert_eq!(waiting(skewed.clone(), 15).says(), "wait WaitingForTurn");
-    assert_eq!(waiting(skewed.clone(), 16).says(), "degraded TimedOut");
-    let lifted = skewed.with(|case| case.node().cordon_note = None);
+        let mark = mark(case.turn());
+        case.node().in_hand = Some(mark);
+    })
+}
+
+#[test]
+fn a_cordoned_node_past_its_point_of_no_return_that_waits_too_long_is_degraded() {
+    assert_eq!(waiting(skewed(), 15).says(), "wait WaitingForTurn");
+    assert_eq!(waiting(skewed(), 16).says(), "degraded TimedOut");
+}
+
+#[test]
+fn a_node_whose_cordon_was_lifted_past_its_point_of_no_return_may_wait_in_service() {
+    let lifted = skewed().with(|case| case.node().cordon_note = None);
     assert_eq!(waiting(lifted, 16).says(), "wait WaitingForTurn", "nobody is kept from it");
 }
 
@@ -151,6 +174,23 @@ fn a_node_that_keeps_rebooting_comes_to_an_end() {
     }
 }
 
+#[test]
+fn a_node_that_keeps_rebooting_past_its_point_of_no_return_is_degraded() {
+    let applying = Case::plane(Step::Applying).with(|case| {
+        case.turn().run = Some(Run { command: KubeadmCommand::Apply, succeeded: false });
+    });
+    let changed = applying.clone().with(|case| case.host().changed_manifests = ["etcd".to_owned()].into());
+    let replanned = Case::worker(Step::Staging).with(|case| case.turn().changed = true);
+    for (case, expected) in
+        [(applying, "back ToolFailed"), (changed, "degraded ToolFailed"), (replanned, "degraded ToolFailed")]
+    {
+        let mut case = booted(case);
+        let reached = case.turn().reached;
+        case.turn().attempts.insert(reached, 2);
+        assert_eq!(case.says(), expected, "{reached:?}");
+    }
+}
+
 fn back(mut case: Case) -> Case {
     case.turn().direction = Direction::Back(why(Reason::Cancelled));
     case
@@ -179,6 +219,26 @@ fn kubeadm_is_put_back_where_this_turn_installed_it_and_that_can_be_done() {
     ] {
         assert_eq!(kept, "uncordon", "and the node goes back into service all the same");
     }
+}
+
+#[test]
+fn what_a_person_installs_after_the_way_back_is_not_taken_back() {
+    let way_back = |case: &mut Case| {
+        let tool = Tool::InstallKubeadm { packages: packages(OLD), back: true };
+        case.ran(&tool, ToolState::Ended(0));
+    };
+    let mut case = back(Case::worker(Step::Staging));
+    way_back(&mut case);
+    assert_eq!(case.says(), "uncordon", "it was put back");
+    case.host().packages = host(NEW, OLD).packages;
+    assert_eq!(case.says(), "uncordon", "a person has it installed");
+    case.host().tools.clear();
+    assert_eq!(case.says(), "run install-kubeadm");
+    let cleaned = case.clone().with(|case| case.since.did(&Act::CleanUp, &case.seen, NOW));
+    assert_eq!(cleaned.says(), "uncordon", "nor after the turn has cleaned up behind itself");
+    let tool = Tool::InstallKubeadm { packages: packages(OLD), back: true };
+    case.ran(&tool, ToolState::Ended(100));
+    assert_eq!(case.becomes().attempts(), 1, "what failed is tried again");
 }
 
 #[test]
@@ -240,11 +300,25 @@ fn after_a_retreat_a_node_is_left_alone_longer_each_time_and_the_third_is_a_refu
 }
 
 #[test]
-fn whose_lease_was_taken_or_whose_kubeadm_may_do_better_soon_is_left_alone_for_a_minute() {
-    for reason in [Reason::LeaseLost, Reason::ToolPending] {
-        let over = over(reason, Some(backoff(NEW, 2)));
-        assert_eq!((pause(&over), over.backoff.unwrap().retreats), (Some(Duration::from_mins(1)), 2));
-    }
+fn whose_lease_was_taken_is_left_alone_for_a_minute_and_that_is_no_retreat() {
+    let over = over(Reason::LeaseLost, Some(backoff(NEW, 2)));
+    assert_eq!((pause(&over), over.backoff.unwrap().retreats), (Some(Duration::from_mins(1)), 2));
+}
+
+#[test]
+fn a_kubeadm_that_may_do_better_soon_is_tried_again_after_growing_pauses_and_refused_after_the_third() {
+    let first = over(Reason::ToolPending, None);
+    assert_eq!((pause(&first), first.refused.is_none()), (Some(Duration::from_mins(5)), true));
+    let second = over(Reason::ToolPending, first.backoff);
+    assert_eq!(pause(&second), Some(Duration::from_mins(10)));
+    let third = over(Reason::ToolPending, second.backoff);
+    assert_eq!(third.backoff, None);
+    let why = third.refused.unwrap().why;
+    assert!(why.reason == Reason::ToolFailed && why.message.contains("retry"), "{why:?}");
+    let other = over(Reason::ToolPending, Some(backoff(OLD, MAX_RETREATS - 1)));
+    assert_eq!(pause(&other), Some(Duration::from_mins(5)), "retreats from another target do not count");
+    let mixed = over(Reason::DrainBlocked, over(Reason::ToolPending, None).backoff);
+    assert_eq!(mixed.backoff.unwrap().retreats, 2, "of whatever kind they were");
 }
 
 #[test]

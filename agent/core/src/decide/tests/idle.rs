@@ -129,7 +129,9 @@ fn a_failed_check_refuses_until_a_person_changes_something() {
         |case| case.target(Some(NEWER)),
     ];
     for answer in answers {
-        assert_eq!(case.clone().with(answer).says(), "preflight");
+        let mut answered = case.clone().with(answer);
+        answered.memory = answered.remembers();
+        assert_eq!((answered.memory.refused.as_ref(), answered.says()), (None, "preflight".to_owned()));
     }
     let gone = case.with(|case| case.target(None));
     assert_eq!(gone.remembers().refused, None);
@@ -140,8 +142,139 @@ fn a_retry_that_was_set_while_preflight_ran_asks_for_another_one() {
     let mut case = found(Outcome::Failed("no".into()));
     case.node().request.retry = Some("meanwhile".into());
     case.memory = case.remembers();
+    assert!(case.memory.refused.is_some());
     case.seen.preflight = None;
-    assert_eq!(case.says(), "preflight");
+    case.memory = case.remembers();
+    assert_eq!((case.memory.refused.as_ref(), case.says()), (None, "preflight".to_owned()));
+}
+
+/// A refusal of this node's target.
+fn refusal() -> Refusal {
+    Refusal { target: NEW.to_string(), retry: None, skip: [].into(), why: why(Reason::ToolFailed) }
+}
+
+#[test]
+fn a_refusal_does_not_stand_after_another_target_was_asked_for() {
+    let mut case = worker(|case| case.memory.refused = Some(refusal()));
+    case.seen.preflight = None;
+    assert_eq!(case.says(), "wait ToolFailed");
+    case.target(Some(NEWER));
+    case.memory = case.remembers();
+    case.target(Some(NEW));
+    assert_eq!(case.says(), "preflight", "whoever asks for the same again asks anew");
+}
+
+#[test]
+fn a_refused_node_that_somebody_has_upgraded_by_hand_is_refused_no_more() {
+    let mut case = worker(|case| case.memory.refused = Some(refusal()));
+    case.node().kubelet = Some(NEW);
+    case.node().current = Some(NEW);
+    let looks = case.clone().with(|case| case.host().at = ago(seconds(301)));
+    assert_eq!(looks.says(), "look-at-host");
+    let until = NOW.mono.plus(Duration::from_mins(5));
+    assert!(
+        matches!(case.next(), Next::Wait { until: Some(at), .. } if at == until),
+        "kubelet alone is not all"
+    );
+    case.host().packages = host(NEW, NEW).packages;
+    assert_eq!(case.remembers().refused, None);
+}
+
+#[test]
+fn a_claim_rests_on_a_fleet_a_control_plane_and_pods_looked_at_just_now() {
+    let long: Change = |case| {
+        let begun = Now { mono: ago(seconds(10_000)), ..NOW };
+        case.since.waits(Some(Reason::WaitingForTurn), begun);
+    };
+    let at = |word: &str, case: &Case| {
+        let seen = |age: u64| {
+            let mut case = case.clone();
+            match word {
+                "look-at-fleet" => case.fleet().at = ago(seconds(age)),
+                "look-at-control-plane" => case.seen.local.as_mut().unwrap().at = ago(seconds(age)),
+                "look-at-pods" => case.seen.pods.as_mut().unwrap().at = ago(seconds(age)),
+                _ => case.host().at = ago(seconds(age)),
+            }
+            case.says()
+        };
+        // What has to be Ready again after the turn is seen as it begins.
+        let age = if word == "look-at-pods" { 2 } else { 15 };
+        assert_eq!([seen(age), seen(age + 1)], ["Claiming", word]);
+    };
+    for word in ["look-at-fleet", "look-at-pods", "look-at-host"] {
+        at(word, &worker(long));
+        at(word, &plane(long));
+    }
+    at("look-at-control-plane", &plane(long));
+}
+
+#[test]
+fn what_has_to_serve_again_is_what_is_there_when_the_turn_begins() {
+    let mut case = Case::idle(false);
+    case.seen.preflight.as_mut().unwrap().plan.as_mut().unwrap().daemon_sets =
+        ["kube-system/gone".into()].into();
+    let owner =
+        crate::observed::Owner { kind: "DaemonSet".into(), name: "kube-proxy".into(), ..Default::default() };
+    let pods = case.seen.pods.as_mut().unwrap();
+    pods.csi_drivers = ["a.example".into()].into();
+    pods.pods.push(crate::observed::PodSeen {
+        namespace: "kube-system".into(),
+        controller: Some(owner),
+        ready: true,
+        ..Default::default()
+    });
+    let plan = case.becomes().plan;
+    assert_eq!(plan.daemon_sets, ["kube-system/kube-proxy".to_owned()].into());
+    assert_eq!(plan.csi_drivers, ["a.example".to_owned()].into());
+}
+
+/// A control-plane node whose peer is down, and its member of etcd with it.
+fn peer_down() -> Case {
+    plane(|case| {
+        case.fleet().nodes[1].ready = false;
+        let etcd = case.seen.local.as_mut().unwrap().etcd.as_mut().unwrap();
+        etcd.healthy = 1;
+    })
+}
+
+#[test]
+fn that_a_control_plane_node_is_dead_is_said_only_where_etcd_was_asked_after_it_went_down() {
+    assert_eq!(peer_down().says(), "wait ControlPlaneDown");
+    let pending = |case: &mut Case| {
+        let findings = case.seen.preflight.as_mut().unwrap();
+        let outcome = Outcome::Pending("etcd is not whole".into());
+        findings.findings = vec![Finding { check: Check::Etcd, outcome }];
+    };
+    assert_eq!(peer_down().with(pending).says(), "wait ControlPlaneDown", "which explains what is pending");
+    for change in [|_: &mut Case| {}, pending] {
+        let went = |at: Mono| peer_down().with(|case| case.since.peer_down_at = Some(at)).with(change).says();
+        assert_eq!(went(NOW.mono), "wait ControlPlaneDown");
+        assert_eq!(went(NOW.mono.plus(Duration::from_millis(1))), "look-at-control-plane");
+    }
+}
+
+#[test]
+fn kubeadm_config_is_read_again_before_people_are_told_that_it_is_behind() {
+    let behind = |age: u64, told: bool| {
+        let mut case = worker(|case| {
+            let begun = Now { mono: ago(seconds(10_000)), ..NOW };
+            case.since.waits(Some(Reason::WaitingForTurn), begun);
+        });
+        let target = NEXT_MINOR;
+        case.target(Some(target));
+        let found = case.seen.preflight.as_mut().unwrap();
+        found.target = target;
+        let plan = found.plan.as_mut().unwrap();
+        (plan.target, plan.to) = (target, packages(target));
+        *case.fleet() = FleetSeen { kubeadm_config: Some(NEW), at: ago(seconds(age)), ..fleet_at(target) };
+        let planes = fleet_at(target).nodes[..2].to_vec();
+        let turn = TurnSeen { at: NOW.mono, leases: Vec::new(), control_planes: planes };
+        case.seen.waiting = told.then_some(turn);
+        case.says()
+    };
+    assert_eq!(behind(15, true), "wait WaitingForTurn");
+    assert_eq!(behind(16, true), "look-at-fleet", "the nodes were told of since");
+    assert_eq!(behind(16, false), "wait WaitingForTurn");
 }
 
 #[test]

@@ -8,10 +8,13 @@ pub const KUBELET_UNIT: &str = "kubelet.service";
 /// From this minor on kubelet refuses cgroup v1 unless told otherwise (`failCgroupV1`).
 const CGROUP_V2_MINOR: u32 = 35;
 
-/// dpkg is sane, or can be repaired: `broken` are packages that only a reinstallation mends, `interrupted` says that
-/// `dpkg --configure -a` has something to do.
-pub fn dpkg(interrupted: bool, broken: &[String]) -> Outcome {
-    if !broken.is_empty() {
+/// dpkg is sane, or can be repaired: `holder` is the process that holds its lock, `broken` are packages that only a reinstallation
+/// mends, `interrupted` says that `dpkg --configure -a` has something to do.
+pub fn dpkg(holder: Option<&str>, interrupted: bool, broken: &[String]) -> Outcome {
+    // Whoever holds the lock is at work on what looks broken, and a drained node would wait for it.
+    if let Some(holder) = holder {
+        Outcome::Pending(format!("dpkg's lock is held by {holder}; the upgrade waits until it is free"))
+    } else if !broken.is_empty() {
         let names = broken.join(", ");
         Outcome::Failed(format!(
             "dpkg holds half-installed packages that only a reinstallation mends (apt-get install --reinstall): {names}"
@@ -86,13 +89,23 @@ mod tests {
             (false, &broken[..], false, "--reinstall): kubelet"),
             (true, &broken[..], false, "--reinstall): kubelet"),
         ] {
-            let outcome = dpkg(interrupted, broken);
+            let outcome = dpkg(None, interrupted, broken);
             assert_eq!(matches!(outcome, Outcome::Passed(_) | Outcome::Noted(_)), passes, "{outcome:?}");
             let (Outcome::Passed(text)
             | Outcome::Noted(text)
             | Outcome::Failed(text)
             | Outcome::Pending(text)) = outcome;
             assert!(text.contains(told), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_lock_of_dpkg_that_another_holds_is_waited_for_and_its_holder_named() {
+        for (interrupted, broken) in [(false, &[][..]), (true, &["kubelet".to_owned()][..])] {
+            let outcome = dpkg(Some("process 4711 (unattended-upgr)"), interrupted, broken);
+            assert!(
+                matches!(outcome, Outcome::Pending(text) if text.contains("process 4711 (unattended-upgr)"))
+            );
         }
     }
 

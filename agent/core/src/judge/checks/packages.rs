@@ -11,16 +11,37 @@ use crate::observed::{Outcome, PackageSeen};
 const EXPECTED: [&str; 5] = ["kubeadm", "kubelet", "kubectl", "cri-tools", "kubernetes-cni"];
 
 /// Signs that fetching will not go right until a person changes something.
-const LASTING: [&str; 9] = [
+const LASTING: [&str; 7] = [
     "NO_PUBKEY",
     "EXPKEYSIG",
     "REVKEYSIG",
-    "is not signed",
-    "does not have a Release file",
     "Malformed entry",
     "Type '",
     "Unable to locate package",
     "was not found",
+];
+
+/// What apt says of a repository that lacks something, and also of one that it could not reach: lasting only where nothing shows that.
+const LACKING: [&str; 3] = ["is not signed", "does not have a Release file", "no longer has a Release file"];
+
+/// Signs in one of apt's lines that a repository was not reached, or could not answer for the moment.
+const UNREACHED: [&str; 16] = [
+    "Could not connect",
+    "connect (",
+    "Cannot initiate",
+    "Temporary failure",
+    "Could not resolve",
+    "Something wicked happened resolving",
+    "timed out",
+    "Connection failed",
+    "Connection refused",
+    "Connection reset",
+    "No route to host",
+    "Network is unreachable",
+    "Error reading from server",
+    "TLS connection was non-properly terminated",
+    "Could not handshake",
+    "429  Too Many Requests",
 ];
 
 /// What is installed, from dpkg's database.
@@ -35,6 +56,11 @@ pub fn installed(packages: &BTreeMap<String, PackageSeen>) -> Result<Packages, O
             "kubeadm and kubelet are not both installed as packages on this host".to_owned(),
         )),
     }
+}
+
+/// The outcome while `holder` holds dpkg's lock: what is half done looks broken, and would refuse for good.
+pub fn at_work(holder: &str) -> Outcome {
+    Outcome::Pending(format!("packages are looked at when {holder} has done with dpkg"))
 }
 
 /// The outcome where none of the configured apt source files, whose paths these are, exists.
@@ -64,13 +90,43 @@ pub fn fetch(output: &Output, doing: &str) -> Fetch {
     if output.succeeded() && !partly {
         return Fetch::Fetched;
     }
-    let text = format!("could not {doing}: {}", output.last_words());
-    if output.stderr.contains("enough free space") || LASTING.iter().any(|sign| output.stderr.contains(sign))
-    {
-        Fetch::Finding(Outcome::Failed(text))
-    } else {
-        Fetch::Fault(text)
+    let (words, unreached) = (output.last_words(), unreached(output));
+    let says = |signs: &[&str]| signs.iter().any(|sign| output.stderr.contains(sign));
+    if says(&["enough free space"]) || says(&LASTING) || says(&LACKING) && unreached.is_none() {
+        return Fetch::Finding(Outcome::Failed(format!("could not {doing}: {words}")));
     }
+    // The cause is often told far above the last words.
+    let cause = unreached.filter(|cause| !words.contains(cause)).map(|cause| format!("{cause} / "));
+    Fetch::Fault(format!("could not {doing}: {}{words}", cause.unwrap_or_default()))
+}
+
+/// apt's own words for a repository that was not reached: its line `E:` or `W:`, or its line `Err:` with the reason below it.
+fn unreached(output: &Output) -> Option<String> {
+    let mut failing = "";
+    for line in output.stderr.lines().chain(output.stdout.lines()) {
+        if line.starts_with("Err:") {
+            failing = line.trim();
+        } else if !line.starts_with(' ') {
+            failing = "";
+        }
+        if is_unreached(line) {
+            let reason = line.trim();
+            return Some(if failing.is_empty() || failing == reason {
+                reason.to_owned()
+            } else {
+                format!("{failing}: {reason}")
+            });
+        }
+    }
+    None
+}
+
+/// A server that answers with a status from 500 on has nothing to say of what it offers.
+fn is_unreached(line: &str) -> bool {
+    let is_status = |word: &str| word.len() == 3 && word.starts_with('5') && word.parse::<u16>().is_ok();
+    // `503  Service Unavailable`: a word of its own before two blanks.
+    let answers = || line.split("  ").filter_map(|part| part.rsplit(' ').next()).any(is_status);
+    UNREACHED.iter().any(|sign| line.contains(sign)) || answers()
 }
 
 /// From a target to exact package versions: the newest revision of each package, never built from the target; kubectl

@@ -1,5 +1,5 @@
 use super::*;
-use crate::api::{InHand, Policy};
+use crate::api::{Check, InHand, Policy};
 use crate::judge::tests::{
     NEW, NEWER, NEXT_MINOR, OLD, at_work, fleet, fleet_pods, held, holder, local, turn_a, turn_b, worker,
 };
@@ -217,17 +217,64 @@ fn workers_do_not_wait_for_a_control_plane_node_without_target_or_refused_with_i
 }
 
 #[test]
-fn workers_wait_until_kubeadm_config_names_their_target() {
+fn workers_wait_until_kubeadm_config_names_the_minor_of_their_target() {
+    let patch: [(&str, Change); 3] = [
+        ("a newer patch", |fleet| fleet.kubeadm_config = Some(NEWER)),
+        ("an older patch, as that of every API server", |fleet| {
+            fleet.pods = [fleet_pods("cp1", OLD), fleet_pods("cp2", OLD)].concat();
+            fleet.kubeadm_config = Some(OLD);
+            fleet.nodes.iter_mut().for_each(|node| node.target = None);
+        }),
+        ("older than an API server, but not than the target", |fleet| {
+            fleet.pods = [fleet_pods("cp1", NEWER), fleet_pods("cp2", NEWER)].concat();
+        }),
+    ];
+    none_bars(worker(), &patch);
     all_give_way(
         worker(),
-        &[
-            (Reason::WaitingForTurn, "names v1.36.2, which is older", |fleet| {
-                fleet.kubeadm_config = Some(OLD);
-            }),
-            (Reason::WaitingForTurn, "names no version", |fleet| fleet.kubeadm_config = None),
-        ],
+        &[(Reason::WaitingForTurn, "names no version", |fleet| fleet.kubeadm_config = None)],
     );
-    none_bars(worker(), &[("a newer patch", |fleet| fleet.kubeadm_config = Some(NEWER))]);
+    let next = Claimant { target: NEXT_MINOR, ..worker() };
+    let minor: [(Reason, &str, Change); 1] =
+        [(Reason::WaitingForTurn, "names v1.36.3, which is older", |fleet| {
+            fleet.pods = [fleet_pods("cp1", NEXT_MINOR), fleet_pods("cp2", NEXT_MINOR)].concat();
+        })];
+    all_give_way(next, &minor);
+}
+
+#[test]
+fn a_kubeadm_config_that_is_older_than_an_api_server_was_put_back_and_workers_wait_for_it() {
+    let put_back: Change = |fleet| fleet.kubeadm_config = Some(OLD);
+    all_give_way(worker(), &[(Reason::WaitingForTurn, "names v1.36.2, which is older", put_back)]);
+    none_bars(turn_b(), &[("the kubelet of a control plane", put_back)]);
+}
+
+#[test]
+fn workers_wait_where_it_is_not_known_what_an_api_server_with_a_target_runs() {
+    let unknown: Change = |fleet| fleet.pods.retain(|pod| pod.node != "cp2");
+    let words = "what the API server of control-plane node cp2 runs is not known";
+    all_give_way(worker(), &[(Reason::WaitingForTurn, words, unknown)]);
+    let down = Claimant { serves: false, ..worker() };
+    let bar = bars_holder(down, &holder("w1"), &changed(unknown), None);
+    is_barred(bar.as_ref(), BarKind::GiveWay, Reason::WaitingForTurn, words);
+}
+
+#[test]
+fn what_an_api_server_with_a_target_runs_can_be_passed_over_where_it_is_not_known() {
+    let skip = BTreeSet::from([Check::ApiServers]);
+    let unknown: Change = |fleet| fleet.pods.retain(|pod| pod.node != "cp2");
+    none_bars(Claimant { skip: &skip, ..worker() }, &[("skipped", unknown)]);
+}
+
+#[test]
+fn workers_are_told_that_the_node_they_wait_for_is_refused() {
+    let refused: Change = |fleet| {
+        fleet.nodes[CP2].refused = true;
+        fleet.pods.retain(|pod| pod.node != "cp2");
+        fleet.pods.extend(fleet_pods("cp2", OLD));
+    };
+    let words = "cp2 goes to v1.36.3 first, which is refused there";
+    all_give_way(worker(), &[(Reason::WaitingForTurn, words, refused)]);
 }
 
 #[test]
@@ -258,7 +305,10 @@ fn a_worker_that_is_down_keeps_its_slot_and_waits_for_api_servers_alone() {
         Reason::WaitingForTurn,
         "cp1 holds",
     );
-    let behind = changed(|fleet| fleet.pods.retain(|pod| pod.node != "cp2"));
+    let behind = changed(|fleet| {
+        fleet.pods.retain(|pod| pod.node != "cp2");
+        fleet.pods.extend(fleet_pods("cp2", OLD));
+    });
     let bar = bars_holder(down, &me, &behind, None);
     is_barred(bar.as_ref(), BarKind::GiveWay, Reason::WaitingForTurn, "cp2 goes to v1.36.3 first");
 }

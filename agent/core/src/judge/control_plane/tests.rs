@@ -33,6 +33,18 @@ fn each_static_pod_of_a_whole_control_plane_is_at_its_version_and_ready() {
 }
 
 #[test]
+fn static_pods_that_are_all_of_a_newer_version_are_whole_too_and_those_of_an_older_one_are_not() {
+    assert_eq!(lacks(&static_pods(NEW), &whole(), OLD), None, "a person may have taken it further");
+    names(lacks(&static_pods(OLD), &whole(), NEW), "runs v1.36.2");
+    let mut mixed = static_pods(OLD);
+    mixed[0] = static_pod(STATIC_PODS[0], "v1.36.3");
+    names(lacks(&mixed, &whole(), OLD), "runs v1.36.3");
+    let mut unready = static_pods(NEW);
+    unready[0].ready = false;
+    names(lacks(&unready, &whole(), OLD), "is not Ready");
+}
+
+#[test]
 fn a_pod_that_only_bears_a_static_pods_label_does_not_stand_for_it() {
     let server = static_pod(API_SERVER, "v1.36.3");
     for other in [

@@ -35,11 +35,7 @@ fn about(kind: TurnKind) -> About {
 }
 
 fn on_cluster(findings: Vec<Finding>) -> ClusterPreflight {
-    ClusterPreflight {
-        findings,
-        daemon_sets: BTreeSet::from(["kube-system/kube-proxy".to_owned()]),
-        csi_drivers: BTreeSet::from(["csi.example".to_owned()]),
-    }
+    ClusterPreflight { findings }
 }
 
 fn on_host(from: Option<Version>, to: Option<Version>) -> HostPreflight {
@@ -158,14 +154,13 @@ fn a_hop_is_planned_when_both_what_is_and_what_comes_is_known() {
     let together = |host| findings(about(TurnKind::ControlPlane), on_cluster(Vec::new()), host);
     let found = together(Some(on_host(Some(OLD), Some(NEW))));
     assert_eq!((found.kind, found.retry.as_deref(), found.at), (TurnKind::ControlPlane, Some("r"), Mono(5)));
-    let ClusterPreflight { daemon_sets, csi_drivers, .. } = on_cluster(Vec::new());
     let planned = Plan {
         from: packages(OLD),
         to: packages(NEW),
         target: NEW,
         can_restore_packages: true,
-        daemon_sets,
-        csi_drivers,
+        daemon_sets: BTreeSet::new(),
+        csi_drivers: BTreeSet::new(),
         control_plane: true,
         static_pods: Some(OLD),
         kubeadm_config: Some(OLD),

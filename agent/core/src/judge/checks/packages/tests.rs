@@ -66,6 +66,63 @@ fn a_repository_that_does_not_answer_is_a_fault_and_one_that_cannot_be_trusted_a
     assert_eq!(fetch(&output(0, "W: a warning\n"), "x"), Fetch::Fetched);
 }
 
+/// What apt 2.6.2 said of repositories that were away, on its standard output and standard error.
+const AWAY: [(&str, &str); 4] = [
+    (
+        "Err:1 http://127.0.0.1:9 ./ InRelease\n  Could not connect to 127.0.0.1:9 (127.0.0.1). - connect (111: \
+         Connection refused)\nReading package lists...\n",
+        "E: The repository 'http://127.0.0.1:9 ./ Release' does not have a Release file.\n",
+    ),
+    (
+        "Err:1 http://no-such.invalid ./ InRelease\n  Could not resolve 'no-such.invalid'\nReading package lists...\n",
+        "E: The repository 'http://no-such.invalid ./ InRelease' is not signed.\n",
+    ),
+    (
+        "Err:1 http://127.0.0.1/503 ./ InRelease\n  503  Service Unavailable [IP: 127.0.0.1 80]\n",
+        "E: Failed to fetch http://127.0.0.1/503/./InRelease  503  Service Unavailable [IP: 127.0.0.1 80]\n\
+         E: The repository 'http://127.0.0.1/503 ./ InRelease' is not signed.\n",
+    ),
+    (
+        "Err:1 http://127.0.0.1/429 ./ InRelease\n  429  Too Many Requests [IP: 127.0.0.1 80]\n",
+        "E: Failed to fetch http://127.0.0.1/429/./InRelease  429  Too Many Requests [IP: 127.0.0.1 80]\n\
+         E: The repository 'http://127.0.0.1/429 ./ InRelease' is not signed.\n",
+    ),
+];
+
+#[test]
+fn a_repository_that_lacks_something_only_because_it_is_away_is_tried_again_and_apts_reason_is_told() {
+    let reasons =
+        ["Err:1 http://127.0.0.1:9 ./ InRelease: Could not connect", "Could not resolve", "503  S", "429  T"];
+    for ((stdout, stderr), reason) in AWAY.into_iter().zip(reasons) {
+        let said = Output { stdout: stdout.to_owned(), ..output(100, stderr) };
+        let Fetch::Fault(text) = fetch(&said, "fetch the package lists") else { panic!("refused: {stderr}") };
+        assert!(text.contains(reason) && text.contains("E: "), "{text}");
+        assert_eq!(text.matches(reason).count(), 1, "{text}");
+    }
+}
+
+#[test]
+fn a_repository_that_answers_and_lacks_something_is_for_people() {
+    for (answer, lacks) in [
+        (
+            "404  Not Found [IP: 127.0.0.1 80]",
+            "http://127.0.0.1/500  ./ Release' does not have a Release file.",
+        ),
+        ("403  Forbidden [IP: 127.0.0.1 80]", "http://127.0.0.1/1503 ./ InRelease' is not signed."),
+    ] {
+        let said = Output {
+            stdout: format!(
+                "Ign:1 http://127.0.0.1/ ./ InRelease\nErr:2 http://127.0.0.1/ ./ Release\n  {answer}\n"
+            ),
+            ..output(100, &format!("E: The repository '{lacks}\n"))
+        };
+        assert!(matches!(fetch(&said, "x"), Fetch::Finding(Outcome::Failed(_))), "{answer}");
+    }
+    let key = "W: GPG error: NO_PUBKEY 1\nE: The repository 'x' is not signed.\n";
+    let said = Output { stdout: AWAY[0].0.to_owned(), ..output(100, key) };
+    assert!(matches!(fetch(&said, "x"), Fetch::Finding(_)), "a missing key stays missing");
+}
+
 #[test]
 fn the_newest_revision_of_each_package_is_taken() {
     let packages = resolve(&listed(), "1.36.3".parse().unwrap(), false).unwrap();

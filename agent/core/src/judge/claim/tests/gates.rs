@@ -1,7 +1,7 @@
 //! The rest of the gates: the other control-plane nodes and etcd, skew, the budget, and what is asked past the point of no return.
 
 use super::*;
-use crate::api::{ApiServerNote, Check};
+use crate::api::ApiServerNote;
 use crate::judge::tests::NOTHING;
 use crate::observed::{ControlPlanePod, EtcdSeen};
 
@@ -219,6 +219,25 @@ fn the_kubelet_of_a_control_plane_is_barred_by_slots_that_will_not_fall_free() {
 }
 
 #[test]
+fn the_budget_sees_the_mark_on_the_lease_of_a_degraded_node_that_stays_cordoned() {
+    let slot = |fleet: &mut FleetSeen, cordoned: bool| {
+        fleet.leases.push(FleetLease { name: SLOT, ..marked("w1", Some(NEWER)) });
+        fleet.nodes[W1].in_hand = Some(at_work(TurnKind::Kubelet, NEWER));
+        fleet.nodes[W1].unschedulable = cordoned;
+        fleet.nodes[W1].cordon_note = cordoned;
+    };
+    let with = |cordoned| {
+        let mut fleet = fleet();
+        slot(&mut fleet, cordoned);
+        both(turn_b(), &fleet)
+    };
+    for bar in with(true) {
+        is_barred(bar.as_ref(), BarKind::GiveWay, Reason::BudgetExhausted, "w1 is out of service");
+    }
+    assert_eq!(with(false), [None, None], "one that serves is no loss of service");
+}
+
+#[test]
 fn a_drain_needs_another_ready_schedulable_node_unless_it_is_off_or_skipped() {
     let cordoned: Change = |fleet| fleet.nodes.iter_mut().for_each(|node| node.unschedulable = true);
     let skip = BTreeSet::from([Check::OtherNodes]);
@@ -298,9 +317,18 @@ fn a_degraded_turn_with_a_new_target_waits_for_its_order_and_for_skew_and_for_no
     let waits: [(&str, Change); 4] = [
         ("cp1 holds", |fleet| fleet.leases.push(held(LeaseName::ControlPlane, "cp1"))),
         ("cp2 is in the middle", |fleet| fleet.nodes[CP2].in_hand = Some(InHand::default())),
-        ("cp1 goes to", |fleet| fleet.nodes[CP1].kubelet = Some(OLD)),
+        ("cp2 goes to", |fleet| {
+            fleet.pods.retain(|pod| pod.node != "cp2");
+            fleet.pods.extend(fleet_pods("cp2", OLD));
+        }),
         ("names no version", |fleet| fleet.kubeadm_config = None),
     ];
+    let behind = changed(|fleet| fleet.nodes[CP1].kubelet = Some(OLD));
+    assert_eq!(
+        bars_replanned(worker(), &behind, None),
+        None,
+        "a kubelet of the control plane may wait for this very node"
+    );
     for (words, change) in waits {
         let bar = bars_replanned(worker(), &changed(change), None);
         is_barred(bar.as_ref(), BarKind::GiveWay, Reason::WaitingForTurn, words);
