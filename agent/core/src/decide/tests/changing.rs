@@ -353,6 +353,20 @@ fn a_control_plane_is_unproven_only_where_kubeadm_has_begun_to_change_it() {
 }
 
 #[test]
+fn a_tool_that_has_ended_is_judged_without_asking_its_gate_again() {
+    for (step, tool) in [
+        (Step::Staging, Tool::InstallKubeadm { packages: packages(NEW), back: false }),
+        (Step::Installing, Tool::InstallKubelet { packages: packages(NEW) }),
+    ] {
+        let mut case = Case::worker(step);
+        case.ran(&tool, ToolState::Ended(100));
+        case.fleet().at = ago(seconds(60));
+        case.fleet().policy.policy.paused = true;
+        assert_eq!(case.becomes().attempts(), 1, "{step:?}");
+    }
+}
+
+#[test]
 fn a_cordon_that_is_made_again_past_the_point_of_no_return_asks_the_skew() {
     let lifted = |changed: bool| {
         let mut case = Case::worker(Step::Staging);
