@@ -177,6 +177,10 @@ async fn kubectl_may_approve_as_well_and_a_restart_in_between_finds_the_same_req
     assert!(life.has_slot().await);
 }
 
+fn is_denied(access: &Access) -> bool {
+    matches!(access, Access::Missing(why) if why.reason == Reason::EnrolmentDenied)
+}
+
 #[tokio::test]
 async fn a_denied_request_is_told_and_made_again_only_when_retry_changes() {
     let Some(real) = Real::begin().await else { return };
@@ -185,15 +189,13 @@ async fn a_denied_request_is_told_and_made_again_only_when_retry_changes() {
     life.until_waiting().await;
     let first = names(&real.bench.admin).await;
     decide(&real.bench.admin, &first[0], "Denied").await;
-    let denied =
-        |access: &Access| matches!(access, Access::Missing(why) if why.reason == Reason::EnrolmentDenied);
-    let Access::Missing(why) = life.until(denied).await else { panic!() };
+    let Access::Missing(why) = life.until(is_denied).await else { panic!() };
     assert!(why.message.contains(&first[0]) && why.message.contains("so it be"), "{why:?}");
     drop(life);
     // The cluster forgets, the node does not.
     requests(&real.bench.admin).delete(&first[0], &DeleteParams::default()).await.unwrap();
     let life = Life::begin(real.settings(), &state);
-    life.until(denied).await;
+    life.until(is_denied).await;
     assert_eq!(names(&real.bench.admin).await, [""; 0]);
     life.retry.send_replace(Some(Some("please".to_owned())));
     life.until_waiting().await;

@@ -4,6 +4,7 @@
 //! replays one random schedule with its whole history; `SIM_SEEDS=10000` tries so many, and every cut instead of a
 //! sample. What today's core is known to do wrong stands in `known.rs`.
 
+mod acts;
 mod failures;
 mod known;
 mod seeds;

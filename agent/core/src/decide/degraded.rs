@@ -147,7 +147,7 @@ fn found_whole(cx: &Context<'_>, turn: &Turn) -> Look<Option<Turn>> {
             if whole { on(turn.clone().entered(cx.now)) } else { Ok(None) }
         }
         (Direction::Forward, TurnKind::ControlPlane) => {
-            if turn.run.is_none_or(|run| run.succeeded) && rules(Step::Applying).done(cx, turn)? {
+            if rules(Step::Applying).done(cx, turn)? {
                 return on(turn.clone().entered(cx.now));
             }
             if can_turn_back(cx, turn)? {

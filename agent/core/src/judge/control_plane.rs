@@ -62,7 +62,7 @@ fn other_lacks(node: &FleetNode, fleet: &FleetSeen, local: Option<&LocalControlP
 /// A control-plane node that is not Ready may come back. One whose member of etcd does not answer either has to be repaired or
 /// removed, which only a person can decide.
 fn down(name: &str, etcd: Option<&EtcdSeen>) -> Bar {
-    let alone = etcd.is_some_and(|etcd| etcd.members > 0 && etcd.healthy < etcd.members);
+    let alone = etcd.is_some_and(|etcd| etcd.healthy < etcd.members);
     if !alone {
         return waits(format!("control-plane node {name} is not Ready"));
     }

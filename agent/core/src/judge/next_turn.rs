@@ -8,7 +8,7 @@ use crate::observed::HostSeen;
 use crate::observed::PodSeen;
 use crate::observed::{NodeSeen, Ready};
 
-use super::control_plane::{newest_static_pod, oldest_static_pod, uniform_static_pods};
+use super::control_plane::{newest_static_pod, oldest_static_pod};
 
 /// What comes next for a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -97,8 +97,7 @@ fn control_plane_turn(
             ),
         ));
     }
-    let uniform = uniform_static_pods(runs.pods).is_some();
-    if uniform && oldest >= target && config >= target {
+    if oldest >= target && config >= target {
         return None;
     }
     if config > target {

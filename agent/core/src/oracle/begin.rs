@@ -116,8 +116,8 @@ fn no_room(judged: &Judged<'_>) -> Option<Violation> {
     (down.len() >= judged.expectations.slots).then(|| judged.broken(Rule::Budget, message, &down))
 }
 
-/// Asked at the cordon and where the first eviction is asked for: what is under way then goes on. For a node that is down itself only slots count: its own turn
-/// takes nothing away.
+/// Asked at the cordon and where the first eviction is asked for: what is under way then goes on. For a node that is down itself only
+/// slots count: its own turn takes nothing away.
 fn budget(judged: &Judged<'_>) -> Option<Violation> {
     judged.arose(Rule::Budget);
     let node = judged.node();

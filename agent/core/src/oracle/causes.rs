@@ -20,10 +20,13 @@ pub const CUT_OFF: &str = "cut off";
 /// drift, and a host may be slow to see that a tool has ended, from which the agent counted.
 const WAITED_TENTHS: u64 = 9;
 
+/// So many boots within a turn stop it as a tool does that fails so often.
+const BOOTS: u32 = 3;
+
 /// What only a person can take away, or what keeps a node from its target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Cause {
-    /// A tool failed or died with its host, or the host was booted in a step.
+    /// A tool failed or died with its host, or the host was booted again and again.
     Tool,
     /// An eviction was refused, or pods stayed until the drain was given up.
     Drain,
@@ -73,6 +76,8 @@ pub(super) struct Causes {
     /// What it was before each question: what answers that may come after the next one.
     before: Vec<Since<BTreeSet<Cause>>>,
     asked: Option<usize>,
+    /// How often its host was booted since.
+    boots: u32,
     /// Whether no agent lives that could answer.
     nobody: bool,
     /// What went wrong outside and was not put right since.
@@ -83,6 +88,7 @@ impl Causes {
     pub(super) fn take(&mut self, index: usize, what: &What, in_tenure: bool) {
         let cause = match what {
             What::TargetSet(_) | What::Asked | What::Skips(_) => {
+                self.boots = 0;
                 if !in_tenure {
                     let lost = self.nobody && self.lost_memory();
                     self.before.push(Since { is: std::mem::take(&mut self.now), by: index });
@@ -98,7 +104,14 @@ impl Causes {
                 self.nobody = matches!(what, What::AgentDied);
                 return;
             }
-            What::ToolEnded { ok: false, .. } | What::Booted => Cause::Tool,
+            What::Booted => {
+                self.boots += 1;
+                if self.boots < BOOTS {
+                    return;
+                }
+                Cause::Tool
+            }
+            What::ToolEnded { ok: false, .. } => Cause::Tool,
             What::EvictionRefused { .. } => Cause::Drain,
             What::PackageInstalled { by: Who::Person, .. } => Cause::ByHand,
             What::LeaseReleased { by: Who::Person, .. } => Cause::LeaseTaken,

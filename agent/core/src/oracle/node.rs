@@ -118,7 +118,9 @@ fn current(judged: &Judged<'_>, version: Version) -> Option<Violation> {
         return broken("`current` names a version the kubelet does not run", None);
     }
     // A cordon that an older state brought back is not seen at once.
-    let cordon = node.cordoned_by_agent().filter(|cordon| !judged.fleet.was_restored_at(cordon.by))?;
+    let is_new =
+        |by: usize| judged.fleet.was_restored_at(by) && judged.age(by) <= judged.expectations.renewal;
+    let cordon = node.cordoned_by_agent().filter(|cordon| !is_new(cordon.by))?;
     broken("`current` was written before the node was back in service", Some(cordon.by))
 }
 

@@ -81,14 +81,19 @@ fn lacks_daemon_pod(judged: &Judged<'_>, node: &Node, tenure: &Tenure) -> Option
     })
 }
 
-/// kubelet's files are those of its minor; a worker's, besides, of no older patch than an API server runs: such a configuration came
-/// from an etcd that was put back.
+/// kubelet's files are those that the kubeadm of its own version wrote. What kubeadm-config names may be another patch: on a control
+/// plane always, on a worker as long as no API server ran a newer one by then, for such a configuration came from an etcd that was
+/// put back.
 fn lacks_files(judged: &Judged<'_>, node: &Node) -> Option<(String, usize)> {
     let files = node.files.filter(|_| !judged.just_installed_by_hand())?;
     let installed = node.installed.get("kubelet").and_then(PackageVersion::kubernetes)?;
     let mut servers = judged.fleet.nodes.values().filter_map(|node| node.api_server);
-    let put_back = !node.control_plane && servers.any(|server| server.is > files.is && server.by < files.by);
-    let as_installed = files.is == installed || same_minor(files.is, installed) && !put_back;
+    let put_back = servers.any(|server| server.is > files.is && server.by < files.by);
+    // The name may have changed since they were written.
+    let before = node.tenure.as_ref().and_then(|tenure| tenure.config_before);
+    let named = [node.config, before].contains(&Some(files.is));
+    let as_named = node.control_plane || named && !put_back;
+    let as_installed = files.is == installed || same_minor(files.is, installed) && as_named;
     (!as_installed).then(|| (format!("its kubelet's files are those of {}", files.is), files.by))
 }
 

@@ -4,12 +4,11 @@ use crate::act::Act;
 use crate::api::{Explanation, Reason};
 use crate::decide::Next;
 use crate::decide::context::{Context, Look};
-use crate::judge::claim::{bars_holder, bars_step};
 use crate::judge::node_patch::is_cordoned_by_us;
 use crate::memory::{Step, Turn};
 use crate::observed::ToolState;
 
-use super::gate::{Marked, gate};
+use super::gate::{Marked, disturbance};
 use super::tool::{is_installed, repair_dpkg};
 use super::uncordon::put_back_into_service;
 use super::{Gate, Rules, can_turn_back};
@@ -34,20 +33,7 @@ impl Rules for Cordoning {
         if turn.reached < Step::Staging {
             second_look(cx, turn)?;
         }
-        if turn.changed {
-            return gate(cx, turn, Marked::NotYet, bars_step);
-        }
-        let me = &turn.holder;
-        // Somebody uncordoned it in its drain: what is under way goes on.
-        let begun = turn.reached >= Step::Draining;
-        gate(
-            cx,
-            turn,
-            Marked::NotYet,
-            |who, fleet, local| {
-                if begun { None } else { bars_holder(who, me, fleet, local) }
-            },
-        )
+        disturbance(cx, turn, Marked::NotYet)
     }
 
     fn act(&self, cx: &Context<'_>, turn: &Turn) -> Look<Next> {

@@ -3,12 +3,11 @@
 use crate::act::Act;
 use crate::decide::Next;
 use crate::decide::context::{Context, Look};
-use crate::judge::claim::{bars_holder, bars_step};
 use crate::memory::{Step, Turn};
 use crate::observed::DrainState;
 use crate::observed::Ready;
 
-use super::gate::{Marked, gate};
+use super::gate::{Marked, disturbance};
 use super::{Gate, Rules, can_turn_back};
 
 /// How long after its grace period a pod of a node that is down is given.
@@ -29,21 +28,8 @@ impl Rules for Draining {
             .is_some_and(|drain| drain.state == DrainState::Drained && drain.at >= cx.since.cordoned_at))
     }
 
-    /// Others are asked before it begins. What is under way goes on, whatever they do: the pods evicted so far were moved for it.
     fn may_start(&self, cx: &Context<'_>, turn: &Turn) -> Look<Gate> {
-        if turn.changed {
-            return gate(cx, turn, Marked::Stands, bars_step);
-        }
-        let me = &turn.holder;
-        let begun = turn.reached >= Step::Draining;
-        gate(
-            cx,
-            turn,
-            Marked::Stands,
-            |who, fleet, local| {
-                if begun { None } else { bars_holder(who, me, fleet, local) }
-            },
-        )
+        disturbance(cx, turn, Marked::Stands)
     }
 
     /// It keeps its patience and what it has found out only as long as nothing interrupts it.

@@ -4,8 +4,8 @@
 use crate::act::Act;
 use crate::decide::Next;
 use crate::decide::context::{Context, Look, Proof, lease_lost, prove};
-use crate::judge::claim::{Bar, BarKind, Claimant};
-use crate::memory::Turn;
+use crate::judge::claim::{Bar, BarKind, Claimant, bars_holder, bars_step};
+use crate::memory::{Step, Turn};
 use crate::observed::LeaseSeen;
 use crate::observed::{FleetSeen, LocalControlPlane};
 
@@ -46,6 +46,18 @@ pub(super) fn gate(
         }
     }
     Ok(Gate::Open)
+}
+
+/// What stands before cordon and drain. Others are asked before the drain begins; what is under way goes on whatever they do, for the
+/// pods evicted so far were moved for it. Past the point of no return only the skew bars.
+pub(super) fn disturbance(cx: &Context<'_>, turn: &Turn, marked: Marked) -> Look<Gate> {
+    if turn.changed {
+        return gate(cx, turn, marked, bars_step);
+    }
+    if turn.reached >= Step::Draining {
+        return gate(cx, turn, marked, |_, _, _| None);
+    }
+    gate(cx, turn, marked, |who, fleet, local| bars_holder(who, &turn.holder, fleet, local))
 }
 
 /// The mark as it has to stand, read or written.
