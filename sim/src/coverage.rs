@@ -69,13 +69,6 @@ impl Coverage {
         }
     }
 
-    /// Adds what another has counted.
-    pub fn join(&mut self, other: &Self) {
-        for (place, count) in &other.0 {
-            *self.0.entry(*place).or_default() += count;
-        }
-    }
-
     /// How many places were visited.
     pub fn visited(&self) -> usize {
         self.0.len()

@@ -26,7 +26,7 @@ pub(crate) const PATCH_BETWEEN: u32 = 5;
 /// A kubelet that could not end a pod tries again so much later.
 const ENDS_LATER: u64 = 5_000;
 /// A container takes so long to be Ready.
-const POD_STARTS: u64 = 4_000;
+pub(super) const POD_STARTS: u64 = 4_000;
 
 /// A Lease of ours.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -5,7 +5,8 @@ use upgrade_core::api::{Report, Request};
 use upgrade_core::observed::Ready;
 use upgrade_core::oracle::{ETCD_RESTORED, FLEET, What, Who};
 
-use super::api::{Lease, Node, Stored};
+use super::api::{Lease, Node, POD_STARTS, Pod, Stored};
+use super::ports::drain::GRACE;
 use super::{Happening, World};
 
 impl World {
@@ -21,7 +22,20 @@ impl World {
         }
         self.tell_turn();
         self.tell_policy();
+        self.pods_go_on();
         self.later(self.now, Happening::Schedules);
+    }
+
+    /// Kubelets end the pods that were being deleted when etcd was copied, and tell of those that have become Ready since.
+    fn pods_go_on(&mut self) {
+        for (pod, Pod { seen, .. }) in self.api.stored.pods.clone() {
+            let (takes, happens) = match seen.deletion {
+                Some(_) => (GRACE, Happening::PodGone { pod }),
+                None if !seen.ready => (POD_STARTS, Happening::PodReady { pod }),
+                None => continue,
+            };
+            self.later(self.now + takes, happens);
+        }
     }
 
     fn record_difference(&mut self, before: &Stored) {

@@ -1,6 +1,6 @@
 //! What each act comes to, request by request, as the adapters carry it out.
 
-mod drain;
+pub(in crate::world) mod drain;
 mod host;
 mod lease;
 mod node;

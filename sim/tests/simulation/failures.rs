@@ -77,14 +77,6 @@ impl Failures {
         }
     }
 
-    /// Takes in what another has found.
-    pub(crate) fn join(&mut self, other: Self) {
-        other.kinds.into_iter().for_each(|(kind, first)| self.put(kind, first));
-        for (rule, count) in other.premises {
-            *self.premises.entry(rule).or_default() += count;
-        }
-    }
-
     /// How often each rule had something to judge.
     pub(crate) fn premises(&self) -> String {
         let mut told = String::from("rules, and how often each had something to judge:\n");

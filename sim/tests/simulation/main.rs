@@ -5,6 +5,7 @@
 //! sample. What today's core is known to do wrong stands in `known.rs`.
 
 mod acts;
+mod calm;
 mod failures;
 mod known;
 mod seeds;

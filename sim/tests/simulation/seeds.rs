@@ -1,5 +1,6 @@
 //! Random schedules, as many seeds as asked for, on all processors.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -13,7 +14,7 @@ use crate::failures::{Failures, history};
 use crate::number;
 
 /// This many seeds without being asked.
-const FEW: u64 = 150;
+pub(crate) const FEW: u64 = 150;
 /// From this many on, every rule must have something to judge; of just so many it is known what they show.
 pub(crate) const MANY: u64 = 1_000;
 /// This many runs are aimed at a place that chance left out.
@@ -57,7 +58,7 @@ fn random_schedules_keep_every_rule_and_come_to_an_end() {
 }
 
 /// A line past the capture of tests that pass: the build counts.
-fn tell(line: &str) {
+pub(crate) fn tell(line: &str) {
     let _ = writeln!(io::stderr(), "simulation: {line}");
 }
 
@@ -92,28 +93,39 @@ fn replay(seed: u64) {
 
 fn judge_all(seeds: u64) -> (Failures, Coverage) {
     let found = Mutex::new((Failures::default(), Coverage::default()));
-    let next = AtomicU64::new(0);
-    let workers = thread::available_parallelism().map_or(1, usize::from);
-    thread::scope(|scope| {
-        for _ in 0..workers {
-            scope.spawn(|| {
-                let (mut failures, mut coverage) = (Failures::default(), Coverage::default());
-                loop {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= seeds {
-                        break;
-                    }
-                    let setup = random_setup(seed);
-                    let schedule = random_schedule(&setup, seed);
-                    let world = World::run(&setup, &schedule);
-                    coverage.add(&world);
-                    failures.take(&world.verdict(), seed, &format!("SIM_SEED={seed}"), &setup, &schedule);
-                }
-                let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
-                found.0.join(failures);
-                found.1.join(&coverage);
-            });
-        }
+    each_seed(seeds, |seed| {
+        let setup = random_setup(seed);
+        let schedule = random_schedule(&setup, seed);
+        let world = World::run(&setup, &schedule);
+        let verdict = world.verdict();
+        let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
+        found.1.add(&world);
+        found.0.take(&verdict, seed, &format!("SIM_SEED={seed}"), &setup, &schedule);
+        None::<()>
     });
     found.into_inner().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Does something for each seed below this number, on all processors; what came of it, in the order of the seeds.
+pub(crate) fn each_seed<T: Send>(seeds: u64, one: impl Fn(u64) -> Option<T> + Sync) -> Vec<T> {
+    let found = Mutex::new(BTreeMap::new());
+    let next = AtomicU64::new(0);
+    let workers = thread::available_parallelism().map_or(1, usize::from);
+    let work = || {
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= seeds {
+                break;
+            }
+            if let Some(outcome) = one(seed) {
+                found.lock().unwrap_or_else(PoisonError::into_inner).insert(seed, outcome);
+            }
+        }
+    };
+    thread::scope(|scope| {
+        for _ in 0..workers {
+            scope.spawn(work);
+        }
+    });
+    found.into_inner().unwrap_or_else(PoisonError::into_inner).into_values().collect()
 }

@@ -14,7 +14,7 @@ use crate::world::process::TRAVEL;
 use crate::world::{Happening, World};
 
 /// How long a pod takes to end.
-const GRACE: u64 = 3_000;
+pub(in crate::world) const GRACE: u64 = 3_000;
 
 impl World {
     pub(super) fn begin_drain(&mut self, caller: &Caller, options: &DrainOptions, until: Mono) {
