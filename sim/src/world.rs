@@ -197,7 +197,10 @@ impl World {
             }
             self.now = at;
             self.happen(happening);
-            if at > self.calm_from && at >= look {
+            if at <= self.calm_from {
+                // Something has begun to go wrong that lasts.
+                quiet_since = None;
+            } else if at >= look {
                 look = at + LOOK;
                 let settled = Some(at).filter(|_| self.is_settled());
                 quiet_since = settled.map(|_| quiet_since.unwrap_or(at));

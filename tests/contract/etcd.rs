@@ -1,5 +1,6 @@
 //! What the agent sees of its own API server and of etcd, through etcd's JSON gateway, at real ones.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use http::Request;
@@ -15,7 +16,7 @@ use upgrade_core::observed::{EtcdSeen, Observation};
 use super::real::Real;
 use super::static_pods::StaticPods;
 
-const WELL: EtcdSeen = EtcdSeen { members: 1, healthy: 1, learners: 0, alarms: 0 };
+const WELL: EtcdSeen = EtcdSeen { members: 1, learners: 0, alarms: 0, unhealthy: BTreeSet::new() };
 
 /// Where kubeadm keeps etcd's certificates.
 fn pki(real: &Real) -> PathBuf {
@@ -75,7 +76,8 @@ async fn an_alarm_is_counted_until_it_is_lifted() {
     let raised = seen(&real).await;
     ask(&real, "/v3/maintenance/alarm", &alarm("DEACTIVATE")).await;
     // An alarm is among what the member itself complains of.
-    assert_eq!(raised, EtcdSeen { alarms: 1, healthy: 0, ..WELL });
+    let name = members["members"][0]["name"].as_str().unwrap().to_owned();
+    assert_eq!(raised, EtcdSeen { alarms: 1, unhealthy: [name].into(), ..WELL });
     assert_eq!(seen(&real).await, WELL);
 }
 
@@ -86,7 +88,8 @@ async fn a_learner_is_no_member_yet() {
     let added = ask(&real, "/v3/cluster/member/add", &learner).await;
     let joining = seen(&real).await;
     ask(&real, "/v3/cluster/member/remove", &json!({"ID": added["member"]["ID"]})).await;
-    assert_eq!(joining, EtcdSeen { learners: 1, ..WELL });
+    let unnamed = ["one that never started".to_owned()].into();
+    assert_eq!(joining, EtcdSeen { learners: 1, unhealthy: unnamed, ..WELL });
     assert_eq!(seen(&real).await, WELL);
 }
 

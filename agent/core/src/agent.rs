@@ -49,8 +49,11 @@ pub enum Output {
 }
 
 /// Pauses after transient faults, in the middle of a turn and without one: a node that only waits asks no more often than it looks.
-const FAULTS: Pauses = Pauses { first: Duration::from_secs(1), factor: 2, cap: Duration::from_secs(30) };
+const FAULTS: Pauses = Pauses { first: Duration::from_secs(1), factor: 2, cap: Duration::from_mins(1) };
 const IDLE_FAULTS: Pauses = Pauses { cap: Duration::from_mins(5), ..FAULTS };
+
+/// A Node that was not told for so long.
+const SILENCE: Duration = Duration::from_secs(30);
 
 /// The agent: memory, observation, and at most one act.
 #[derive(Debug)]
@@ -131,7 +134,7 @@ impl Agent {
     pub fn on(&mut self, now: Now, input: Input) -> Vec<Output> {
         match input {
             Input::Observed(observation) => {
-                self.recovered(&observation);
+                self.recovered(&observation, now);
                 self.take(&observation, now);
             }
             Input::Stored => self.stored(now),
@@ -153,19 +156,26 @@ impl Agent {
     }
 
     fn take(&mut self, observation: &Observation, now: Now) {
-        let restorations = self.since.restorations;
+        let restored_at = self.since.restored_at;
         self.observed.take(observation.clone(), now.mono);
         self.since.observed(observation, &self.observed, now);
-        if self.since.restorations != restorations {
+        if self.since.restored_at != restored_at {
             // What was told is gone with the newer state.
             self.told = None;
         }
     }
 
-    /// A drain that tells something has got over what stopped it before.
-    fn recovered(&mut self, observation: &Observation) {
-        if let (Observation::Drain(_), Some(running)) = (observation, &self.running) {
-            self.faults.remove(running.act.word());
+    /// A drain that tells something has got over what stopped it before. A Node that is told again after a silence shows an API
+    /// server that answers: what failed is asked at once.
+    fn recovered(&mut self, observation: &Observation, now: Now) {
+        match (observation, &self.running) {
+            (Observation::Drain(_), Some(running)) => {
+                self.faults.remove(running.act.word());
+            }
+            (Observation::Node(Some(_)), _) if now.mono.since(self.observed.node_at) > SILENCE => {
+                self.faults.values_mut().for_each(|setback| setback.again = now.mono);
+            }
+            _ => {}
         }
     }
 

@@ -86,12 +86,16 @@ fn decided(settings: &Settings, memory: &Memory, observed: &Observed, since: &Si
         Some(turn) if observed.node.is_none() => without_node(&cx, turn),
         Some(turn) if turn.holder.uid != node.uid && can_turn_back(&cx, turn)? => leave(&cx, turn),
         // What is claimed anew is claimed for the Node that is there now.
-        Some(turn) if turn.holder.uid != node.uid && matches!(observed.lease, Some(LeaseSeen::Free)) => {
+        Some(turn) if turn.holder.uid != node.uid && is_lost(observed) => {
             let holder = Holder { uid: node.uid.clone(), ..turn.holder.clone() };
             Ok(cx.remember(Turn { holder, ..turn.clone() }))
         }
         Some(turn) => turn::decide(&cx, turn),
     }
+}
+
+fn is_lost(observed: &Observed) -> bool {
+    matches!(observed.lease, Some(LeaseSeen::Free | LeaseSeen::Other(_)))
 }
 
 fn not_seen(until: Option<Mono>) -> Next {

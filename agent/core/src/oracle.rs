@@ -66,7 +66,8 @@ pub struct Expectations {
     /// verification, and as much again for what goes wrong meanwhile.
     pub cordoned: u64,
     /// Requests to the API server that an agent may send within an hour in which it has nothing to do or cannot go: a look
-    /// of a dozen every five minutes, three watches begun again as often, and as many again while the intervals still grow.
+    /// of a dozen every five minutes, three watches begun again as often, and as many again while the intervals still grow; or, while nothing answers, six
+    /// tries a minute: a look, the heartbeat, its status and its watches.
     pub requests_an_hour: u32,
 }
 
@@ -84,7 +85,7 @@ impl Default for Expectations {
             verify: 600_000,
             cordoned_idle: 1_800_000,
             cordoned: 10_800_000,
-            requests_an_hour: 300,
+            requests_an_hour: 360,
         }
     }
 }

@@ -52,8 +52,8 @@ pub struct Since {
     pub quiet_since: Mono,
     /// Whether the API server was seen put back to an older state, and no look at the fleet has followed.
     pub restored: bool,
-    /// How often that was seen.
-    pub restorations: u32,
+    /// When that was seen last.
+    pub restored_at: Option<Mono>,
     /// When another node of the control plane was last seen to go down, while one is.
     pub peer_down_at: Option<Mono>,
     peers_down: BTreeSet<String>,
@@ -119,7 +119,9 @@ impl Since {
     }
 
     fn look_at_peers(&mut self, nodes: &[FleetNode], at: Mono) {
-        let down = nodes.iter().filter(|node| node.control_plane && !node.ready);
+        // What is not Ready while one is at work may be its doing; afterwards it is asked anew.
+        let at_work = nodes.iter().any(|node| node.control_plane && node.in_hand.is_some());
+        let down = nodes.iter().filter(|node| node.control_plane && !node.ready && !at_work);
         let down: BTreeSet<String> = down.map(|node| node.name.clone()).collect();
         if down.difference(&self.peers_down).next().is_some() {
             self.peer_down_at = Some(at);
@@ -147,7 +149,7 @@ impl Since {
         if let Some(version) = node.and_then(|node| node.resource_version.parse().ok()) {
             let restored = version < self.newest_version;
             self.restored |= restored;
-            self.restorations += u32::from(restored);
+            self.restored_at = if restored { Some(now.mono) } else { self.restored_at };
             self.newest_version = version;
         }
     }

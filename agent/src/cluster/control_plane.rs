@@ -42,10 +42,19 @@ struct Members {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Member {
+    #[serde(default)]
+    name: String,
     #[serde(default, rename = "clientURLs")]
     client_urls: Vec<String>,
     #[serde(default)]
     is_learner: bool,
+}
+
+impl Member {
+    /// A member that was added and has never started has no name yet.
+    fn name(&self) -> String {
+        if self.name.is_empty() { "one that never started".to_owned() } else { self.name.clone() }
+    }
 }
 
 #[derive(Deserialize)]
@@ -173,9 +182,10 @@ impl Cluster {
             return Ok(Some(EtcdSeen::default()));
         };
         let asked = try_join_all(members.iter().map(|member| is_healthy(&etcd, member))).await?;
-        let healthy = asked.into_iter().filter(|healthy| *healthy).count();
+        let unhealthy = members.iter().zip(asked).filter(|(_, healthy)| !healthy);
+        let unhealthy = unhealthy.map(|(member, _)| member.name()).collect();
         let learners = members.iter().filter(|member| member.is_learner).count();
-        Ok(Some(EtcdSeen { members: members.len() - learners, healthy, learners, alarms }))
+        Ok(Some(EtcdSeen { members: members.len() - learners, learners, alarms, unhealthy }))
     }
 }
 

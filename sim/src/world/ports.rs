@@ -129,9 +129,10 @@ impl World {
     fn local(&self, node: &str, at: Mono) -> Option<LocalControlPlane> {
         let machine = self.machines.get(node).filter(|machine| machine.host.control_plane)?;
         let answers = machine.host.runs(ETCD, self.now) && self.has_quorum();
-        let (members, healthy) = (self.api.members.len(), self.healthy_members());
-        let etcd =
-            if answers { EtcdSeen { members, healthy, ..EtcdSeen::default() } } else { EtcdSeen::default() };
+        let members = &self.api.members;
+        let unhealthy = members.iter().filter(|member| !self.member_is_healthy(member)).cloned().collect();
+        let etcd = EtcdSeen { members: members.len(), unhealthy, ..EtcdSeen::default() };
+        let etcd = if answers { etcd } else { EtcdSeen::default() };
         let runs = machine.host.pods.get(API_SERVER).copied().flatten();
         let hash = self.api_server_hash(node).filter(|_| self.reaches(node, Identity::Kubelet));
         let api_server_ready = self.api_server_is_ready(node);

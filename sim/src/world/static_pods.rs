@@ -38,7 +38,9 @@ impl World {
         version: Option<Version>,
     ) {
         if component == ETCD {
-            self.record(node, What::EtcdMember { healthy: version.is_some() });
+            // A member that was removed answers nobody, though its pod runs.
+            let healthy = version.is_some() && self.api.members.contains(node);
+            self.record(node, What::EtcdMember { healthy });
         } else {
             self.record(node, What::StaticPod { component, version });
         }

@@ -10,9 +10,6 @@ use upgrade_sim::shrink::shrink;
 use upgrade_sim::verdict::Verdict;
 use upgrade_sim::world::World;
 
-use crate::known::{KNOWN, Known};
-use crate::seeds::MANY;
-
 /// The kind of a run in which a node came to an allowed end that it had no reason for.
 const NOT_DONE: &str = "NotDone";
 
@@ -92,61 +89,14 @@ impl Failures {
         Rule::ALL.iter().copied().filter(|rule| !self.premises.contains_key(rule)).collect()
     }
 
-    /// Fails with everything needed to see why, but for what is known of random schedules.
-    pub(crate) fn none_but_known(&self) {
-        self.none_but(&KNOWN.iter().map(|known| known.kind).collect::<Vec<_>>());
-    }
-
-    /// The same, but for what these runs are known to show.
-    pub(crate) fn none_but(&self, known: &[&str]) {
+    /// Fails with everything needed to see why.
+    pub(crate) fn none(&self) {
         let mut told = String::new();
-        for (kind, first) in self.kinds.iter().filter(|(kind, _)| !known.contains(&kind.as_str())) {
+        for (kind, first) in &self.kinds {
             let _ = writeln!(told, "{}", show(kind, first));
         }
         assert!(told.is_empty(), "{told}");
     }
-
-    /// What is known and arose, a line each.
-    pub(crate) fn known(&self, seeds: u64) -> Vec<String> {
-        let told = |known: &Known| {
-            let First { count, label, .. } = self.kinds.get(known.kind)?;
-            let most = (seeds >= MANY).then(|| format!(" of at most {}", limit(known, seeds)));
-            let most = most.unwrap_or_default();
-            Some(format!("known: {}: {count}{most}, first {label} ({})", known.kind, known.why()))
-        };
-        KNOWN.iter().filter_map(told).collect()
-    }
-
-    /// Known kinds that did not arise.
-    pub(crate) fn no_longer(&self) -> Vec<&'static str> {
-        KNOWN.iter().filter(|known| self.count(known).is_none()).map(|known| known.kind).collect()
-    }
-
-    /// Known kinds that arose more often than they did among so many seeds.
-    pub(crate) fn more_often(&self, seeds: u64) -> Vec<String> {
-        let more = KNOWN.iter().filter_map(|known| Some((known, self.count(known)?)));
-        let more = more.filter(|(known, count)| *count > limit(known, seeds));
-        more.map(|(known, count)| format!("{} {count} times", known.kind)).collect()
-    }
-
-    /// Known kinds that arose more or less often than they did among the first thousand seeds.
-    pub(crate) fn other_than_before(&self) -> Vec<String> {
-        let differs = |known: &&Known| self.count(known).unwrap_or_default() != known.of_the_first;
-        let told = |known: &Known| {
-            let count = self.count(known).unwrap_or_default();
-            format!("{} {count} instead of {} times", known.kind, known.of_the_first)
-        };
-        KNOWN.iter().filter(differs).map(told).collect()
-    }
-
-    fn count(&self, known: &Known) -> Option<usize> {
-        self.kinds.get(known.kind).map(|first| first.count)
-    }
-}
-
-/// How often a known failure may arise among this many seeds.
-fn limit(known: &Known, seeds: u64) -> usize {
-    (known.in_a_thousand * usize::try_from(seeds).unwrap_or(usize::MAX)).div_ceil(1_000)
 }
 
 fn show(kind: &str, first: &First) -> String {

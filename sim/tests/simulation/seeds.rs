@@ -15,11 +15,11 @@ use crate::number;
 
 /// This many seeds without being asked.
 pub(crate) const FEW: u64 = 150;
-/// From this many on, every rule must have something to judge; of just so many it is known what they show.
-pub(crate) const MANY: u64 = 1_000;
+/// From this many on, every rule must have something to judge.
+const MANY: u64 = 1_000;
 /// This many runs are aimed at a place that chance left out.
 const TRIES: u64 = 60;
-/// From this many on, every place must be visited, and everything that is known must arise.
+/// From this many on, every place must be visited.
 const ALL: u64 = 10_000;
 
 #[test]
@@ -31,27 +31,19 @@ fn random_schedules_keep_every_rule_and_come_to_an_end() {
     let (failures, mut coverage) = judge_all(seeds);
     tell(&format!("{seeds} seeds, {} of {} places of faults visited", coverage.visited(), places().len()));
     if seeds >= ALL {
-        aim_at_the_rest(&mut coverage).none_but_known();
+        aim_at_the_rest(&mut coverage).none();
         tell(&format!("{} visited with runs aimed at those that chance left out", coverage.visited()));
     }
     if seeds >= MANY {
         failures.premises().lines().for_each(tell);
     }
-    failures.known(seeds).iter().for_each(|line| tell(line));
-    failures.none_but_known();
+    failures.none();
     if seeds >= MANY {
-        let (idle, more) = (failures.idle_rules(), failures.more_often(seeds));
-        assert!(more.is_empty(), "known, and seen more often than before: {more:?}");
-        let other = if seeds == MANY { failures.other_than_before() } else { Vec::new() };
-        assert!(
-            other.is_empty(),
-            "known, and seen so often no longer: what does the core do otherwise? {other:?}"
-        );
+        let idle = failures.idle_rules();
         assert!(idle.is_empty(), "these rules had nothing to judge: {idle:?}");
     }
     if seeds >= ALL {
-        let (never, stale, quiet) = (coverage.never(), coverage.stale(), failures.no_longer());
-        assert!(quiet.is_empty(), "known, and not seen any more: {quiet:?}");
+        let (never, stale) = (coverage.never(), coverage.stale());
         assert!(never.is_empty(), "{} places never visited, without a reason: {never:?}", never.len());
         assert!(stale.is_empty(), "these reasons excuse nothing: {stale:?}");
     }
@@ -106,15 +98,16 @@ fn judge_all(seeds: u64) -> (Failures, Coverage) {
     found.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Does something for each seed below this number, on all processors; what came of it, in the order of the seeds.
+/// Does something for so many seeds, on all processors; what came of it, in their order.
 pub(crate) fn each_seed<T: Send>(seeds: u64, one: impl Fn(u64) -> Option<T> + Sync) -> Vec<T> {
     let found = Mutex::new(BTreeMap::new());
-    let next = AtomicU64::new(0);
+    let from = number("SIM_FROM").unwrap_or_default();
+    let next = AtomicU64::new(from);
     let workers = thread::available_parallelism().map_or(1, usize::from);
     let work = || {
         loop {
             let seed = next.fetch_add(1, Ordering::Relaxed);
-            if seed >= seeds {
+            if seed >= from + seeds {
                 break;
             }
             if let Some(outcome) = one(seed) {

@@ -31,8 +31,12 @@ pub(crate) const PROOF_WHILE_DRAINING: Duration = Duration::from_mins(5);
 pub(crate) const HOST_AGE: Duration = Duration::from_secs(30);
 /// How old it may be where a tool is started: people install packages too.
 pub(crate) const START_AGE: Duration = Duration::from_secs(2);
-/// How often what is not pushed to us is looked at while something is awaited.
+/// How often what is not pushed to us is looked at while something is awaited; the longer it lasts, the less often.
 pub(crate) const PACE: Duration = Duration::from_secs(1);
+const SLOWEST_PACE: Duration = Duration::from_secs(10);
+/// The same for a degraded node, which may wait for a person for days.
+const DEGRADED_PACE: Duration = Duration::from_secs(30);
+const SLOWEST_DEGRADED_PACE: Duration = Duration::from_mins(1);
 
 /// What one decision is taken from.
 pub(crate) struct Context<'a> {
@@ -62,6 +66,15 @@ impl<'a> Context<'a> {
     /// The moment so long from now.
     pub(crate) fn in_(&self, pause: Duration) -> Mono {
         self.now.mono.plus(pause)
+    }
+
+    /// How often what is awaited in a step is looked at.
+    pub(crate) fn pace(&self, turn: &Turn) -> Duration {
+        let (first, last) = match turn.degraded {
+            Some(_) => (DEGRADED_PACE, SLOWEST_DEGRADED_PACE),
+            None => (PACE, SLOWEST_PACE),
+        };
+        (turn.stopwatch.spent(self.now) / 20).clamp(first, last)
     }
 
     /// This host as seen at most `age` ago.

@@ -13,8 +13,6 @@ use crate::memory::{Direction, Step, Turn};
 use crate::observed::{FleetLease, LeaseSeen, Ready};
 use crate::steps::{self, can_turn_back, lacks, rules};
 
-/// How often a degraded node is looked at.
-const PACE: Duration = Duration::from_secs(30);
 /// How old the fleet may be by which another still holds its Lease.
 const TAKEN: Duration = Duration::from_mins(5);
 /// How often its Lease is renewed with the mark.
@@ -45,7 +43,7 @@ pub(super) fn decide(cx: &Context<'_>, turn: &Turn, why: &Explanation) -> Look<N
     if let Some(turn) = found_whole(cx, turn)? {
         return Ok(cx.remember(turn));
     }
-    Ok(Next::Wait { why: why.clone(), until: Some(cx.in_(PACE)) })
+    Ok(Next::Wait { why: why.clone(), until: Some(cx.in_(cx.pace(turn))) })
 }
 
 /// Nobody asks for a target any more, or for what the node came from.
@@ -112,30 +110,32 @@ fn retried(cx: &Context<'_>, turn: &Turn) -> Look<Turn> {
 fn found_whole(cx: &Context<'_>, turn: &Turn) -> Look<Option<Turn>> {
     let on = |turn: Turn| Ok(Some(Turn { degraded: None, ..turn }));
     if turn.degraded.as_ref().is_some_and(|why| why.reason == Reason::Retrying) {
-        cx.node(PACE)?;
-        return on(turn.clone().entered(cx.now));
+        cx.node(cx.pace(turn))?;
+        return on(turn.clone().resumed(cx.now));
     }
     match (&turn.direction, turn.kind) {
-        (Direction::Back(_), TurnKind::Kubelet) if is_at_target(cx, turn, PACE)? => {
+        (Direction::Back(_), TurnKind::Kubelet) if is_at_target(cx, turn, cx.pace(turn))? => {
             let forward = Turn { direction: Direction::Forward, changed: true, ..turn.clone() };
             on(forward.at(Step::Verifying, cx.now))
         }
         (Direction::Back(_), TurnKind::ControlPlane)
-            if turn.run.is_some() && steps::is_whole(cx, turn, PACE)? =>
+            if turn.run.is_some() && steps::is_whole(cx, turn, cx.pace(turn))? =>
         {
             // A person has brought it to the target; kubeadm's run still lacks its exit 0.
             let forward = Turn { direction: Direction::Forward, changed: true, ..turn.clone() };
             on(forward.at(Step::Applying, cx.now))
         }
         (Direction::Back(_), _) => {
-            let whole = turn.run.is_none() || steps::is_whole_as_before(cx, turn, PACE)?;
-            if whole && steps::serves(cx, turn)? { on(turn.clone().entered(cx.now)) } else { Ok(None) }
+            let whole = turn.run.is_none() || steps::is_whole_as_before(cx, turn, cx.pace(turn))?;
+            if whole && steps::serves(cx, turn)? { on(turn.clone().resumed(cx.now)) } else { Ok(None) }
         }
         (Direction::Forward, TurnKind::Kubelet) => {
-            if turn.reached < Step::Installing || !is_at_target(cx, turn, PACE)? {
+            if turn.reached < Step::Installing || !is_at_target(cx, turn, cx.pace(turn))? {
                 return Ok(None);
             }
-            if turn.reached == Step::Releasing && turn.plan.control_plane && !steps::is_whole(cx, turn, PACE)?
+            if turn.reached == Step::Releasing
+                && turn.plan.control_plane
+                && !steps::is_whole(cx, turn, cx.pace(turn))?
             {
                 return Ok(None);
             }
@@ -143,7 +143,7 @@ fn found_whole(cx: &Context<'_>, turn: &Turn) -> Look<Option<Turn>> {
             on(turn.clone().at(reached, cx.now))
         }
         (Direction::Forward, TurnKind::ControlPlane) if turn.reached == Step::Releasing => {
-            let whole = steps::is_whole(cx, turn, PACE)?;
+            let whole = steps::is_whole(cx, turn, cx.pace(turn))?;
             if whole { on(turn.clone().entered(cx.now)) } else { Ok(None) }
         }
         (Direction::Forward, TurnKind::ControlPlane) => {

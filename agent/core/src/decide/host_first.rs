@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use super::Next;
 use super::context::{Context, HOST_AGE, Look};
-use crate::act::Act;
+use crate::act::{Act, Tool};
+use crate::api::TurnId;
 use crate::api::TurnKind;
 use crate::api::{Explanation, Reason};
 use crate::memory::{Direction, Step, Turn};
@@ -18,11 +19,10 @@ const ROLL_BACK_AFTER: Duration = Duration::from_mins(6);
 /// What is to be done first, if anything.
 pub(super) fn bring_back(cx: &Context<'_>) -> Look<()> {
     let Some(turn) = &cx.memory.turn else {
+        let Some(host) = &cx.observed.host else { return Err(Next::Do(Act::LookAtHost { turn: None })) };
         // Copies outlive a lost memory.
-        return match &cx.observed.host {
-            Some(host) => manifests(host, None),
-            None => Err(Next::Do(Act::LookAtHost { turn: None })),
-        };
+        manifests(host, None)?;
+        return half_installed(cx, host);
     };
     // Before the host is changed nothing of it can be broken by this turn.
     let untouched = turn.reached < Step::Staging;
@@ -53,9 +53,27 @@ fn manifests(host: &HostSeen, turn: Option<&Turn>) -> Look<()> {
     }
 }
 
-/// An interrupted dpkg is repaired, as often as a step may fail; what then is still broken the step itself says.
+/// A control plane whose kubelet was half installed when power and memory were lost: nothing answers that could tell its agent of its
+/// turn. dpkg is finished once a boot; what is left then is for people.
+fn half_installed(cx: &Context<'_>, host: &HostSeen) -> Look<()> {
+    if cx.memory.known || !host.control_plane || !host.dpkg_interrupted || !is_unseen(cx) {
+        return Ok(());
+    }
+    let unit = Tool::RepairDpkg.unit(&TurnId("lost".to_owned()), 0);
+    let host = cx.host(HOST_AGE)?;
+    if host.runs_a_tool() || host.tools.contains_key(&unit) || !host.dpkg_interrupted {
+        return Ok(());
+    }
+    Err(Next::Do(Act::Run { unit, tool: Tool::RepairDpkg }))
+}
+
+/// An interrupted dpkg is repaired, as often as a step may fail, while packages of this turn are still to be installed or put back.
 fn repair(cx: &Context<'_>, turn: &Turn, host: &HostSeen) -> Look<()> {
-    let over = turn.reached == Step::Releasing;
+    let last = match turn.kind {
+        TurnKind::ControlPlane => Step::Staging,
+        TurnKind::Kubelet => Step::Installing,
+    };
+    let over = turn.reached == Step::Releasing || (turn.is_forward() && turn.reached > last);
     if !host.dpkg_interrupted
         || over
         || turn.attempts() >= steps::MAX_ATTEMPTS

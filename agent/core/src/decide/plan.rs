@@ -21,13 +21,16 @@ use crate::memory::Refusal;
 use crate::memory::{Direction, Step, Turn};
 use crate::observed::Findings;
 use crate::observed::FleetSeen;
-use crate::time::{NotBefore, Stopwatch};
+use crate::time::{Mono, NotBefore, Stopwatch};
 
 /// After this long a preflight no longer says anything about the present.
 const FINDINGS_AGE: Duration = Duration::from_hours(1);
 /// The first and the last pause between two looks at what is waited for; in between they grow with the time waited.
 const FIRST_PAUSE: Duration = Duration::from_secs(15);
 const LAST_PAUSE: Duration = Duration::from_mins(5);
+
+/// Kubelets compare their Node and pods with what is stored every ten seconds; agents do so as often.
+const TOLD_AGAIN: Duration = Duration::from_mins(1);
 
 /// Between two claims that led to nothing; different for each node, so that two that gave way to each other do not meet again.
 const GAVE_WAY: Pauses = Pauses { first: Duration::from_secs(15), factor: 2, cap: LAST_PAUSE };
@@ -70,6 +73,11 @@ pub(super) fn decide(cx: &Context<'_>) -> Look<Next> {
 /// How old may be what a waiting node knows: the longer it has waited for one reason, the more seldom it looks.
 fn pause(cx: &Context<'_>) -> Duration {
     (cx.since.waited(cx.now) / 2).clamp(FIRST_PAUSE, LAST_PAUSE)
+}
+
+/// The same for a whole preflight, which asks much.
+fn preflight_pause(cx: &Context<'_>) -> Duration {
+    (cx.since.waited(cx.now) / 2).clamp(FIRST_PAUSE, 2 * LAST_PAUSE)
 }
 
 /// The turn that comes next, from what was seen at most `age` ago.
@@ -117,9 +125,13 @@ fn prepare(cx: &Context<'_>, target: Version, kind: TurnKind) -> Look<Next> {
         return Err(Next::Do(Act::Preflight { target, kind }));
     };
     match judge(findings, &cx.node.request.skip) {
+        // A refusal stands until people ask again, so it rests on what was seen just now.
+        Verdict::Refuse { .. } if !cx.is_fresh(findings.at, FIRST_PAUSE) => {
+            Err(Next::Do(Act::Preflight { target, kind }))
+        }
         Verdict::Refuse { message, .. } => Ok(refuse_as_asked(cx, findings, &message)),
         Verdict::NotYet(message) => {
-            let pause = pause(cx);
+            let pause = preflight_pause(cx);
             if let Some(why) = only_a_person_can(cx, target, kind, pause)? {
                 return Ok(Next::Wait { why, until: Some(cx.in_(pause)) });
             }
@@ -178,6 +190,11 @@ fn usable<'a>(cx: &Context<'a>, target: Version, kind: TurnKind) -> Option<&'a F
     fits.then_some(findings)
 }
 
+/// What etcd shows of others, once it was put back from a backup, is old until their kubelets and agents have written it again.
+fn untold(cx: &Context<'_>) -> Option<Mono> {
+    cx.since.restored_at.map(|at| at.plus(TOLD_AGAIN)).filter(|until| *until > cx.now.mono)
+}
+
 /// Begins the turn where nothing bars its claim; who is barred does not claim (rule 12).
 fn take_turn(cx: &Context<'_>, kind: TurnKind, plan: Plan, skipped: Vec<Check>) -> Look<Next> {
     let pause = pause(cx);
@@ -190,6 +207,10 @@ fn take_turn(cx: &Context<'_>, kind: TurnKind, plan: Plan, skipped: Vec<Check>) 
             "gave the Lease back; waiting before the next claim",
             Some(until),
         ));
+    }
+    if let Some(until) = untold(cx) {
+        let message = "etcd was put back to an older state; waiting until the other nodes have told of themselves again";
+        return Ok(wait(Reason::WaitingForTurn, message, Some(until)));
     }
     let fleet = merged(cx, cx.fleet(pause)?);
     let local = if plan.control_plane { Some(cx.local(pause)?) } else { None };

@@ -1,7 +1,6 @@
 //! A new target for a degraded node, or another try of a turn whose packages were never resolved: planned anew with what the turn has.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use super::context::{Context, Look};
 use super::{Next, plan};
@@ -14,18 +13,15 @@ use crate::memory::{Direction, Plan, Step, Turn};
 use crate::observed::Findings;
 use crate::steps::can_turn_back;
 
-/// How often a degraded node is looked at.
-const PACE: Duration = Duration::from_secs(30);
-
 /// The turn that comes next for the new target; none where somebody has done it all by hand.
-fn turn_to(cx: &Context<'_>, why: &Explanation) -> Look<Option<TurnKind>> {
-    match plan::next(cx, PACE)? {
+fn turn_to(cx: &Context<'_>, turn: &Turn, why: &Explanation) -> Look<Option<TurnKind>> {
+    match plan::next(cx, cx.pace(turn))? {
         NextTurn::Turn(kind) => Ok(Some(kind)),
         NextTurn::Nothing => Ok(None),
         NextTurn::Pending(next) | NextTurn::Refused(next) => {
             let message = format!("{}; the new target: {}", why.message, next.message);
             let why = Explanation::new(next.reason, message);
-            Err(Next::Wait { why, until: Some(cx.in_(PACE)) })
+            Err(Next::Wait { why, until: Some(cx.in_(cx.pace(turn))) })
         }
     }
 }
@@ -33,9 +29,9 @@ fn turn_to(cx: &Context<'_>, why: &Explanation) -> Look<Option<TurnKind>> {
 /// Planned anew for `target`. The mark of the old one stands until nothing refuses or bars the new one.
 pub(super) fn decide(cx: &Context<'_>, turn: &Turn, target: Version, why: &Explanation) -> Look<Next> {
     // The same target once more is the same turn: a run of kubeadm that lacks its exit 0 is not passed over.
-    let next = if target == turn.plan.target { Some(turn.kind) } else { turn_to(cx, why)? };
+    let next = if target == turn.plan.target { Some(turn.kind) } else { turn_to(cx, turn, why)? };
     let Some(kind) = next else { return Ok(cx.remember(whole(cx, turn, target))) };
-    cx.cri_socket_is_noted(cx.host(PACE)?)?;
+    cx.cri_socket_is_noted(cx.host(cx.pace(turn))?)?;
     let Some(findings) = findings(cx, target, kind) else {
         return Err(Next::Do(Act::Preflight { target, kind }));
     };
@@ -47,13 +43,13 @@ pub(super) fn decide(cx: &Context<'_>, turn: &Turn, target: Version, why: &Expla
         Verdict::Refuse { message, .. } => {
             let message = format!("{}; the new target {target} is refused: {message}", why.message);
             let why = Explanation::new(Reason::PreflightFailed, message);
-            Ok(Next::Wait { why, until: Some(cx.in_(PACE)) })
+            Ok(Next::Wait { why, until: Some(cx.in_(cx.pace(turn))) })
         }
-        Verdict::NotYet(_) if !cx.is_fresh(findings.at, PACE) => {
+        Verdict::NotYet(_) if !cx.is_fresh(findings.at, cx.pace(turn)) => {
             Err(Next::Do(Act::Preflight { target, kind }))
         }
         Verdict::NotYet(message) => {
-            Ok(waits(cx, target, why, &Explanation::new(Reason::PreflightPending, message)))
+            Ok(waits(cx, (turn, why), target, &Explanation::new(Reason::PreflightPending, message)))
         }
     }
 }
@@ -73,9 +69,9 @@ fn findings<'a>(cx: &Context<'a>, target: Version, kind: TurnKind) -> Option<&'a
     cx.observed.preflight.as_ref().filter(asked)
 }
 
-fn waits(cx: &Context<'_>, target: Version, why: &Explanation, bar: &Explanation) -> Next {
+fn waits(cx: &Context<'_>, (turn, why): (&Turn, &Explanation), target: Version, bar: &Explanation) -> Next {
     let message = format!("{}; the new target {target} waits: {}", why.message, bar.message);
-    Next::Wait { why: Explanation::new(bar.reason, message), until: Some(cx.in_(PACE)) }
+    Next::Wait { why: Explanation::new(bar.reason, message), until: Some(cx.in_(cx.pace(turn))) }
 }
 
 /// From the packages on, where nothing bars it. What has to serve again is what did before the turn.
@@ -90,12 +86,12 @@ fn begin(
     let plan = Plan { from, daemon_sets, csi_drivers, ..plan };
     let target = plan.target;
     if plan.control_plane {
-        cx.api_server_is_noted(PACE)?;
+        cx.api_server_is_noted(cx.pace(turn))?;
     }
-    let fleet = cx.fleet(PACE)?;
+    let fleet = cx.fleet(cx.pace(turn))?;
     let who = cx.claimant(kind, &plan);
     if let Some(bar) = bars_replanned(who, fleet, cx.observed.local.as_ref()) {
-        return Ok(waits(cx, target, why, &bar.why));
+        return Ok(waits(cx, (turn, why), target, &bar.why));
     }
     let again = Turn {
         plan,

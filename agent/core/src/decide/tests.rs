@@ -148,13 +148,11 @@ impl Case {
         if is_b && reached >= Step::Staging {
             seen.drain = Some(progress(DrainState::Drained));
         }
-        Self {
-            settings: settings(&turn.holder.node),
-            memory: Memory { known: true, turn: Some(turn), ..Memory::default() },
-            seen,
-            since: Since::default(),
-            now: NOW,
-        }
+        let settings = settings(&turn.holder.node);
+        let memory = Memory { known: true, turn: Some(turn), ..Memory::default() };
+        let mut case = Self { settings, memory, seen, since: Since::default(), now: NOW };
+        case.since.read_at = NOW.mono;
+        case
     }
 
     fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
@@ -200,6 +198,7 @@ impl Case {
         self.now = Now { mono: self.now.mono.plus(duration), unix: self.now.unix.plus(duration), ..self.now };
         let at = self.now.mono;
         self.seen.node_at = at;
+        self.since.read_at = at;
         self.host().at = at;
         self.fleet().at = at;
         self.seen.pods.as_mut().unwrap().at = at;

@@ -102,8 +102,10 @@ const UNREAD: Duration = Duration::from_mins(15);
 /// How old the Lease may be for that; it is renewed once a minute.
 const REACHED: Duration = Duration::from_mins(3);
 
+/// A turn that went back because nothing answered has waited already.
 fn is_unread(cx: &Context<'_>, turn: &Turn) -> bool {
-    cx.now.mono.since(cx.observed.node_at) > UNREAD && turn.stopwatch.spent(cx.now) > UNREAD
+    let waits = if turn.is_forward() { UNREAD } else { REACHED };
+    cx.now.mono.since(cx.observed.node_at) > UNREAD && turn.stopwatch.spent(cx.now) > waits
 }
 
 /// The same for a turn whose Node was never seen by this process.
@@ -199,11 +201,23 @@ fn is_overdue(cx: &Context<'_>, turn: &Turn) -> bool {
 /// How long a control plane that kubeadm has changed may stay without proof; kubeadm itself may take twenty minutes.
 const UNPROVEN: Duration = Duration::from_mins(20);
 
+/// How old what the API tells may be while it answers.
+const UNANSWERED: Duration = Duration::from_mins(5);
+
 /// Whether nobody answers any more whether the control plane is whole that kubeadm has begun to change.
 fn is_unproven(cx: &Context<'_>, turn: &Turn) -> bool {
     turn.kind == TurnKind::ControlPlane
         && steps::has_run_kubeadm(cx, turn)
         && turn.stopwatch.spent(cx.now) > UNPROVEN + cx.settings.verify_timeout
+        && is_unanswered(cx)
+}
+
+/// Whether the API has not answered for a while: nothing that only it tells is new.
+fn is_unanswered(cx: &Context<'_>) -> bool {
+    let fleet = cx.observed.fleet.as_ref().map(|fleet| fleet.at);
+    let pods = cx.observed.pods.as_ref().map(|pods| pods.at);
+    let told = [Some(cx.observed.node_at), fleet, pods];
+    told.into_iter().flatten().all(|at| !cx.is_fresh(at, UNANSWERED))
 }
 
 fn unproven(cx: &Context<'_>, turn: &Turn) -> Next {

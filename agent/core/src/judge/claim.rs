@@ -116,6 +116,14 @@ pub fn bars_resumption(
     }
 }
 
+/// Of several control-plane nodes that are in the middle of their upgrade, none of which has got the Lease, the first by name goes on:
+/// each would wait for the others.
+pub fn goes_first_of_marked(who: Claimant<'_>, fleet: &FleetSeen) -> bool {
+    let held = held_by_others(None, fleet).any(|lease| lease.name == LeaseName::ControlPlane);
+    let mut marked = control_planes(fleet).filter(|node| node.in_hand.is_some());
+    !held && marked.all(|node| who.node <= node.name.as_str())
+}
+
 /// What bars the step without a way back of whoever holds the Lease: neither policy nor budget, which were asked before.
 pub fn bars_step(who: Claimant<'_>, fleet: &FleetSeen, local: Option<&LocalControlPlane>) -> Option<Bar> {
     let whole = if who.control_plane { others_whole(who, fleet, local) } else { None };

@@ -1,5 +1,7 @@
 //! Whether the control plane is whole: the other nodes of it, etcd, and this node's static pods.
 
+use std::collections::BTreeSet;
+
 use super::claim::{Bar, BarKind, Claimant, control_planes, give_way};
 use crate::api::Check;
 use crate::api::Version;
@@ -62,7 +64,7 @@ fn other_lacks(node: &FleetNode, fleet: &FleetSeen, local: Option<&LocalControlP
 /// A control-plane node that is not Ready may come back. One whose member of etcd does not answer either has to be repaired or
 /// removed, which only a person can decide.
 fn down(name: &str, etcd: Option<&EtcdSeen>) -> Bar {
-    let alone = etcd.is_some_and(|etcd| etcd.healthy < etcd.members);
+    let alone = etcd.is_some_and(|etcd| etcd.unhealthy.contains(name));
     if !alone {
         return waits(format!("control-plane node {name} is not Ready"));
     }
@@ -86,15 +88,15 @@ pub(super) fn etcd_bars(
 /// What is wrong with etcd, if anything: exactly the members that there are control-plane nodes, all healthy. No answer is no
 /// proof.
 pub fn etcd_lacks(etcd: &EtcdSeen, control_planes: usize) -> Option<String> {
-    let EtcdSeen { members, healthy, learners, alarms } = *etcd;
-    if members == 0 {
+    let EtcdSeen { members, learners, alarms, unhealthy } = etcd;
+    if *members == 0 {
         return Some("etcd on this host does not answer, or has no quorum".to_owned());
     }
-    let whole = members == control_planes && healthy == members && learners == 0 && alarms == 0;
+    let whole = *members == control_planes && unhealthy.is_empty() && *learners == 0 && *alarms == 0;
     (!whole).then(|| {
         format!(
-            "etcd is not whole: {members} members for {control_planes} control-plane nodes, {healthy} healthy, {learners} learners, \
-             {alarms} alarms"
+            "etcd is not whole: {members} members for {control_planes} control-plane nodes, {learners} learners, {alarms} alarms{}",
+            not_healthy(unhealthy)
         )
     })
 }
@@ -161,8 +163,13 @@ pub fn lacks(pods: &[PodSeen], local: &LocalControlPlane, version: Version) -> O
 /// Learners and members are counted together here: whether there are as many as nodes is asked before a turn.
 fn own_etcd_lacks(etcd: &EtcdSeen) -> Option<String> {
     let all = etcd.members + etcd.learners;
-    let whole = all > 0 && etcd.healthy == all && etcd.alarms == 0;
-    (!whole).then(|| format!("etcd: {} of {all} members are healthy, {} alarms", etcd.healthy, etcd.alarms))
+    let whole = all > 0 && etcd.unhealthy.is_empty() && etcd.alarms == 0;
+    (!whole).then(|| format!("etcd: {all} members, {} alarms{}", etcd.alarms, not_healthy(&etcd.unhealthy)))
+}
+
+fn not_healthy(members: &BTreeSet<String>) -> String {
+    let names: Vec<&str> = members.iter().map(String::as_str).collect();
+    if names.is_empty() { String::new() } else { format!(", not healthy: {}", names.join(", ")) }
 }
 
 fn static_pod_lacks(component: &str, target: Version, pods: &[PodSeen]) -> Option<String> {

@@ -1,7 +1,7 @@
 //! Whether what a watch or a read shows of the own Node is news.
 
-/// The newest resourceVersion that the own Node is known to have from our own writes: what a watch that lags still shows of
-/// older ones is dropped. The API calls resourceVersions opaque; where one is not a number nothing is dropped.
+/// The newest resourceVersion that the own Node is known to have from our own writes and reads: what a watch that lags still shows
+/// of older ones is dropped. The API calls resourceVersions opaque; where one is not a number nothing is dropped.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Mark(u64);
 
@@ -16,17 +16,18 @@ impl Mark {
         self.0 = version.parse().map_or(self.0, |version| self.0.max(version));
     }
 
-    /// Whether an event of a watch is older than what we wrote.
+    /// Whether an event of a watch is older than what we wrote or read.
     pub fn outdates(self, version: &str) -> bool {
         version.parse::<u64>().is_ok_and(|version| version < self.0)
     }
 
     /// Whether a consistent read that was sent when the mark stood at `before` and returned this version shows an API
-    /// server restored from an older state, because the version is a smaller one. The mark then follows it.
+    /// server restored from an older state, because the version is a smaller one. The mark follows what was read.
     pub fn is_restored(&mut self, before: u64, version: &str) -> bool {
-        let older = version.parse::<u64>().ok().filter(|version| *version < before);
-        self.0 = older.unwrap_or(self.0);
-        older.is_some()
+        let Ok(version) = version.parse::<u64>() else { return false };
+        let restored = version < before;
+        self.0 = if restored { version } else { self.0.max(version) };
+        restored
     }
 
     /// Whether a list with which a watch begins is news: one that is merely older than a write made meanwhile is none.
@@ -52,6 +53,13 @@ mod tests {
         assert!(mark.is_restored(mark.before(), "20"), "sent after it");
         assert!(!mark.outdates("21"));
         assert!(!mark.outdates("opaque"));
+    }
+
+    #[test]
+    fn what_is_older_than_our_own_read_is_dropped_too() {
+        let mut mark = Mark::default();
+        assert!(!mark.is_restored(mark.before(), "70") && !mark.is_restored(mark.before(), "opaque"));
+        assert!(mark.outdates("69") && !mark.outdates("70"));
     }
 
     #[test]

@@ -16,6 +16,13 @@ pub struct Patience {
     pub min_ready: Duration,
 }
 
+impl Patience {
+    /// How long kubelet must have run.
+    pub fn wanted(self) -> Duration {
+        self.soak.max(self.min_ready)
+    }
+}
+
 /// What the Node object still lacks, judged without asking anybody else.
 pub fn node_lacks(plan: &Plan, node: &NodeSeen, kubelet: &UnitSeen, now: Now) -> Option<String> {
     if node.kubelet != Some(plan.target) {
@@ -35,7 +42,7 @@ pub fn unit_lacks(kubelet: &UnitSeen, patience: Patience, now: Now) -> Option<St
         return Some("kubelet.service is not active".to_owned());
     }
     let runs = now.mono.since(kubelet.since);
-    let wanted = patience.soak.max(patience.min_ready);
+    let wanted = patience.wanted();
     (runs < wanted).then(|| format!("kubelet has run for {} s of {} s", runs.as_secs(), wanted.as_secs()))
 }
 

@@ -147,6 +147,12 @@ impl Turn {
         }
     }
 
+    /// The same, going on where it is, with its time counted from now: what its tools' units say still holds.
+    #[must_use]
+    pub fn resumed(self, now: Now) -> Self {
+        Self { stopwatch: Stopwatch::started(now), not_before: NotBefore::default(), ..self }
+    }
+
     /// The same at a step that begins now.
     #[must_use]
     pub fn at(self, reached: Step, now: Now) -> Self {

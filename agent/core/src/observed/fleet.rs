@@ -1,6 +1,6 @@
 //! The fleet, and the control plane on this host.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::api::annotations::{API_SERVER, CURRENT, FOUND_CORDONED, IGNORE, IN_HAND, PHASE, TARGET, is_on};
 use crate::api::{ApiServerNote, Holder, InHand, LeaseName, Policy, Version};
@@ -26,12 +26,12 @@ pub struct LocalControlPlane {
 pub struct EtcdSeen {
     /// How many voting members there are.
     pub members: usize,
-    /// How many of all members answer as healthy.
-    pub healthy: usize,
     /// How many learners there are.
     pub learners: usize,
     /// Active alarms.
     pub alarms: usize,
+    /// The names of those, learners among them, that do not answer as healthy. kubeadm names a member after its node.
+    pub unhealthy: BTreeSet<String>,
 }
 
 /// A Lease of ours in the fleet.

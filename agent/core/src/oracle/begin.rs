@@ -30,7 +30,9 @@ pub(super) fn judge(judged: &Judged<'_>) -> Vec<Violation> {
     if matches!(judged.event.what, What::Evicted { by: Who::Agent(_), .. } | What::EvictionRefused { .. })
         && node.tenure.as_ref().is_some_and(|tenure| tenure.asked.is_none())
     {
-        broken.extend([budget(judged), nowhere(judged)]);
+        // A drain that was under way when its node was cut off goes on afterwards.
+        let goes_on = node.cordon.as_ref().is_some_and(|cordon| node.back > Some(cordon.by));
+        broken.extend([if goes_on { None } else { budget(judged) }, nowhere(judged)]);
     }
     premises(judged);
     broken.into_iter().flatten().collect()
@@ -128,7 +130,10 @@ fn budget(judged: &Judged<'_>) -> Option<Violation> {
             continue;
         }
         let down = other.ready.filter(|ready| !is_down && !ready.is.0 && !judged.unnoticed(ready.by));
-        let cordoned = other.cordoned_by_agent().filter(|_| !is_down || judged.fleet.held_by(name).is_some());
+        // An etcd that was put back brings a cordon back that is over.
+        let put_back = |by| judged.fleet.was_restored_at(by) && judged.unnoticed(by);
+        let cordoned = other.cordoned_by_agent().filter(|cordon| !put_back(cordon.by));
+        let cordoned = cordoned.filter(|_| !is_down || judged.fleet.held_by(name).is_some());
         out.extend(cordoned.map(|cordon| cordon.by).or(down.map(|ready| ready.by)));
     }
     (out.len() >= judged.expectations.slots).then(|| {
@@ -213,7 +218,8 @@ fn first(judged: &Judged<'_>) -> Option<Violation> {
         // Of a control plane that runs its target only the kubelet is still to come: that holds up neither where it was
         // refused, nor the worker that is down and uses up the budget its drain waits for.
         let serves = other.api_server.is_some_and(|server| server.is >= unmet.is);
-        let at_rest = serves && (other.is_in(Phase::Refused) || !node.is_ready());
+        let down = node.ready.is_none_or(|ready| !ready.is.0 || judged.unnoticed(ready.by));
+        let at_rest = serves && (other.is_in(Phase::Refused) || down);
         let too_far = goes_first(node, Some(unmet.is));
         (!judged.unnoticed(unmet.by) && !at_rest && !too_far).then_some((name, unmet))
     })?;

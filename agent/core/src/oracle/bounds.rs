@@ -6,7 +6,8 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::fleet::Fleet;
-use super::{CUT_OFF, Expectations, FLEET, Judged, Rule, Violation, What, Who};
+use super::record::Node;
+use super::{CUT_OFF, Expectations, FLEET, Judged, MEMORY_LOST, Rule, Violation, What, Who};
 use crate::api::{Phase, Reason};
 
 const HOUR: u64 = 3_600_000;
@@ -59,6 +60,8 @@ struct Counted {
     way_out: Option<Wait>,
     unannounced: Option<Wait>,
     is_cut_off: bool,
+    /// Whether its agent lost its memory and has said nothing since.
+    is_lost: bool,
     claims: VecDeque<u64>,
     failed: BTreeMap<&'static str, u32>,
     retreats: u32,
@@ -70,6 +73,14 @@ struct Counted {
 impl Counted {
     fn lived(&self, at: u64) -> u64 {
         self.lived + self.alive.map_or(0, |alive| at.saturating_sub(alive))
+    }
+
+    /// Its agent knows of no turn but from the API, for its memory is lost or an etcd was put back under it, and its kubelet's API
+    /// server is gone with its member of etcd.
+    fn cannot_say(&self, fleet: &Fleet<'_>, name: &str) -> bool {
+        let gone = |node: &Node| node.own_server.is_some() && node.etcd.is_some_and(|etcd| !etcd.is);
+        let knows = |node: &Node| !self.is_lost && !node.is_in(Phase::Idle);
+        fleet.nodes.get(name).is_some_and(|node| gone(node) && !knows(node))
     }
 
     fn waited(&self, wait: Option<Wait>, at: u64) -> u64 {
@@ -100,14 +111,15 @@ impl Counted {
             let message = format!("for {} min {what}", waited / MINUTE);
             broken.push(fleet.violation(rule, (name, at), message, wait.map(|wait| wait.by)));
         };
-        if self.is_cut_off {
-            // Nobody can uncordon it meanwhile.
+        if self.is_cut_off || self.cannot_say(fleet, name) {
+            // Nobody can uncordon it meanwhile, or say so.
         } else if progress > wanted.cordoned_idle {
             tell(Rule::CordonedTime, progress, self.progress.take(), "it was cordoned and nothing went on");
         } else if cordoned > wanted.cordoned {
             tell(Rule::CordonedTime, cordoned, self.cordoned.take(), "it was cordoned");
         }
-        if idle > IDLE_LEASE {
+        // What it does while it is cut off it cannot tell.
+        if idle > IDLE_LEASE && !self.is_cut_off {
             tell(Rule::OrphanGivenBack, idle, self.idle_lease, "it held a Lease and did nothing");
             // Looked at again when that Lease is gone.
             self.idle_lease = Some(Wait { lived: u64::MAX, by: 0 });
@@ -160,7 +172,12 @@ impl Bounds {
         counted.live(event.at, &event.what);
         match event.what {
             What::WentWrong { what: CUT_OFF } => counted.is_cut_off = true,
-            What::PutRight { what: CUT_OFF } => counted.is_cut_off = false,
+            What::PutRight { what: CUT_OFF } => {
+                counted.is_cut_off = false;
+                counted.idle_lease = None;
+            }
+            What::WentWrong { what: MEMORY_LOST } => counted.is_lost = true,
+            What::Reported { .. } => counted.is_lost = false,
             _ => {}
         }
         cordoned(counted, judged);
@@ -177,7 +194,7 @@ impl Bounds {
     pub(super) fn look(&mut self, judged: &Judged<'_>) {
         let Some(counted) = self.nodes.get_mut(&judged.event.node) else { return };
         let node = judged.node();
-        let held = judged.fleet.held_by(&judged.event.node).map(|(_, held)| held.by);
+        let held = judged.fleet.seen_held_by(&judged.event.node).map(|(_, held)| held.by);
         let at_rest = node.phase.is_none_or(|phase| matches!(phase.is, Phase::Idle | Phase::Refused));
         let same = node
             .tenure
@@ -319,10 +336,19 @@ fn only_to_mark(judged: &Judged<'_>) -> bool {
     matches!(next, Some(What::LeaseMarked { degraded: true, .. }))
 }
 
+/// A Lease is claimed anew for a turn under way, because somebody took it away or etcd was put back: whether it may, other rules say.
+fn is_known(judged: &Judged<'_>, claimed: &str) -> bool {
+    let before = judged.fleet.history[..judged.index].iter().filter(|event| event.node == judged.event.node);
+    before
+        .map(|event| &event.what)
+        .any(|what| matches!(what, What::LeaseTaken { turn, .. } if turn == claimed))
+}
+
 /// Whoever could not go does not claim: what stood in its way for so long was seen before the claim.
 fn barred(judged: &Judged<'_>) -> Option<Violation> {
+    let What::LeaseTaken { turn, .. } = &judged.event.what else { return None };
     let past_return = judged.node().tenure.as_ref().is_some_and(|tenure| tenure.past_return.is_some());
-    if past_return || !matches!(judged.event.what, What::LeaseTaken { .. }) || only_to_mark(judged) {
+    if past_return || is_known(judged, turn) || only_to_mark(judged) {
         return None;
     }
     let patient = Expectations { notice: LOOKS_AGAIN, ..*judged.expectations };

@@ -229,6 +229,14 @@ fn is_unreachable(judged: &Judged<'_>, node: &Node, target: Version) -> bool {
         || runs.into_iter().any(|running| node.cannot_reach(running, target))
 }
 
+/// A refusal that could not be written is told when the API answers, after a pause of at most this long, in milliseconds.
+const TOLD_LATE: u64 = 120_000;
+
+/// Whether a refusal that is told now may have been judged before this event.
+fn told_late(judged: &Judged<'_>, by: usize) -> bool {
+    judged.age(by) <= judged.expectations.notice + TOLD_LATE
+}
+
 /// A version on the way there, or the one to go back to, is offered no more.
 fn is_withdrawn(judged: &Judged<'_>, node: &Node, target: Version) -> bool {
     let from = node.kubelet();
@@ -244,7 +252,7 @@ fn has_dead_peer(judged: &Judged<'_>) -> bool {
     let peers =
         judged.fleet.nodes.iter().filter(|(name, peer)| **name != judged.event.node && peer.control_plane);
     peers.into_iter().any(|(_, peer)| {
-        let back = peer.ready.is_some_and(|ready| ready.is.0 && !judged.unnoticed(ready.by));
+        let back = peer.ready.is_some_and(|ready| ready.is.0 && !told_late(judged, ready.by));
         let gone = !back || peer.deleted.is_some();
         gone && peer.etcd.is_none_or(|etcd| !etcd.is || judged.unnoticed(etcd.by))
     })
@@ -253,7 +261,7 @@ fn has_dead_peer(judged: &Judged<'_>) -> bool {
 fn has_nowhere(judged: &Judged<'_>, node: &Node, target: Version) -> bool {
     if judged.expectations.drain {
         let mut others = judged.fleet.others(&judged.event.node);
-        return others.all(|(_, other)| other.ready.is_none_or(|ready| judged.unnoticed(ready.by)));
+        return others.all(|(_, other)| other.ready.is_none_or(|ready| told_late(judged, ready.by)));
     }
     node.kubelet().is_some_and(|kubelet| target.minors_ahead_of(kubelet) > 0)
 }

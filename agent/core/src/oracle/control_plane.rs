@@ -24,7 +24,9 @@ pub(super) fn judge(judged: &Judged<'_>) -> Vec<Violation> {
         What::ToolStarted { tool, kubeadm } => {
             vec![whole_before_step(judged, tool, *kubeadm), out_of_service(judged, *kubeadm)]
         }
-        What::CurrentWritten { version } if node.current.is_some_and(|current| current != *version) => {
+        What::CurrentWritten { version }
+            if node.holding().is_some() && node.current.is_some_and(|current| current != *version) =>
+        {
             vec![whole_after(judged), announced(judged, *version)]
         }
         What::CurrentWritten { version } => vec![announced(judged, *version)],
@@ -130,7 +132,11 @@ fn whole_before_step(
     if tenure.begun.is_none() || !super::host::is_irreversible(node, tool, kubeadm) {
         return None;
     }
-    if tenure.past_return.is_none() || !tenure.irreversible.contains(tool) {
+    // What kubeadm has brought to its target is past its return, whoever took the Lease meanwhile.
+    let again = kubeadm.is_some_and(|(command, version)| {
+        command != KubeadmCommand::NodeKubelet && node.control_plane && !node.brings_static_pods(version)
+    });
+    if !again && (tenure.past_return.is_none() || !tenure.irreversible.contains(tool)) {
         return whole_before(judged, &format!("{tool} is started"));
     }
     if tool == "kubeadm-upgrade" { etcd_before(judged) } else { None }

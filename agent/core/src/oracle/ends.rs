@@ -76,7 +76,7 @@ fn end(fleet: &Fleet<'_>, name: &str, node: &Node, touched: bool) -> End {
     if held.is_some_and(|(_, held)| held.degraded.is_some() && told_by_mark) {
         return End::Degraded;
     }
-    if let Some((lease, _)) = held {
+    if let Some((lease, _)) = fleet.seen_held_by(name) {
         return End::Unfinished(format!("still holds {lease} in phase {phase}"));
     }
     if node.cordoned_by_agent().is_some() {

@@ -85,6 +85,21 @@ impl<'a> Fleet<'a> {
         self.leases.iter().find(|(_, held)| held.node == name)
     }
 
+    /// The same, but for one that came back with an etcd whose copy of the holder's Node is the very one that was there: an agent without
+    /// a turn, which watches its Node alone, has nothing to see it by. People free it (usage.md).
+    pub(super) fn seen_held_by(&self, name: &str) -> Option<(&LeaseName, &Held)> {
+        let shows = |by: usize| {
+            let (at, first) = (self.at(by), self.history[..by].iter().rposition(|event| event.node == FLEET));
+            let restored =
+                self.history[first.unwrap_or_default()..].iter().take_while(|event| event.at == at);
+            restored.into_iter().any(|event| {
+                event.node == name
+                    && !matches!(event.what, What::LeaseTaken { .. } | What::LeaseMarked { .. })
+            })
+        };
+        self.held_by(name).filter(|(_, held)| !self.was_restored_at(held.by) || shows(held.by))
+    }
+
     /// Since when this node is degraded: the mark on its Lease, or what it reports.
     pub(super) fn degraded(&self, name: &str) -> Option<usize> {
         let marked = self.held_by(name).and_then(|(_, held)| held.degraded);

@@ -158,7 +158,9 @@ fn stranger(judged: &Judged<'_>, what: &str) -> Option<Violation> {
     let node = judged.node();
     let (tenure, uid) = (node.tenure.as_ref()?, node.uid.as_ref()?);
     judged.arose(Rule::LeaseIdentity);
-    let another = tenure.uid != uid.is && !judged.unnoticed(uid.by) && tenure.past_return.is_none();
+    // Past its point of no return, also where a person took it there, a turn goes on for the Node that is there now.
+    let past = tenure.past_return.is_some() || node.by_hand > Some(tenure.taken);
+    let another = tenure.uid != uid.is && !judged.unnoticed(uid.by) && !past;
     another.then(|| {
         let message = format!("{what} under a Lease that an earlier Node of this name holds");
         judged.broken(Rule::LeaseIdentity, message, &[Some(tenure.taken), Some(uid.by)])

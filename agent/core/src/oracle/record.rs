@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::causes::Causes;
 use super::since::Since;
 use super::tenure::Tenure;
-use super::{Installed, What, Who};
+use super::{CUT_OFF, Installed, What, Who};
 use crate::api::{Check, LeaseName, PackageVersion, Phase, Reason, Version};
 
 mod tools;
@@ -76,6 +76,8 @@ pub(super) struct Node {
     pub(super) tenure: Option<Tenure>,
     /// When its agent last gave its Lease back after kubelet came to another minor under it.
     pub(super) released: Option<usize>,
+    /// When it could last reach the API again.
+    pub(super) back: Option<usize>,
     /// When its agent's process last ended.
     pub(super) died: Option<usize>,
     /// Whether the tenure that ended last went past its point of no return.
@@ -194,6 +196,7 @@ impl Node {
             }
         }
         match what {
+            What::PutRight { what } => self.back = Some(index).filter(|_| *what == CUT_OFF).or(self.back),
             What::Joined { .. } | What::Deleted => self.take_object(index, what),
             What::Ready { ready, kubelet } => {
                 self.ready_before = self.ready;
@@ -239,7 +242,6 @@ impl Node {
             | What::LeaseGiven { .. }
             | What::Requested { .. }
             | What::WentWrong { .. }
-            | What::PutRight { .. }
             | What::Withdrawn { .. }
             | What::Asked
             | What::AgentStarted => {}

@@ -93,7 +93,7 @@ fn files_back(judged: &Judged<'_>) -> Option<Violation> {
         return None;
     }
     let files = node.files.filter(|files| files.by > tenure.taken)?;
-    if node.copies_lost > Some(files.by) {
+    if node.copies_lost > tenure.begun {
         return None;
     }
     judged.arose(Rule::KubeletFilesBack);

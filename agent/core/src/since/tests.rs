@@ -128,7 +128,13 @@ fn turns_that_give_way_in_a_row_are_counted() {
 
 /// Looks at the control-plane nodes, of which these are not Ready; once by a read, once by a watch.
 fn peers(since: &mut Since, down: &[&str], now: Now) {
+    peers_at_work(since, down, "", now);
+}
+
+/// The same, while one of them is at work.
+fn peers_at_work(since: &mut Since, down: &[&str], at_work: &str, now: Now) {
     let nodes = ["cp1", "cp2", "cp3"].map(|name| FleetNode {
+        in_hand: Some(InHand::default()).filter(|_| name == at_work),
         name: name.into(),
         control_plane: true,
         ready: !down.contains(&name),
@@ -161,6 +167,15 @@ fn a_peer_is_down_since_the_look_that_first_missed_it_and_the_last_to_go_down_co
         peers(&mut since, down, at(second));
         assert_eq!(since.peer_down_at, expected.map(|second| at(second).mono), "{down:?} at {second}");
     }
+}
+
+#[test]
+fn what_is_not_ready_while_a_peer_is_at_work_is_down_only_when_that_has_ended() {
+    let mut since = Since::default();
+    peers_at_work(&mut since, &["cp2"], "cp2", at(1));
+    assert_eq!(since.peer_down_at, None);
+    peers(&mut since, &["cp2"], at(3));
+    assert_eq!(since.peer_down_at, Some(at(3).mono));
 }
 
 #[test]

@@ -6,7 +6,7 @@ use crate::api::TurnKind;
 use crate::api::Version;
 use crate::api::{Explanation, Reason};
 use crate::decide::Next;
-use crate::decide::context::{Context, HOST_AGE, Look, PACE, lease_lost, wait};
+use crate::decide::context::{Context, HOST_AGE, Look, lease_lost, wait};
 use crate::judge::claim::{bars_holder, bars_resumption, bars_step};
 use crate::judge::control_plane::uniform_static_pods;
 use crate::judge::verb;
@@ -245,7 +245,7 @@ fn prove(cx: &Context<'_>, turn: &Turn, run: Run) -> Look<Next> {
         return Ok(cx.remember(Turn { degraded, ..turn.clone() }));
     }
     let message = format!("waiting until the static pods and kubeadm-config show {}", turn.plan.target);
-    Ok(wait(Reason::Progressing, message, Some(cx.in_(PACE))))
+    Ok(wait(Reason::Progressing, message, Some(cx.in_(cx.pace(turn)))))
 }
 
 /// What a run of kubeadm may take, beside the time for its proof.

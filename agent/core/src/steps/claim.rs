@@ -6,7 +6,7 @@ use crate::api::TurnKind;
 use crate::api::{Explanation, Reason};
 use crate::decide::Next;
 use crate::decide::context::{Context, Look, PROOF_WHILE_DRAINING, lease_lost, renew};
-use crate::judge::claim::{bars_resumption, held_by_another};
+use crate::judge::claim::{bars_resumption, goes_first_of_marked, held_by_another};
 use crate::memory::{Step, Turn};
 use crate::observed::DrainState;
 use crate::observed::{FleetLease, LeaseSeen};
@@ -16,6 +16,12 @@ use super::{Gate, Rules, can_turn_back};
 
 /// How old the fleet may be on which a turn past its point of no return claims again.
 const FLEET_AGE: std::time::Duration = std::time::Duration::from_secs(30);
+
+/// After so long a kubeadm that runs without its Lease has ended.
+const ENDED: std::time::Duration = std::time::Duration::from_mins(20);
+
+/// How long a claim that finds no answer is tried again: what it rests on grows old.
+const CLAIM_AGE: std::time::Duration = std::time::Duration::from_secs(15);
 
 pub(super) struct Claiming;
 
@@ -50,12 +56,17 @@ impl Rules for Claiming {
             if let Some(lease) = fleet.leases.iter().find(theirs) {
                 return Ok(Gate::Wait(held_by_another(lease)));
             }
-            return Ok(match bars_resumption(who, false, fleet, Some(local)) {
+            let first = turn.stopwatch.spent(cx.now) > ENDED && goes_first_of_marked(who, fleet);
+            return Ok(match bars_resumption(who, first, fleet, Some(local)) {
                 Some(bar) => Gate::Wait(bar.why),
                 None => Gate::Open,
             });
         }
         Ok(match &cx.observed.lease {
+            None if turn.stopwatch.spent(cx.now) > CLAIM_AGE => Gate::GiveWay(Explanation::new(
+                Reason::WaitingForTurn,
+                format!("the Lease {} could not be claimed; whether it may be is judged anew", turn.lease),
+            )),
             None => Gate::Open,
             Some(_) if turn.reached > Step::Claiming => Gate::GiveWay(lease_lost(turn)),
             Some(_) => Gate::GiveWay(Explanation::new(

@@ -11,8 +11,8 @@ use crate::decide::Next;
 use crate::decide::context::{Context, Look, PACE, wait};
 use crate::judge::control_plane;
 use crate::memory::{Plan, Step, Turn};
-use crate::observed::LeaseSeen;
 use crate::observed::ToolState;
+use crate::observed::{LeaseSeen, Ready};
 
 use super::install::unheld;
 use super::tool::MAX_ATTEMPTS;
@@ -47,7 +47,7 @@ impl Rules for Releasing {
                 static_pods: Some(turn.plan.target),
                 kubeadm_config: Some(turn.plan.target),
                 // kubeadm may have made it so in this very turn.
-                own_server: cx.host(PACE)?.own_server,
+                own_server: cx.host(cx.pace(turn))?.own_server,
                 ..turn.plan.clone()
             };
             let kubelet = Turn { kind: TurnKind::Kubelet, run: None, plan, ..turn.clone() };
@@ -76,31 +76,47 @@ fn serves_at(turn: &Turn) -> Version {
     before.map_or(turn.plan.target, |version| version.min(turn.plan.target))
 }
 
-/// What is in service and proven; nothing after turn A. Proven once more just before it is said: a Node may have been made anew since,
-/// or come from an etcd that was put back, which its kubelet mends soon; or a person was at work.
+/// What is in service and proven; after turn A nothing else than before, but where an earlier turn B
+/// has not come to say so. Proven once more just before it is
+/// said: a Node may have been made anew since, or come from an etcd that was put back, which its kubelet mends soon; or a person was at
+/// work.
 fn in_service(cx: &Context<'_>, turn: &Turn) -> Look<Option<Version>> {
     if turn.kind == TurnKind::ControlPlane {
-        return Ok(None);
+        let kubelet = cx.node.kubelet.filter(|_| cx.node.ready == Ready::True);
+        let runs = control_plane::uniform_static_pods(&cx.pods(PODS_AGE)?.pods);
+        let oldest = kubelet.zip(runs).map(|(kubelet, runs)| kubelet.min(runs));
+        return Ok(oldest.filter(|version| cx.node.current != Some(*version)));
     }
-    let written = cx.node.in_hand.is_none() && cx.node.current == Some(serves_at(turn));
+    let serves = oldest_part(cx, turn)?;
+    let written = cx.node.in_hand.is_none() && cx.node.current == Some(serves);
     let lack = if written { None } else { lacks(cx, turn, PODS_AGE)? };
-    let Some(message) = lack else { return Ok(Some(serves_at(turn))) };
+    let Some(message) = lack else { return Ok(Some(serves)) };
     if turn.stopwatch.spent(cx.now) > limit(cx) {
         return Ok(None);
     }
-    cx.node(PACE)?;
-    Err(wait(Reason::Progressing, message, Some(cx.in_(PACE))))
+    cx.node(cx.pace(turn))?;
+    Err(wait(Reason::Progressing, message, Some(cx.in_(cx.pace(turn)))))
+}
+
+/// The older of kubelet and static pods, as they are now: what the plan says of these may come from an etcd that was put back.
+fn oldest_part(cx: &Context<'_>, turn: &Turn) -> Look<Version> {
+    if !turn.plan.control_plane {
+        return Ok(turn.plan.target);
+    }
+    let runs = control_plane::uniform_static_pods(&cx.pods(PODS_AGE)?.pods);
+    Ok(runs.map_or(serves_at(turn), |runs| runs.min(turn.plan.target)))
 }
 
 /// Waits until this node's control plane is whole at `version`, and has been for the soak; for a bounded time.
 pub(super) fn proven(cx: &Context<'_>, turn: &Turn, version: Option<Version>) -> Look<()> {
     let Some(version) = version.filter(|_| turn.plan.control_plane) else { return Ok(()) };
-    let local = cx.local(PACE)?;
-    let lack = control_plane::lacks(&cx.pods(PODS_AGE)?.pods, local, version);
+    let pace = cx.pace(turn);
+    let lack = control_plane::lacks(&cx.pods(pace.max(PODS_AGE))?.pods, cx.local(pace)?, version);
     let soak = SOAK.max(cx.settings.soak);
-    let whole = cx.since.whole_for(cx.now);
     let Some(message) = lack else {
-        if whole >= soak {
+        let lacks = control_plane::lacks(&cx.pods(PODS_AGE)?.pods, cx.local(PACE)?, version);
+        let whole = cx.since.whole_for(cx.now);
+        if whole >= soak && lacks.is_none() {
             return Ok(());
         }
         let message =
@@ -108,7 +124,7 @@ pub(super) fn proven(cx: &Context<'_>, turn: &Turn, version: Option<Version>) ->
         return Err(wait(Reason::Progressing, message, Some(cx.in_(PACE))));
     };
     if turn.stopwatch.spent(cx.now) < limit(cx) + soak {
-        return Err(wait(Reason::Progressing, message, Some(cx.in_(PACE))));
+        return Err(wait(Reason::Progressing, message, Some(cx.in_(cx.pace(turn)))));
     }
     let message = format!(
         "the control plane on this node is not whole: {message}. Look at `crictl ps -a`; then set a new value of the annotation \

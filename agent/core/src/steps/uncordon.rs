@@ -3,7 +3,7 @@
 use crate::act::Act;
 use crate::api::{Explanation, Reason};
 use crate::decide::Next;
-use crate::decide::context::{Context, HOST_AGE, Look, PACE, wait};
+use crate::decide::context::{Context, HOST_AGE, Look, wait};
 use crate::memory::{Step, Turn};
 use crate::observed::HostSeen;
 use crate::observed::Ready;
@@ -40,12 +40,16 @@ pub(super) fn put_back_into_service(cx: &Context<'_>, turn: &Turn) -> Look<()> {
     if found_cordoned || !cx.node.unschedulable || untouched {
         return Err(Next::Do(Act::Uncordon));
     }
-    let host = cx.host(PACE)?;
-    let Some(lack) = service_lacks(cx, host, turn) else { return Err(Next::Do(Act::Uncordon)) };
-    cx.node(PACE)?;
+    let host = cx.host(cx.pace(turn))?;
+    let Some(lack) = service_lacks(cx, host, turn) else {
+        // A watch that was cut off shows first what was so then.
+        let read = cx.is_fresh(cx.since.read_at, HOST_AGE);
+        return Err(Next::Do(if read { Act::Uncordon } else { Act::LookAtNode }));
+    };
+    cx.node(cx.pace(turn))?;
     let message = format!("{lack}, so the node stays cordoned: look at journalctl -u kubelet");
     if turn.stopwatch.spent(cx.now) < limit(cx) {
-        return Err(wait(Reason::NotReady, message, Some(cx.in_(PACE))));
+        return Err(wait(Reason::NotReady, message, Some(cx.in_(cx.pace(turn)))));
     }
     let degraded = Some(Explanation::new(Reason::NotReady, message));
     Err(cx.remember(Turn { degraded, ..turn.clone() }))

@@ -17,14 +17,20 @@ impl Rules for Verifying {
         if turn.reached > Step::Verifying {
             return Ok(true);
         }
-        Ok(turn.reached == Step::Verifying && lacks(cx, turn, PACE)?.is_none())
+        // Waited for ever less often, and proven by what was seen just now.
+        Ok(turn.reached == Step::Verifying
+            && lacks(cx, turn, cx.pace(turn))?.is_none()
+            && lacks(cx, turn, PACE)?.is_none())
     }
 
     fn act(&self, cx: &Context<'_>, turn: &Turn) -> Look<Next> {
-        let Some(lack) = lacks(cx, turn, PACE)? else { return Ok(wait(Reason::Progressing, "", None)) };
+        let Some(lack) = lacks(cx, turn, cx.pace(turn))? else {
+            return Ok(wait(Reason::Progressing, "", None));
+        };
         let limit = limit(cx);
-        if turn.stopwatch.spent(cx.now) < limit {
-            return Ok(wait(Reason::Progressing, lack, Some(cx.in_(PACE))));
+        let given = if only_soaks(cx, turn)? { limit + patience(cx).wanted() } else { limit };
+        if turn.stopwatch.spent(cx.now) < given {
+            return Ok(wait(Reason::Progressing, lack, Some(cx.in_(cx.pace(turn)))));
         }
         let message = format!(
             "the node did not come to serve at {} in {} s: {lack}. Look at journalctl -u kubelet; then set a new value of the \
@@ -46,6 +52,19 @@ pub(super) fn limit(cx: &Context<'_>) -> Duration {
     cx.settings.verify_timeout + cx.observed.policy.policy.min_ready
 }
 
+fn patience(cx: &Context<'_>) -> Patience {
+    Patience { soak: cx.settings.soak, min_ready: cx.observed.policy.policy.min_ready }
+}
+
+/// Whether the Node is Ready and its kubelet only has not run for long enough, which passes by itself: it came up late.
+fn only_soaks(cx: &Context<'_>, turn: &Turn) -> Look<bool> {
+    let kubelet = &cx.host(cx.pace(turn))?.kubelet;
+    let none = Patience { soak: Duration::ZERO, min_ready: Duration::ZERO };
+    Ok(node_lacks(&turn.plan, cx.node, kubelet, cx.now).is_none()
+        && unit_lacks(kubelet, none, cx.now).is_none()
+        && unit_lacks(kubelet, patience(cx), cx.now).is_some())
+}
+
 /// What a node at its target still lacks, from observations at most `age` old.
 pub(crate) fn lacks(cx: &Context<'_>, turn: &Turn, age: Duration) -> Look<Option<String>> {
     let host = cx.host(age)?;
@@ -53,8 +72,7 @@ pub(crate) fn lacks(cx: &Context<'_>, turn: &Turn, age: Duration) -> Look<Option
         // A half-open watch can be quiet for minutes, so what it has not told is read.
         return cx.node(age).map(|_| Some(lack));
     }
-    let patience = Patience { soak: cx.settings.soak, min_ready: cx.observed.policy.policy.min_ready };
-    if let Some(lack) = unit_lacks(&host.kubelet, patience, cx.now) {
+    if let Some(lack) = unit_lacks(&host.kubelet, patience(cx), cx.now) {
         return Ok(Some(lack));
     }
     Ok(pods_lack(&turn.plan, cx.pods(age)?, host))

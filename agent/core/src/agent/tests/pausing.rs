@@ -29,9 +29,9 @@ fn looks(memory: Memory) -> (Agent, ActId) {
 }
 
 #[test]
-fn pauses_after_faults_grow_to_half_a_minute_in_a_turn_and_to_five_minutes_without_one() {
+fn pauses_after_faults_grow_to_a_minute_in_a_turn_and_to_five_minutes_without_one() {
     let (mut agent, id) = looks(remembered(Step::Staging, None));
-    assert_eq!(pauses(&mut agent, id, 7), [1, 2, 4, 8, 16, 30, 30]);
+    assert_eq!(pauses(&mut agent, id, 8), [1, 2, 4, 8, 16, 32, 60, 60]);
     let (mut agent, id) = looks(Memory::default());
     assert_eq!(pauses(&mut agent, id, 11), [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300]);
 }
@@ -46,6 +46,18 @@ fn an_act_that_came_to_its_end_begins_with_the_first_pause_again() {
     agent.observed.host = None;
     let (id, _) = started(&agent.on(at(300), Input::Tick)).unwrap();
     assert_eq!(pauses(&mut agent, id, 1), [1]);
+}
+
+#[test]
+fn a_node_that_is_told_after_a_silence_ends_the_pauses() {
+    let (mut agent, id) = looks(remembered(Step::Staging, None));
+    agent.fails(at(100), id);
+    let word = |agent: &mut Agent, now| started(&agent.sees(now, node(&[WANTED]))).map(|(_, act)| act.word());
+    assert_eq!(word(&mut agent, at(100)), None, "it was told just now");
+    assert_eq!(agent.faults.len(), 1);
+    agent.faults.values_mut().for_each(|setback| setback.again = at(1_000).mono);
+    assert_eq!(word(&mut agent, at(130)), None);
+    assert_eq!(word(&mut agent, at(161)), Some("look-at-host"));
 }
 
 #[test]

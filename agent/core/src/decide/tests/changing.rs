@@ -332,15 +332,16 @@ fn what_a_first_run_of_kubeadm_is_compared_with_is_noted_when_it_begins() {
 
 #[test]
 fn a_control_plane_is_unproven_only_where_kubeadm_has_begun_to_change_it() {
-    let silent = |change: fn(&mut Case)| {
+    let silent = |change: &dyn Fn(&mut Case)| {
         let mut case = Case::plane(Step::Applying);
         case.turn().run = Some(run(false));
         case.turn().stopwatch = Stopwatch::started(Now { mono: ago(Duration::from_mins(31)), ..NOW });
         case.seen.fleet = None;
-        case.seen.node_at = ago(seconds(16));
+        case.seen.node_at = ago(seconds(301));
+        case.seen.pods.as_mut().unwrap().at = ago(seconds(301));
         case.with(change).says()
     };
-    assert_eq!(silent(|_| {}), "look-at-fleet", "its run was noted, and never began");
+    assert_eq!(silent(&|_| {}), "look-at-fleet", "its run was noted, and never began");
     let begun: [fn(&mut Case); 4] = [
         |case| case.turn().run.as_mut().unwrap().succeeded = true,
         |case| case.turn().attempts = [(Step::Applying, 1)].into(),
@@ -348,8 +349,37 @@ fn a_control_plane_is_unproven_only_where_kubeadm_has_begun_to_change_it() {
         |case| drop(case.ran(&kubeadm(KubeadmCommand::Apply), ToolState::Ended(1))),
     ];
     for (number, begun) in begun.into_iter().enumerate() {
-        assert_eq!(silent(begun), "degraded NotVerified", "{number}");
+        assert_eq!(silent(&begun), "degraded NotVerified", "{number}");
     }
+    let answered: [fn(&mut Case); 3] = [
+        |case| case.seen.node_at = ago(seconds(300)),
+        |case| case.seen.pods.as_mut().unwrap().at = ago(seconds(300)),
+        |case| case.seen.fleet = Some(FleetSeen { at: ago(seconds(300)), ..fleet_at(NEW) }),
+    ];
+    for answered in answered {
+        let says = silent(&|case| {
+            case.turn().run.as_mut().unwrap().succeeded = true;
+            answered(case);
+        });
+        assert_eq!(says, "look-at-fleet", "the API answers");
+    }
+}
+
+#[test]
+fn of_two_marked_control_planes_without_the_lease_the_first_claims_when_any_kubeadm_has_ended() {
+    let claims = |node: &str, minutes| {
+        let mut case = Case::plane(Step::Applying);
+        case.turn().run = Some(run(true));
+        case.turn().changed = true;
+        case.settings.node = node.into();
+        case.seen.lease = Some(LeaseSeen::Free);
+        let begun = Now { mono: ago(Duration::from_mins(minutes)), ..NOW };
+        case.turn().stopwatch = Stopwatch::started(begun);
+        case.fleet().nodes[1].in_hand = Some(InHand::default());
+        case.says()
+    };
+    assert_eq!([claims("cp1", 20), claims("cp1", 21)], ["wait WaitingForTurn", "claim"]);
+    assert_eq!(claims("cp3", 21), "wait WaitingForTurn");
 }
 
 #[test]

@@ -60,6 +60,26 @@ fn a_node_that_never_serves_is_degraded_after_its_time_to_which_min_ready_second
 }
 
 #[test]
+fn a_node_whose_kubelet_came_up_late_is_given_the_time_it_has_to_run_once_more() {
+    let late =
+        Case::worker(Step::Verifying).with(|case| case.seen.policy.policy.min_ready = Duration::from_mins(5));
+    let after = |minutes, change: Change| {
+        let case = late.clone().later(Duration::from_mins(minutes)).with(|case| {
+            case.host().kubelet.since = case.now.mono.minus(Duration::from_mins(1));
+            case.node().heartbeat = case.now.unix;
+        });
+        case.with(change).says()
+    };
+    assert_eq!([after(15, |_| {}), after(19, |_| {})], ["wait Progressing", "wait Progressing"]);
+    assert_eq!(after(20, |_| {}), "degraded NotVerified");
+    let lacks_more: [Change; 2] =
+        [|case| case.node().ready = Ready::False, |case| case.host().kubelet.active = false];
+    for lacks in lacks_more {
+        assert_eq!(after(15, lacks), "degraded NotVerified");
+    }
+}
+
+#[test]
 fn the_fleets_min_ready_seconds_are_waited_for_where_they_are_longer_than_the_soak() {
     let patient =
         Case::worker(Step::Verifying).with(|case| case.seen.policy.policy.min_ready = seconds(1_001));
@@ -73,6 +93,13 @@ fn a_node_is_uncordoned_only_while_kubelet_is_ready_at_a_version_that_was_chosen
     for kubelet in [OLD, NEW] {
         assert_eq!(uncordoning.clone().with(|case| case.node().kubelet = Some(kubelet)).says(), "uncordon");
     }
+    let read =
+        |millis| uncordoning.clone().with(|case| case.since.read_at = Mono(NOW.mono.0 - millis)).says();
+    assert_eq!(
+        [read(30_000), read(30_001)],
+        ["uncordon", "look-at-node"],
+        "a watch that was cut off shows old news first"
+    );
     let breaks: [Change; 4] = [
         |case| case.node().ready = Ready::False,
         |case| case.node().kubelet = Some(Version::new(1, 35, 0)),
@@ -147,7 +174,7 @@ fn a_control_plane_that_gave_its_lease_back_asks_nothing_more() {
         over.host().copies.clear();
         assert_eq!(over.says(), "over");
         over.node().in_hand = Some(InHand::default());
-        assert_eq!(over.says(), "look-at-control-plane", "the mark is still to be taken away");
+        assert_eq!(over.says(), "look-at-pods", "the mark is still to be taken away");
     }
 }
 
@@ -219,7 +246,10 @@ fn a_control_plane_is_proven_over_a_soak_still_under_its_lease() {
         assert_eq!(whole_for(case.clone(), 10).says(), "unmark");
         let breaks: [Change; 4] = [
             |case| case.seen.local.as_mut().unwrap().api_server_ready = false,
-            |case| case.seen.local.as_mut().unwrap().etcd.as_mut().unwrap().healthy = 1,
+            |case| {
+                let etcd = case.seen.local.as_mut().unwrap().etcd.as_mut().unwrap();
+                etcd.unhealthy = ["cp2".to_owned()].into();
+            },
             |case| drop(case.seen.pods.as_mut().unwrap().pods.pop()),
             |case| case.seen.pods.as_mut().unwrap().pods[0].ready = false,
         ];
@@ -234,9 +264,22 @@ fn a_control_plane_is_proven_over_a_soak_still_under_its_lease() {
 }
 
 #[test]
-fn current_is_written_after_turn_b_alone_and_names_the_oldest_part() {
+fn current_is_written_where_it_is_another_one_and_names_the_oldest_part() {
     let says = |case| whole_for(case, 10).does();
-    assert_eq!(says(Case::plane(Step::Releasing)), Act::Unmark { current: None });
+    let turn_a = |kubelet, current| {
+        says(Case::plane(Step::Releasing).with(|case| {
+            case.node().kubelet = Some(kubelet);
+            case.node().current = Some(current);
+        }))
+    };
+    assert_eq!(turn_a(OLD, OLD), Act::Unmark { current: None });
+    assert_eq!(turn_a(NEW, OLD), Act::Unmark { current: Some(NEW) });
+    assert_eq!(turn_a(NEWER, OLD), Act::Unmark { current: Some(NEW) }, "the static pods are older");
+    let down = Case::plane(Step::Releasing).with(|case| {
+        case.node().kubelet = Some(NEW);
+        case.node().ready = Ready::Unknown;
+    });
+    assert_eq!(says(down), Act::Unmark { current: None });
     assert_eq!(says(Case::plane_b(Step::Releasing)), Act::Unmark { current: Some(NEW) });
     let kubelet_first = Case::plane_b(Step::Releasing).with(|case| {
         case.turn().plan.static_pods = Some(OLD);
@@ -314,9 +357,11 @@ fn a_turn_past_its_point_of_no_return_goes_on_for_the_node_that_is_there_now() {
     let reborn: Change = |case| case.node().uid = "another".into();
     let case = Case::worker(Step::Verifying).with(reborn);
     assert_eq!(case.says(), "Uncordoning");
-    let free = case.with(|case| case.seen.lease = Some(LeaseSeen::Free));
-    let turn = free.becomes();
-    assert_eq!((turn.holder.uid.as_str(), turn.reached), ("another", Step::Verifying));
+    for lease in [LeaseSeen::Free, LeaseSeen::Other("w9".into())] {
+        let lost = case.clone().with(|case| case.seen.lease = Some(lease));
+        let turn = lost.becomes();
+        assert_eq!((turn.holder.uid.as_str(), turn.reached), ("another", Step::Verifying));
+    }
 }
 
 #[test]

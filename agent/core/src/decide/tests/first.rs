@@ -50,7 +50,7 @@ fn a_host_that_was_not_seen_is_looked_at_first() {
 
 #[test]
 fn an_interrupted_dpkg_is_repaired_before_a_step_goes_on_as_often_as_a_step_may_fail() {
-    for reached in [Step::Staging, Step::Installing, Step::Verifying] {
+    for reached in [Step::Staging, Step::Applying, Step::Installing] {
         let mut case = Case::worker(reached);
         case.host().dpkg_interrupted = true;
         assert_eq!(case.says(), "run repair-dpkg");
@@ -63,6 +63,55 @@ fn an_interrupted_dpkg_is_repaired_before_a_step_goes_on_as_often_as_a_step_may_
         case.host().tools.clear();
         assert_ne!(case.says(), "run repair-dpkg");
     }
+}
+
+#[test]
+fn an_interrupted_dpkg_is_none_of_a_turn_s_business_once_its_last_package_is_there() {
+    let repairs = |mut case: Case| {
+        case.host().dpkg_interrupted = true;
+        case.says() == "run repair-dpkg"
+    };
+    for reached in [Step::Restarting, Step::Verifying, Step::Uncordoning] {
+        assert!(!repairs(Case::worker(reached)), "{reached:?}");
+    }
+    assert!(repairs(Case::plane(Step::Staging)));
+    assert!(!repairs(Case::plane(Step::Applying)));
+    let back = Case::plane(Step::Applying)
+        .with(|case| case.turn().direction = Direction::Back(why(Reason::Cancelled)));
+    assert!(repairs(back), "packages are put back");
+}
+
+#[test]
+fn a_control_plane_whose_power_and_memory_were_lost_finishes_dpkg_once_while_nothing_answers() {
+    let lost = Case::idle(true).with(|case| {
+        case.memory = Memory::default();
+        case.seen.node = None;
+        case.host().dpkg_interrupted = true;
+    });
+    assert_eq!(lost.says(), "run repair-dpkg");
+    let Act::Run { unit, .. } = lost.does() else { panic!("{}", lost.says()) };
+    let ended = lost.clone().with(|case| {
+        case.host().tools.insert(unit.clone(), ToolState::Ended(1));
+    });
+    assert_ne!(ended.says(), "run repair-dpkg", "once");
+    let others: [fn(&mut Case); 4] = [
+        |case| case.memory.known = true,
+        |case| case.host().control_plane = false,
+        |case| case.host().dpkg_interrupted = false,
+        |case| {
+            *case = Case {
+                seen: Observed { node: Case::idle(true).seen.node, ..case.seen.clone() },
+                ..case.clone()
+            }
+        },
+    ];
+    for other in others {
+        assert_ne!(lost.clone().with(other).says(), "run repair-dpkg");
+    }
+    let runs = |case: &mut Case| {
+        case.host().tools.insert("node-upgrade-agent-tool-x".into(), ToolState::Running);
+    };
+    assert_ne!(lost.clone().with(runs).says(), "run repair-dpkg");
 }
 
 #[test]

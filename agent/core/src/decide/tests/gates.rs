@@ -334,6 +334,18 @@ fn a_gate_is_asked_less_and_less_often_by_a_node_that_is_in_service() {
 }
 
 #[test]
+fn a_claim_that_finds_no_answer_is_judged_anew_before_what_it_rests_on_is_old() {
+    let unanswered = |case: Case, age: Duration| {
+        let case = case.with(|case| case.seen.lease = None);
+        case.later(age).says()
+    };
+    for case in [Case::worker(Step::Claiming), Case::plane(Step::Claiming)] {
+        assert_eq!(unanswered(case.clone(), seconds(15)), "claim");
+        assert_eq!(unanswered(case, Duration::from_millis(15_001)), "back WaitingForTurn");
+    }
+}
+
+#[test]
 fn turn_a_whose_kubeadm_package_is_there_already_waits_for_workers_too() {
     let mut case = Case::plane(Step::Claiming);
     case.host().packages = host(NEW, OLD).packages;

@@ -116,6 +116,15 @@ fn found(outcome: Outcome) -> Case {
 }
 
 #[test]
+fn a_refusal_rests_on_what_was_seen_just_now() {
+    let mut case = found(Outcome::Failed("there is no other node".into()));
+    case.seen.preflight.as_mut().unwrap().at = ago(seconds(15));
+    assert!(case.remembers().refused.is_some());
+    case.seen.preflight.as_mut().unwrap().at = ago(Duration::from_millis(15_001));
+    assert_eq!(case.does(), preflight(TurnKind::Kubelet));
+}
+
+#[test]
 fn a_failed_check_refuses_until_a_person_changes_something() {
     let mut case = found(Outcome::Failed("unknown flag --x".into()));
     case.memory = case.remembers();
@@ -233,7 +242,7 @@ fn peer_down() -> Case {
     plane(|case| {
         case.fleet().nodes[1].ready = false;
         let etcd = case.seen.local.as_mut().unwrap().etcd.as_mut().unwrap();
-        etcd.healthy = 1;
+        etcd.unhealthy = ["cp2".to_owned()].into();
     })
 }
 
@@ -285,7 +294,7 @@ fn a_pending_check_is_looked_at_again_after_a_pause_that_grows_with_the_time_it_
         case.clone().with(|case| case.seen.preflight.as_mut().unwrap().at = ago(seconds(age))).says()
     };
     assert_eq!([aged(&pending, 15), aged(&pending, 16)], ["wait PreflightPending", "preflight"]);
-    for (waited, pause) in [(100, 50), (10_000, 300)] {
+    for (waited, pause) in [(100, 50), (10_000, 600)] {
         let mut long = pending.clone();
         let begun = Now { mono: ago(seconds(waited)), ..NOW };
         long.since.waits(Some(Reason::PreflightPending), begun);
@@ -330,6 +339,17 @@ fn what_the_watches_have_told_since_the_last_read_counts() {
         case.seen.policy.policy.paused = true;
     });
     assert_eq!(paused.says(), "wait Paused");
+}
+
+#[test]
+fn after_an_etcd_that_was_put_back_nobody_claims_for_a_minute() {
+    let says = |age| {
+        let mut case = Case::idle(false);
+        case.since.restored_at = Some(ago(age));
+        case.says()
+    };
+    assert_eq!(says(seconds(59)), "wait WaitingForTurn");
+    assert_eq!(says(seconds(60)), "Claiming");
 }
 
 #[test]

@@ -6,7 +6,7 @@ fn whole() -> LocalControlPlane {
 }
 
 fn three() -> EtcdSeen {
-    EtcdSeen { members: 3, healthy: 3, learners: 0, alarms: 0 }
+    EtcdSeen { members: 3, learners: 0, alarms: 0, unhealthy: BTreeSet::new() }
 }
 
 #[track_caller]
@@ -66,16 +66,14 @@ fn a25_an_etcd_that_gives_no_answer_is_not_whole() {
     assert_eq!(lacks(&pods, &LocalControlPlane { etcd: None, ..whole() }, NEW), None, "etcd is elsewhere");
     for broken in [
         EtcdSeen::default(),
-        EtcdSeen { healthy: 2, ..three() },
-        EtcdSeen { healthy: 0, ..three() },
-        EtcdSeen { learners: 1, ..three() },
+        EtcdSeen { unhealthy: ["cp2".to_owned()].into(), ..three() },
+        EtcdSeen { learners: 1, unhealthy: ["cp4".to_owned()].into(), ..three() },
         EtcdSeen { alarms: 1, ..three() },
     ] {
         let local = LocalControlPlane { etcd: Some(broken), ..whole() };
         names(lacks(&pods, &local, NEW), "etcd");
     }
-    let learning =
-        LocalControlPlane { etcd: Some(EtcdSeen { learners: 1, healthy: 4, ..three() }), ..whole() };
+    let learning = LocalControlPlane { etcd: Some(EtcdSeen { learners: 1, ..three() }), ..whole() };
     assert_eq!(lacks(&pods, &learning, NEW), None, "how many there have to be is asked before a turn");
 }
 

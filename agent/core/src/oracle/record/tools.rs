@@ -86,9 +86,11 @@ impl Node {
 
     /// Whether a run of kubeadm for this version has static pods to change: one that follows a run that failed at that has.
     pub(in crate::oracle) fn brings_static_pods(&self, version: Version) -> bool {
-        let at_it = self.static_pods.values().all(|pod| pod.is == Some(version));
+        // Of one that does not run it is not known.
+        let mut known = self.static_pods.values().filter_map(|pod| pod.is).peekable();
+        let at_it = known.peek().is_some() && known.all(|runs| runs == version);
         let again = self.unfinished.is_some_and(|run| run.is.version == version && run.is.for_static_pods);
-        again || !at_it || self.static_pods.is_empty()
+        again || !at_it
     }
 
     /// kubeadm's run that never ended well, if nobody else installed anything since.

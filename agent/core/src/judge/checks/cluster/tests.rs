@@ -76,17 +76,18 @@ fn a_drain_needs_another_node_and_waits_until_it_is_ready_and_schedulable() {
 fn an_alarm_of_etcd_is_for_people_and_whatever_else_it_lacks_is_noted_for_the_claim_waits_for_it() {
     let nodes = vec![node("cp1", true), node("cp2", true), node("w1", false)];
     let fleet = FleetSeen { nodes, ..FleetSeen::default() };
-    for ((members, healthy, learners, alarms), word, words) in [
-        ((2, 2, 0, 0), "passed", "all 2 members"),
-        ((0, 0, 0, 0), "noted", "does not answer"),
-        ((2, 2, 0, 1), "failed", "etcd has 1 alarms"),
-        ((2, 2, 1, 1), "failed", "etcd has 1 alarms"),
-        ((1, 2, 1, 0), "noted", "1 learners"),
-        ((2, 1, 0, 0), "noted", "1 healthy"),
-        ((1, 1, 0, 0), "noted", "1 members for 2 control-plane nodes"),
-        ((3, 3, 0, 0), "noted", "3 members for 2 control-plane nodes"),
+    for ((members, unhealthy, learners, alarms), word, words) in [
+        ((2, "", 0, 0), "passed", "all 2 members"),
+        ((0, "", 0, 0), "noted", "does not answer"),
+        ((2, "", 0, 1), "failed", "etcd has 1 alarms"),
+        ((2, "", 1, 1), "failed", "etcd has 1 alarms"),
+        ((1, "", 1, 0), "noted", "1 learners"),
+        ((2, "cp2", 0, 0), "noted", "not healthy: cp2"),
+        ((1, "", 0, 0), "noted", "1 members for 2 control-plane nodes"),
+        ((3, "", 0, 0), "noted", "3 members for 2 control-plane nodes"),
     ] {
-        told(&etcd(Some(&EtcdSeen { members, healthy, learners, alarms }), &fleet), word, words);
+        let unhealthy = Some(unhealthy.to_owned()).filter(|name| !name.is_empty()).into_iter().collect();
+        told(&etcd(Some(&EtcdSeen { members, learners, alarms, unhealthy }), &fleet), word, words);
     }
     told(&etcd(None, &fleet), "passed", "not stacked");
 }

@@ -64,18 +64,24 @@ fn one_of_two_static_pods_that_are_of_one_version_may_be_of_any() {
 #[test]
 fn a_dead_control_plane_node_whose_member_is_dead_too_needs_a_person_unless_one_is_at_work() {
     let broken = changed(|fleet| fleet.nodes[CP2].ready = false);
-    let etcd = |members, healthy| {
-        let etcd = Some(EtcdSeen { members, healthy, ..EtcdSeen::default() });
+    let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+    let etcd = |members, unhealthy: &[&str]| {
+        let etcd = Some(EtcdSeen { members, unhealthy: names(unhealthy), ..EtcdSeen::default() });
         bars_claim(turn_a(), &broken, Some(&LocalControlPlane { etcd, ..local() }))
     };
-    is_barred(etcd(2, 1).as_ref(), BarKind::Refuse, Reason::ControlPlaneDown, "kubectl delete node cp2");
-    for (members, healthy) in [(2, 2), (0, 0)] {
-        let bar = etcd(members, healthy);
+    is_barred(
+        etcd(2, &["cp2"]).as_ref(),
+        BarKind::Refuse,
+        Reason::ControlPlaneDown,
+        "kubectl delete node cp2",
+    );
+    for (members, unhealthy) in [(2, [].as_slice()), (2, &["cp1"]), (0, &[])] {
+        let bar = etcd(members, unhealthy);
         is_barred(bar.as_ref(), BarKind::GiveWay, Reason::WaitingForTurn, "cp2 is not Ready");
     }
     let mut at_work = broken.clone();
     at_work.nodes[CP1].in_hand = Some(InHand::default());
-    let etcd = Some(EtcdSeen { members: 2, healthy: 1, ..EtcdSeen::default() });
+    let etcd = Some(EtcdSeen { members: 2, unhealthy: names(&["cp2"]), ..EtcdSeen::default() });
     let bar = bars_step(turn_a(), &at_work, Some(&LocalControlPlane { etcd, ..local() }));
     is_barred(bar.as_ref(), BarKind::GiveWay, Reason::WaitingForTurn, "cp2 is not Ready");
 }
@@ -83,10 +89,11 @@ fn a_dead_control_plane_node_whose_member_is_dead_too_needs_a_person_unless_one_
 #[test]
 fn etcd_has_exactly_a_healthy_member_for_each_control_plane_node_no_learner_and_no_alarm() {
     let skip = BTreeSet::from([Check::Etcd]);
-    for (members, healthy, learners, alarms) in
-        [(0, 0, 0, 0), (1, 1, 0, 0), (3, 3, 0, 0), (2, 1, 0, 0), (2, 2, 1, 0), (2, 2, 0, 1)]
+    for (members, unhealthy, learners, alarms) in
+        [(0, 0, 0, 0), (1, 0, 0, 0), (3, 0, 0, 0), (2, 1, 0, 0), (2, 0, 1, 0), (2, 0, 0, 1)]
     {
-        let etcd = Some(EtcdSeen { members, healthy, learners, alarms });
+        let unhealthy = ["cp2".to_owned()].into_iter().take(unhealthy).collect();
+        let etcd = Some(EtcdSeen { members, learners, alarms, unhealthy });
         let local = LocalControlPlane { etcd, ..local() };
         for who in [turn_a(), turn_b()] {
             let bar = bars_holder(who, &holder("cp1"), &fleet(), Some(&local));
@@ -287,6 +294,22 @@ fn past_the_point_of_no_return_turn_a_waits_for_etcd_and_without_its_lease_for_a
     is_barred(bar.as_ref(), BarKind::GiveWay, Reason::WaitingForTurn, "cp2 is in the middle");
     let sick = LocalControlPlane { etcd: Some(EtcdSeen::default()), ..local() };
     is_barred(resumes(true, &fleet(), &sick).as_ref(), BarKind::GiveWay, Reason::WaitingForTurn, "etcd");
+}
+
+#[test]
+fn of_several_marked_nodes_without_the_lease_the_first_by_name_goes_on() {
+    let first = |change: fn(&mut FleetSeen)| {
+        let mut fleet = changed(|fleet| {
+            for node in [CP1, CP2] {
+                fleet.nodes[node].in_hand = Some(InHand::default());
+            }
+        });
+        change(&mut fleet);
+        ["cp1", "cp2"].map(|node| goes_first_of_marked(Claimant { node, ..turn_a() }, &fleet))
+    };
+    assert_eq!(first(|_| {}), [true, false]);
+    assert_eq!(first(|fleet| fleet.nodes[CP1].in_hand = None), [true, true]);
+    assert_eq!(first(|fleet| fleet.leases.push(held(LeaseName::ControlPlane, "cp2"))), [false, false]);
 }
 
 #[test]
