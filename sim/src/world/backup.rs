@@ -23,6 +23,8 @@ impl World {
         self.tell_turn();
         self.tell_policy();
         self.pods_go_on();
+        // Its servers were stopped for it, and no connection has outlived that.
+        self.machines.values_mut().for_each(|machine| machine.silent_until = 0);
         self.later(self.now, Happening::Schedules);
     }
 

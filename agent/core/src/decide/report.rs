@@ -183,7 +183,8 @@ fn why(memory: &Memory, next: &Next, setback: Option<&str>) -> Explanation {
     if let Some(why) = turn.and_then(|turn| turn.degraded.as_ref()) {
         // What keeps a new target waiting is told with the reason of the old one.
         let waits = if let Next::Wait { why, .. } = next { Some(why) } else { None };
-        return waits.unwrap_or(why).clone();
+        // That it is being proven whole again says less than what it is degraded for.
+        return waits.filter(|waits| waits.reason != Reason::Progressing).unwrap_or(why).clone();
     }
     match (next, setback) {
         (Next::Wait { why, .. }, _) => why.clone(),

@@ -51,7 +51,8 @@ fn sick_etcd(judged: &Judged<'_>, node: &Node) -> Option<(String, usize)> {
 /// A kubelet that talks to its own API server alone says nothing more when that is dead, until its Node is no longer Ready.
 fn dead(judged: &Judged<'_>, node: &Node) -> Option<(String, usize)> {
     let api_server = node.static_pods.get("kube-apiserver").is_some_and(|pod| pod.is.is_none());
-    if node.own_server.is_some() && api_server && node.is_ready() {
+    let told = node.ready.is_some_and(|ready| !ready.is.0 && !judged.unnoticed(ready.by));
+    if node.own_server.is_some() && api_server && !told {
         return None;
     }
     let dead = node.static_pods.iter().find(|(_, pod)| pod.is.is_none() && !judged.unnoticed(pod.by));

@@ -65,8 +65,8 @@ fn in_service(
         return None;
     }
     judged.arose(Rule::ChangedInService);
-    // With its Node the cordon went too.
-    if node.cordon.is_some() || node.deleted.is_some_and(|deleted| judged.unnoticed(deleted)) {
+    // With its Node the cordon went too; where there is none nothing is in service.
+    if node.cordon.is_some() || node.deleted.is_some() {
         return None;
     }
     let staged = node.tenure.as_ref().and_then(|tenure| tenure.staged);

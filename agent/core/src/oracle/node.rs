@@ -27,10 +27,15 @@ fn others_cordon(judged: &Judged<'_>) -> Option<Violation> {
     Some(judged.broken(Rule::OthersCordons, message, &[Some(cordon.by)]))
 }
 
-/// Before anything on the host was changed, a retreat leaves the node as it was found, Ready or not.
+/// Before anything was changed that its kubelet depends on, a retreat leaves the node as it was found, Ready or not.
 fn ready_for_service(judged: &Judged<'_>) -> Option<Violation> {
     let node = judged.node();
-    let staged = node.tenure.as_ref().and_then(|tenure| tenure.staged)?;
+    let tenure = node.tenure.as_ref()?;
+    let staged = tenure.staged?;
+    let files = node.files.is_some_and(|files| files.by > tenure.taken);
+    if !files && !tenure.changed.contains("kubelet") {
+        return None;
+    }
     judged.arose(Rule::ReadyBeforeService);
     let broken = |message: String, by: Option<usize>| {
         Some(judged.broken(Rule::ReadyBeforeService, message, &[Some(staged), by]))

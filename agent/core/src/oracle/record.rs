@@ -332,6 +332,9 @@ impl Node {
             self.current_at = Some(index);
         }
         self.current = Some(version);
+        if let Some(tenure) = self.tenure.as_mut().filter(|tenure| tenure.kubelet_installed.is_some()) {
+            tenure.returned = tenure.returned.or(Some(index));
+        }
         let over = self.tenure.as_ref().is_some_and(|tenure| tenure.lost.is_some());
         if over && self.cordon.is_none() && self.tool.is_none() {
             self.went_past_return = self.tenure.take().is_some_and(|tenure| tenure.past_return.is_some());

@@ -27,7 +27,10 @@ pub(super) fn judge(judged: &Judged<'_>) -> Vec<Violation> {
         What::ToolStarted { tool, kubeadm } if super::host::changes(tool) && !judged.may_put_back(tool) => {
             let tolerance = judged.expectations.notice.max(PROOF_AGE);
             let what = format!("{tool} was started");
-            vec![cancelled(judged, &what, tolerance), of_another_target(judged, kubeadm.map(|(_, v)| v))]
+            // A degraded node goes to what is asked for, be it what it came from.
+            let asked = kubeadm.is_some_and(|(_, version)| node.asks_for() == Some(version));
+            let cancelled = if asked { None } else { cancelled(judged, &what, tolerance) };
+            vec![cancelled, of_another_target(judged, kubeadm.map(|(_, v)| v))]
         }
         What::PackageInstalled { package, by: Who::Agent(_), .. } => {
             let since = judged.goes_forward_since(package);

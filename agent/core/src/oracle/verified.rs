@@ -33,8 +33,10 @@ pub(super) fn judge(judged: &Judged<'_>) -> Vec<Violation> {
 pub(super) fn ends_with(judged: &Judged<'_>, tenure: &Tenure) -> bool {
     let says = match &judged.event.what {
         What::Uncordoned { by: Who::Agent(_) } => true,
-        What::CurrentWritten { .. } | What::LeaseReleased { by: Who::Agent(_), .. } => {
-            tenure.returned.is_none()
+        What::CurrentWritten { .. } => tenure.returned.is_none(),
+        // Of one that does not serve any more nothing is said by that.
+        What::LeaseReleased { by: Who::Agent(_), .. } => {
+            tenure.returned.is_none() && judged.node().is_ready()
         }
         _ => false,
     };

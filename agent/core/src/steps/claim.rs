@@ -2,6 +2,7 @@
 //! point of no return, the claim of a Lease that was lost.
 
 use crate::act::Act;
+use crate::api::Holder;
 use crate::api::TurnKind;
 use crate::api::{Explanation, Reason};
 use crate::decide::Next;
@@ -9,7 +10,7 @@ use crate::decide::context::{Context, Look, PROOF_WHILE_DRAINING, lease_lost, re
 use crate::judge::claim::{bars_resumption, goes_first_of_marked, held_by_another};
 use crate::memory::{Step, Turn};
 use crate::observed::DrainState;
-use crate::observed::{FleetLease, LeaseSeen};
+use crate::observed::{FleetLease, FleetSeen, LeaseSeen};
 
 use super::release::{hand_back, proven};
 use super::{Gate, Rules, can_turn_back};
@@ -51,6 +52,7 @@ impl Rules for Claiming {
             if fleet.at < cx.since.claimed_at {
                 return Err(Next::Do(Act::LookAtFleet));
             }
+            frees_its_own(fleet, turn)?;
             let theirs =
                 |lease: &&FleetLease| lease.name == turn.lease && lease.held_by_another_node(&turn.holder);
             if let Some(lease) = fleet.leases.iter().find(theirs) {
@@ -86,6 +88,17 @@ impl Rules for Claiming {
             proven(cx, turn, turn.plan.static_pods)?;
         }
         hand_back(cx, turn, None)
+    }
+}
+
+/// An etcd that was put back may bring back what an earlier Node of this name held: nobody else would free it.
+fn frees_its_own(fleet: &FleetSeen, turn: &Turn) -> Look<()> {
+    let own = |lease: &&FleetLease| lease.name == turn.lease && lease.held_by_another_node(&turn.holder);
+    let held =
+        fleet.leases.iter().filter(own).filter_map(|lease| lease.holder.as_deref().and_then(Holder::parse));
+    match held.into_iter().find(|holder| holder.node == turn.holder.node) {
+        Some(holder) => Err(Next::Do(Act::Release { lease: turn.lease, holder })),
+        None => Ok(()),
     }
 }
 

@@ -10,7 +10,7 @@ use crate::observed::Ready;
 
 use super::cordon::forget_lifted;
 use super::install::chosen;
-use super::verify::limit;
+use super::verify::{lacks, limit};
 use super::{Failure, Rules};
 
 pub(super) struct Uncordoning;
@@ -41,7 +41,15 @@ pub(super) fn put_back_into_service(cx: &Context<'_>, turn: &Turn) -> Look<()> {
         return Err(Next::Do(Act::Uncordon));
     }
     let host = cx.host(cx.pace(turn))?;
-    let Some(lack) = service_lacks(cx, host, turn) else {
+    let lack = match service_lacks(cx, host, turn) {
+        Some(lack) => Some(lack.to_owned()),
+        // Since it was verified its kubelet may have been started once more.
+        None if turn.is_forward() && cx.node.kubelet == Some(turn.plan.target) => {
+            lacks(cx, turn, cx.pace(turn))?
+        }
+        None => None,
+    };
+    let Some(lack) = lack else {
         // A watch that was cut off shows first what was so then.
         let read = cx.is_fresh(cx.since.read_at, HOST_AGE);
         return Err(Next::Do(if read { Act::Uncordon } else { Act::LookAtNode }));

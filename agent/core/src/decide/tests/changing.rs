@@ -383,6 +383,26 @@ fn of_two_marked_control_planes_without_the_lease_the_first_claims_when_any_kube
 }
 
 #[test]
+fn what_an_earlier_node_of_this_name_holds_is_freed_by_a_turn_that_needs_it() {
+    let claims = |holder: &str| {
+        let mut case = Case::plane(Step::Applying);
+        case.turn().run = Some(run(true));
+        case.turn().changed = true;
+        case.seen.lease = Some(LeaseSeen::Other(holder.into()));
+        let lease = crate::observed::FleetLease {
+            name: crate::api::LeaseName::ControlPlane,
+            holder: Some(holder.into()),
+            mark: None,
+            applied: None,
+        };
+        case.fleet().leases.push(lease);
+        case.says()
+    };
+    assert_eq!(claims("cp1/an-earlier-uid/v1.36.3-0"), "release");
+    assert_eq!(claims("cp2/uid/v1.36.3-0"), "wait WaitingForTurn");
+}
+
+#[test]
 fn a_tool_that_has_ended_is_judged_without_asking_its_gate_again() {
     for (step, tool) in [
         (Step::Staging, Tool::InstallKubeadm { packages: packages(NEW), back: false }),

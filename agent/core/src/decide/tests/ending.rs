@@ -100,6 +100,13 @@ fn a_node_is_uncordoned_only_while_kubelet_is_ready_at_a_version_that_was_chosen
         ["uncordon", "look-at-node"],
         "a watch that was cut off shows old news first"
     );
+    let started_again = uncordoning.clone().with(|case| {
+        case.host().kubelet.since = ago(seconds(2));
+        case.node().heartbeat = NOW.unix;
+    });
+    assert!(started_again.waits().message.contains("has run for 2 s"));
+    let by_hand = started_again.with(|case| case.node().kubelet = Some(OLD));
+    assert_eq!(by_hand.says(), "uncordon", "another version that was chosen");
     let breaks: [Change; 4] = [
         |case| case.node().ready = Ready::False,
         |case| case.node().kubelet = Some(Version::new(1, 35, 0)),
