@@ -2,7 +2,7 @@
 //!
 //! - `client`: the two identities, deadlines, rotation of credentials; `error`: what goes wrong, for people.
 //! - `node`, `report`, `events`: the own Node. `pods`, `drain`, `evict`: the pods on it.
-//! - `leases`, `fleet`, `policy`: what agents share. `csr`: asking for the credential to do so;
+//! - `leases` ([`lease_object`]), `fleet`, `policy`: what agents share. `csr`: asking for the credential to do so;
 //!   `administrator`: approving it.
 //! - `control_plane`: this host's API server and etcd, asked directly. `preflight`, `drainable`: what the cluster says
 //!   to a plan.
@@ -26,6 +26,7 @@ mod evict;
 mod fleet;
 mod known;
 mod kubeadm_config;
+pub mod lease_object;
 mod leases;
 mod node;
 mod pods;

@@ -125,7 +125,10 @@ impl Settings {
     }
 
     /// Reads the text of the file at `path`; `host_name` is asked only when the text does not name the node.
-    fn read(
+    ///
+    /// # Errors
+    /// Names the file, the line and the key.
+    pub fn read(
         path: &Path,
         text: &str,
         host_name: impl FnOnce() -> io::Result<String>,

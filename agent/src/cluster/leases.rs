@@ -1,24 +1,18 @@
 //! Leases as locks: read, judged by the core, written by compare-and-swap on resourceVersion.
 
 use jiff::Timestamp;
-use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use kube::api::PostParams;
 use kube::{Api, Client};
 use upgrade_core::act::ActResult;
-use upgrade_core::api::annotations::APPLIED;
 use upgrade_core::api::{Holder, LeaseName, Version};
 use upgrade_core::judge::lease::{LeaseDecision, LeaseState, Standing, TRIES, Wish, judge, standing};
 use upgrade_core::observed::{LeaseMark, LeaseSeen, Observation};
 
 use super::Cluster;
-use super::convert::{self, DEGRADED};
 use super::error::{Error, ended};
-
-/// Label on a Lease, `true` or `false`: lets a waiting agent watch free ones alone.
-pub(super) const HELD: &str = "node-upgrade-agent/held";
-/// Annotation on a Lease: the protocol of whoever wrote it last.
-const LEASE_PROTOCOL: &str = "node-upgrade-agent/protocol";
+use super::lease_object;
 
 impl Cluster {
     fn leases(&self) -> impl Fn(Client) -> Api<Lease> + use<> {
@@ -95,15 +89,16 @@ impl Cluster {
         };
         for _ in 0..TRIES {
             let read = self.read_lease(name).await?;
-            let state = match judge(read.as_ref().map(lease_state).as_ref(), holder, wish) {
+            let state = match judge(read.as_ref().map(lease_object::state).as_ref(), holder, wish) {
                 LeaseDecision::Stands(stands) => return Ok(self.seen(stands, holder, None)),
                 LeaseDecision::Barred(why) => return Err(Error::Unexpected { doing, why }),
                 LeaseDecision::Write(state) => state,
             };
-            let next = self.changed(read.unwrap_or_else(|| absent(name)), state);
+            let read = read.unwrap_or_else(|| absent(name));
+            let next = lease_object::changed(read, state, &self.micro_now());
             match self.write_lease(&doing, next).await {
                 Ok(written) => {
-                    let state = lease_state(&written);
+                    let state = lease_object::state(&written);
                     return Ok(self.seen(standing(Some(&state), holder), holder, Some(&state)));
                 }
                 Err(error) if error.is_conflict() => {}
@@ -136,45 +131,9 @@ impl Cluster {
     fn micro_now(&self) -> MicroTime {
         MicroTime(Timestamp::from_second(self.wall_seconds()).unwrap_or_default())
     }
-
-    /// The Lease that was read, or an absent one, with another state, and with what people read beside it.
-    fn changed(&self, mut lease: Lease, next: LeaseState) -> Lease {
-        let (was_held, held) = (convert::holder(&lease).is_some(), next.holder.is_some());
-        let spec: &mut LeaseSpec = lease.spec.get_or_insert_default();
-        spec.holder_identity = next.holder;
-        spec.renew_time = held.then(|| self.micro_now());
-        if !held {
-            spec.acquire_time = None;
-        } else if !was_held {
-            spec.acquire_time.clone_from(&spec.renew_time);
-            spec.lease_transitions = Some(spec.lease_transitions.unwrap_or_default().saturating_add(1));
-            spec.lease_duration_seconds = None;
-        }
-        lease.metadata.labels.get_or_insert_default().insert(HELD.to_owned(), held.to_string());
-        let notes = lease.metadata.annotations.get_or_insert_default();
-        for (key, value) in
-            [(LEASE_PROTOCOL, next.protocol), (DEGRADED, next.degraded), (APPLIED, next.applied)]
-        {
-            match value {
-                Some(value) => notes.insert(key.to_owned(), value),
-                None => notes.remove(key),
-            };
-        }
-        lease
-    }
 }
 
 fn absent(name: LeaseName) -> Lease {
     let metadata = ObjectMeta { name: Some(name.to_string()), ..ObjectMeta::default() };
     Lease { metadata, ..Lease::default() }
-}
-
-fn lease_state(lease: &Lease) -> LeaseState {
-    let note = |key: &str| lease.metadata.annotations.as_ref().and_then(|notes| notes.get(key)).cloned();
-    LeaseState {
-        holder: convert::holder(lease).map(str::to_owned),
-        degraded: note(DEGRADED),
-        applied: note(APPLIED),
-        protocol: note(LEASE_PROTOCOL),
-    }
 }
