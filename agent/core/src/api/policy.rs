@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::text::{self, some_of};
+
 /// What administrators decide for the whole fleet. One slot for now; `maxUnavailable` comes with the fleet issue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Policy {
@@ -30,6 +32,9 @@ impl Default for Policy {
 /// The most that `minReadySeconds` may be: a node is cordoned meanwhile, and that is bounded.
 const LONGEST_MIN_READY: Duration = Duration::from_hours(1);
 
+/// So many keys that cannot be read are named at once; what is told of all together is cut in its middle where it is too long.
+const TOLD: usize = 6;
+
 impl Policy {
     /// Reads the `data` of the ConfigMap `policy`; none where there is none, which means the defaults unless one was seen before.
     /// A value that cannot be read is named and bars claims; the others apply, `paused` always: a last good copy would drop a
@@ -42,7 +47,8 @@ impl Policy {
             );
             return policy;
         };
-        for (key, text) in data {
+        for (key, value) in data {
+            let (text, told) = (value.as_str(), text::shortened(value, text::WORD));
             let wrong = match key.as_str() {
                 "paused" => text.parse().map(|paused| policy.paused = paused).map_err(|_| "true or false"),
                 "minReadySeconds" => text
@@ -55,12 +61,14 @@ impl Policy {
                 "protocol" => text.parse().map(|protocol| policy.protocol = protocol).map_err(|_| "a number"),
                 _ => {
                     let known = "known are paused, minReadySeconds, protocol";
-                    policy.wrong.push(format!("key {key} is unknown; {known}"));
+                    policy
+                        .wrong
+                        .push(format!("key {} is unknown; {known}", text::shortened(key, text::WORD)));
                     continue;
                 }
             };
             if let Err(expected) = wrong {
-                policy.wrong.push(format!("key {key}: {text:?} is not {expected}"));
+                policy.wrong.push(format!("key {key}: {told:?} is not {expected}"));
             }
         }
         policy
@@ -73,7 +81,7 @@ impl Policy {
         } else if !self.wrong.is_empty() {
             Some(format!(
                 "ConfigMap {CONFIG_MAP} bars upgrades until it can be read: {}",
-                self.wrong.join("; ")
+                some_of(TOLD, "; ", &self.wrong)
             ))
         } else if self.protocol > PROTOCOL {
             Some(format!(
@@ -89,6 +97,7 @@ impl Policy {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::{Explanation, Reason};
 
     fn read(pairs: &[(&str, &str)]) -> Policy {
         let data = pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
@@ -124,6 +133,22 @@ mod tests {
     fn a_policy_that_was_never_there_means_the_defaults_and_one_that_is_gone_bars_claims() {
         assert_eq!(Policy::read(None, false), Policy::default());
         assert!(Policy::read(None, true).forbids_claims().unwrap().contains("gone"));
+    }
+
+    #[test]
+    fn each_key_that_cannot_be_read_is_named_whatever_stands_beside_it() {
+        let long = "x\u{9b}".repeat(2000);
+        let policy =
+            read(&[("paused", &long), ("minReadySeconds", &long), ("protocol", &long), (&long, &long)]);
+        let why = Explanation::new(Reason::Paused, policy.forbids_claims().unwrap()).message;
+        for key in ["paused", "minReadySeconds", "protocol", "key x x"] {
+            assert!(why.contains(key), "{key}: {why}");
+        }
+        assert!(!why.contains(char::is_control));
+        let many: Vec<String> = (0..300).map(|number| format!("key{number}")).collect();
+        let many: Vec<_> = many.iter().map(|key| (key.as_str(), "")).collect();
+        let why = Explanation::new(Reason::Paused, read(&many).forbids_claims().unwrap()).message;
+        assert!(why.contains("key key1 is unknown") && why.ends_with("and 294 more"), "{why}");
     }
 
     #[test]

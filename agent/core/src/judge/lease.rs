@@ -131,7 +131,8 @@ fn speaks_newer(lease: &LeaseState) -> Option<String> {
     match text.parse::<u32>() {
         Ok(protocol) if protocol <= PROTOCOL => None,
         _ => Some(format!(
-            "it was last written under protocol {text}, this agent speaks {PROTOCOL}: upgrade this agent"
+            "it was last written under protocol {}, this agent speaks {PROTOCOL}: upgrade this agent",
+            text::shortened(text, text::WORD)
         )),
     }
 }
@@ -261,6 +262,13 @@ mod tests {
         for wish in [Wish::Claim, renew(None), Wish::Release] {
             assert!(matches!(decided(Some(&own), &wish), LeaseDecision::Write(_)), "{wish:?}");
         }
+    }
+
+    #[test]
+    fn what_is_told_of_an_odd_protocol_is_short_and_steers_no_terminal() {
+        let odd = LeaseState { protocol: Some("9\u{9b}2J".repeat(1000)), ..lease(None, None) };
+        let LeaseDecision::Barred(why) = decided(Some(&odd), &Wish::Claim) else { panic!("claimed") };
+        assert!(why.len() < 512 && !why.contains(char::is_control), "{why}");
     }
 
     #[test]
