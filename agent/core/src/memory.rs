@@ -1,5 +1,6 @@
 //! The agent's memory: only what cannot be seen again. The journal holds exactly this.
 
+mod count;
 mod plan;
 mod refusal;
 mod turn;

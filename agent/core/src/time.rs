@@ -95,7 +95,8 @@ impl Stopwatch {
 
     /// How much time has been seen to pass.
     pub fn spent(&self, now: Now) -> Duration {
-        self.spent + if self.boot == now.boot { now.mono.since(self.since) } else { Duration::ZERO }
+        let runs = if self.boot == now.boot { now.mono.since(self.since) } else { Duration::ZERO };
+        self.spent.saturating_add(runs)
     }
 
     /// Whether the host was booted since it was last noted.
@@ -152,6 +153,13 @@ mod tests {
         let later = noted.noted(now(2, 1_000));
         assert_eq!(later.spent(now(2, 2_000)), Duration::from_secs(5));
         assert_eq!(later.reaches(Duration::from_secs(7), now(2, 2_000)), Mono(4_000));
+    }
+
+    #[test]
+    fn a_time_that_was_spent_for_ever_grows_no_more() {
+        let watch = Stopwatch { boot: BootId(1), since: Mono(0), spent: Duration::MAX };
+        assert_eq!(watch.spent(now(1, 9_000)), Duration::MAX);
+        assert_eq!(watch.reaches(Duration::from_secs(1), now(1, 9_000)), Mono(9_000));
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+use super::count;
 use crate::api::{Explanation, Version};
 use crate::time::NotBefore;
 
@@ -28,6 +29,7 @@ pub struct Backoff {
     /// The target that was retreated from.
     pub target: Version,
     /// How often in a row.
+    #[serde(deserialize_with = "count::one")]
     pub retreats: u32,
     /// When the wait is over.
     pub until: NotBefore,

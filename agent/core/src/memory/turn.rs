@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::Plan;
+use super::{Plan, count};
 use crate::api::Check;
 use crate::api::Explanation;
 use crate::api::KubeadmCommand;
@@ -33,8 +33,10 @@ pub struct Turn {
     /// The run of kubeadm that was begun last.
     pub run: Option<Run>,
     /// Failed attempts by step: they outlive all but a new `retry`.
+    #[serde(deserialize_with = "count::by_step")]
     pub attempts: BTreeMap<Step, u32>,
     /// Counts steps entered and tools that failed; a number in unit names, so that no two runs share a name.
+    #[serde(deserialize_with = "count::one")]
     pub unit_serial: u32,
     /// How long the present step has lasted.
     pub stopwatch: Stopwatch,
@@ -140,7 +142,7 @@ impl Turn {
     #[must_use]
     pub fn entered(self, now: Now) -> Self {
         Self {
-            unit_serial: self.unit_serial + 1,
+            unit_serial: self.unit_serial.saturating_add(1),
             stopwatch: Stopwatch::started(now),
             not_before: NotBefore::default(),
             ..self
@@ -175,7 +177,13 @@ impl Turn {
     /// One more failed attempt of a step that need not be the present one.
     #[must_use]
     pub fn failed_in(mut self, step: Step, pause: std::time::Duration, now: Now) -> Self {
-        *self.attempts.entry(step).or_default() += 1;
-        Self { unit_serial: self.unit_serial + 1, not_before: NotBefore::after(pause, now), ..self }
+        let attempts = self.attempts.entry(step).or_default();
+        *attempts = attempts.saturating_add(1);
+        Self {
+            // One that was found on the host may have any number.
+            unit_serial: self.unit_serial.saturating_add(1),
+            not_before: NotBefore::after(pause, now),
+            ..self
+        }
     }
 }
