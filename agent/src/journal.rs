@@ -13,6 +13,7 @@ use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use upgrade_core::api::text;
 use upgrade_core::memory::Memory;
 
 use crate::durable;
@@ -235,7 +236,7 @@ fn decode(bytes: &[u8]) -> Result<Memory, Unreadable> {
         return Err(damaged("it ends within its first line"));
     };
     let header: Header = serde_json::from_slice(first)
-        .map_err(|error| Unreadable::Damaged(format!("its first line is no journal's: {error}")))?;
+        .map_err(|error| Unreadable::Damaged(format!("its first line is no journal's: {}", told(&error))))?;
     if header.journal != KIND {
         return Err(damaged("its first line is no journal's"));
     }
@@ -248,9 +249,14 @@ fn decode(bytes: &[u8]) -> Result<Memory, Unreadable> {
             "an older node-upgrade-agent wrote it (journal version {}, this one reads {VERSION})",
             header.version
         ))),
-        Ordering::Equal => serde_json::from_slice(body).map_err(|error| foreign(error.to_string())),
+        Ordering::Equal => serde_json::from_slice(body).map_err(|error| foreign(told(&error))),
         Ordering::Greater => Err(foreign(format!("this agent knows version {VERSION}"))),
     }
+}
+
+/// What a reader of JSON complains of, which may quote as much as the file holds.
+fn told(error: &serde_json::Error) -> String {
+    text::shortened(&error.to_string(), text::NOTE)
 }
 
 fn checksum(version: u32, body: &[u8]) -> String {

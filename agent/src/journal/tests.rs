@@ -198,6 +198,18 @@ fn a_whole_journal_of_a_newer_version_is_refused_and_left_as_it_is() {
 }
 
 #[test]
+fn what_is_told_of_a_journal_is_short_and_steers_no_terminal() {
+    let odd = format!("a\u{9b}2J{}", "x".repeat(10_000));
+    let header = format!("{{\"journal\":\"{KIND}\",\"version\":\"{odd}\",\"sha256\":\"\"}}\n{{}}");
+    let body = sealed(VERSION, &format!("{{\"{odd}\":1}}"));
+    for bytes in [header.into_bytes(), body] {
+        let directory = holding(&bytes);
+        let told = Journal::look(directory.path()).unwrap_err().to_string();
+        assert!(told.contains(FILE) && told.len() < 2048 && !told.contains(char::is_control), "{told}");
+    }
+}
+
+#[test]
 fn a_disk_that_fails_is_an_error_that_names_the_file_and_not_a_lost_journal() {
     let directory = tempfile::tempdir().unwrap();
     std::fs::create_dir(directory.path().join(FILE)).unwrap();
