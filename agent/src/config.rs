@@ -10,6 +10,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use upgrade_core::api::text;
 use upgrade_core::drain::DrainOptions;
 
 use raw::RawConfig;
@@ -116,12 +117,15 @@ impl Settings {
     /// Names the file, the line and the key.
     pub fn load(named: Option<&Path>) -> Result<Self, ConfigError> {
         let path = named.unwrap_or(Path::new(DEFAULT_PATH));
-        let text = match std::fs::read_to_string(path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound && named.is_none() => String::new(),
+        let bytes = match std::fs::read(path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound && named.is_none() => Vec::new(),
             Err(source) => return Err(ConfigError::Read { path: path.to_owned(), source }),
         };
-        Self::read(path, &text, || std::fs::read_to_string(HOST_NAME))
+        let text = std::str::from_utf8(&bytes).map_err(|error| {
+            bad_line(path, &String::from_utf8_lossy(&bytes), error.valid_up_to(), "this is no UTF-8 text")
+        })?;
+        Self::read(path, text, || std::fs::read_to_string(HOST_NAME))
     }
 
     /// Reads the text of the file at `path`; `host_name` is asked only when the text does not name the node.
@@ -172,14 +176,19 @@ fn node_name(path: &Path, host_name: io::Result<String>) -> Result<String, Confi
 }
 
 fn bad_value(path: &Path, text: &str, error: &toml::de::Error) -> ConfigError {
-    let start = error.span().map_or(0, |span| span.start.min(text.len()));
-    let before = text.get(..start).unwrap_or_default();
+    bad_line(path, text, error.span().map_or(0, |span| span.start), error.message())
+}
+
+/// Names the line that this byte is in. What stands there may be of any length, and of any bytes.
+fn bad_line(path: &Path, text: &str, at: usize, message: &str) -> ConfigError {
+    let before = text.get(..at.min(text.len())).unwrap_or_default();
     let line = before.matches('\n').count();
+    let stands = text.lines().nth(line).unwrap_or_default().trim();
     ConfigError::Value {
         path: path.to_owned(),
         line: line + 1,
-        text: text.lines().nth(line).unwrap_or_default().trim().to_owned(),
-        message: error.message().to_owned(),
+        text: text::shortened(stands, 2 * text::WORD),
+        message: text::shortened(message, text::NOTE),
     }
 }
 

@@ -119,6 +119,24 @@ fn text_that_is_not_toml_is_an_error_with_its_line() {
 }
 
 #[test]
+fn bytes_that_are_no_text_are_an_error_with_their_line() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("config.toml");
+    std::fs::write(&path, b"# first\n[log]\nlevel = \"\xff\"\n").unwrap();
+    let error = Settings::load(Some(&path)).unwrap_err().to_string();
+    assert!(error.contains("config.toml:3: level = ") && error.ends_with("this is no UTF-8 text"), "{error}");
+}
+
+#[test]
+fn an_error_is_short_and_steers_no_terminal_whatever_stands_in_the_file() {
+    let odd = format!("\u{9b}2J{}", "x".repeat(10_000));
+    for text in [format!("[log]\nlevel = \"{odd}\""), format!("[log]\n\"{odd}\" = 1"), odd] {
+        let error = refusal(&text);
+        assert!(error.len() < 2048 && !error.contains(|c: char| c.is_control() && c != '\n'), "{error}");
+    }
+}
+
+#[test]
 fn times_are_read_as_people_write_them() {
     let timeout = |text: &str| read(&format!("[drain]\ntimeout = \"{text}\"")).unwrap().drain.timeout;
     let read = [timeout("90s"), timeout("5m"), timeout("1h30m"), timeout("1h 30m")];
