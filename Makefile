@@ -126,6 +126,13 @@ mutants: $(CARGO_MUTANTS)/bin/cargo-mutants ## Break the rules one by one: which
 	@$(CARGO_TARGET_DIR)/debug/mutants --tool $< --work $(CARGO_TARGET_DIR)/mutants \
 		$(if $(SAMPLE),--sample $(SAMPLE)) $(if $(SEED),--seed $(SEED)) $(if $(ONLY),--only "$$ONLY")
 
+MINUTES ?= 10
+.PHONY: fuzz
+fuzz: ## Journals, policies, annotations, Leases, configuration of every shape: MINUTES=10 each; TARGET=journals for one.
+	@$(CARGO) build --quiet --workspace --bin fuzz
+	@$(CARGO_TARGET_DIR)/debug/fuzz --work $(CARGO_TARGET_DIR)/fuzz --minutes $(MINUTES) \
+		$(if $(TARGET),--target $(TARGET)) $(if $(SEED),--seed $(SEED)) $(if $(INPUT),--input $(INPUT))
+
 .PHONY: bench
 bench: tools lab-program $(AGENT_DEB) bench-program ## Measure what docs/performance.md says; an hour and a half. ARGS='--only drains' for a part.
 	@$(BENCH) --lab $(LAB) --agent $(AGENT_DEB) $(ARGS)
