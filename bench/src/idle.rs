@@ -2,16 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs;
-use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use jiff::Timestamp;
-use serde_json::Value;
 
-use super::daemon::{asker, memory, property};
+use super::daemon::{memory, property};
+use super::log::asked;
 use lab::Cluster;
 use lab::Node;
 
@@ -50,7 +48,7 @@ impl Idle {
         let (begin, start) = (Timestamp::now(), Instant::now());
         thread::sleep(period);
         let seconds = start.elapsed().as_secs_f64();
-        let requests = requests(&cluster.audit_log()?, begin, Timestamp::now())?;
+        let requests = asked(&cluster.audit_log()?, begin, Timestamp::now())?;
         let mut nodes = Vec::new();
         for (node, before) in cluster.nodes().iter().zip(before) {
             let [resident, anonymous] = memory(node, ["VmRSS", "RssAnon"])?;
@@ -59,12 +57,12 @@ impl Idle {
                 resident,
                 anonymous,
                 cpu: cpu(node)?.saturating_sub(before),
-                requests: requests.iter().filter(|(from, _)| from == node.name()).count(),
+                requests: requests.iter().filter(|asked| asked.node == node.name()).count(),
             });
         }
         let mut kinds = BTreeMap::new();
-        for (_, kind) in requests {
-            *kinds.entry(kind).or_insert(0) += 1;
+        for asked in requests {
+            *kinds.entry(asked.kind()).or_insert(0) += 1;
         }
         Ok(Self { seconds, nodes, requests: kinds })
     }
@@ -91,22 +89,4 @@ impl fmt::Display for Idle {
         writeln!(f, "\nCounted over {:.0} s. Requests of all agents:", self.seconds)?;
         self.requests.iter().try_for_each(|(kind, count)| writeln!(f, "- {count} × {kind}"))
     }
-}
-
-/// The agents' requests in a period: the node and what was asked. A watch counts once, when it is begun.
-fn requests(log: &Path, begin: Timestamp, end: Timestamp) -> Result<Vec<(String, String)>> {
-    let text = fs::read_to_string(log).with_context(|| format!("cannot read {}", log.display()))?;
-    let mut seen = BTreeMap::new();
-    for event in text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()) {
-        let field = |path: &str| event.pointer(path).and_then(Value::as_str).unwrap_or_default();
-        let at: Option<Timestamp> = field("/requestReceivedTimestamp").parse().ok();
-        if at.is_none_or(|at| at < begin || at > end) {
-            continue;
-        }
-        let Some(node) = asker(field("/user/username"), field("/userAgent")) else { continue };
-        let kind =
-            format!("{} {}", field("/verb"), field("/requestURI").split('?').next().unwrap_or_default());
-        seen.insert(field("/auditID").to_owned(), (node.to_owned(), kind));
-    }
-    Ok(seen.into_values().collect())
 }

@@ -3,6 +3,7 @@
 mod daemon;
 mod drain;
 mod idle;
+mod log;
 mod machine;
 mod node;
 mod outage;
