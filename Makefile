@@ -134,7 +134,7 @@ fuzz: ## Journals, policies, annotations, Leases, configuration of every shape: 
 		$(if $(TARGET),--target $(TARGET)) $(if $(SEED),--seed $(SEED)) $(if $(INPUT),--input $(INPUT))
 
 .PHONY: bench
-bench: tools lab-program $(AGENT_DEB) bench-program ## Measure what docs/performance.md says; an hour and a half. ARGS='--only drains' for a part.
+bench: tools lab-program $(AGENT_DEB) bench-program ## Measure what docs/performance.md says; two hours and a half. ARGS='--only drains' for a part.
 	@$(BENCH) --lab $(LAB) --agent $(AGENT_DEB) $(ARGS)
 
 .PHONY: clean

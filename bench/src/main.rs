@@ -8,6 +8,7 @@ mod machine;
 mod node;
 mod outage;
 mod script;
+mod waiting;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -22,6 +23,7 @@ use self::drain::{Matrix, Stop};
 use self::idle::Idle;
 use self::outage::{By, Upgrade};
 use self::script::Order;
+use self::waiting::Bar;
 
 /// Bytes per second of a slow package mirror.
 const SLOW: u64 = 5_000_000;
@@ -42,6 +44,8 @@ enum Part {
     Outages,
     /// Drains, beside kubectl's.
     Drains,
+    /// What agents cost that have a target and are barred; in a cluster of its own.
+    Waiting,
 }
 
 /// Measure the agent beside the upgrade by hand, and print the figures as Markdown.
@@ -73,6 +77,12 @@ struct Bench {
     /// How the drained pods' processes take SIGTERM; those that stop at once are drained with a budget as well.
     #[arg(long, value_delimiter = ',', default_value = "at-once,5s,never")]
     drain_stops: Vec<Stop>,
+    /// Minutes of waiting behind a node that is down; a third of them behind a policy that pauses.
+    #[arg(long, default_value_t = 30)]
+    minutes: u64,
+    /// What bars the waiting.
+    #[arg(long, value_delimiter = ',', default_value = "down,paused")]
+    bars: Vec<Bar>,
 }
 
 fn main() -> ExitCode {
@@ -91,8 +101,22 @@ impl Bench {
     /// # Errors
     /// If the cluster does not come up or an upgrade does not end as it must: then there are no figures to print.
     fn run(&self) -> Result<()> {
-        let package = size(&self.agent)?;
         println!("{}\n", machine::facts()?);
+        if self.measures(Part::Waiting) {
+            waiting::strace_is_there()?;
+        }
+        if self.only != Some(Part::Waiting) {
+            self.at_work()?;
+        }
+        if self.measures(Part::Waiting) {
+            self.waiting()?;
+        }
+        Ok(())
+    }
+
+    /// What is measured in a cluster of two workers.
+    fn at_work(&self) -> Result<()> {
+        let package = size(&self.agent)?;
         let options = Options { name: Some(self.name.clone()), ..Options::default() };
         let cluster = Cluster::boot(&options)?;
         cluster.deploy_tutorial()?;
@@ -115,6 +139,16 @@ impl Bench {
             let drains = Matrix { pods: self.drain_pods.clone(), stops: self.drain_stops.clone() };
             Lab { cluster: &cluster, program: &self.lab }.drains(&drains)?;
         }
+        cluster.down()
+    }
+
+    fn waiting(&self) -> Result<()> {
+        let options =
+            Options { name: Some(self.name.clone()), workers: waiting::WORKERS, ..Options::default() };
+        let cluster = Cluster::boot(&options)?;
+        cluster.install_agent(&self.agent, DEFAULT_AGENT_CONFIG)?;
+        let lab = Lab { cluster: &cluster, program: &self.lab };
+        lab.waiting(&self.bars, Duration::from_mins(self.minutes))?;
         cluster.down()
     }
 
