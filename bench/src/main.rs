@@ -77,7 +77,8 @@ struct Bench {
     /// How the drained pods' processes take SIGTERM; those that stop at once are drained with a budget as well.
     #[arg(long, value_delimiter = ',', default_value = "at-once,5s,never")]
     drain_stops: Vec<Stop>,
-    /// Minutes of waiting behind a node that is down; a third of them behind a policy that pauses.
+    /// Minutes of waiting behind a node that is down; a third of them behind a policy that pauses. A waiting agent looks every
+    /// five minutes: few minutes say little.
     #[arg(long, default_value_t = 30)]
     minutes: u64,
     /// What bars the waiting.

@@ -17,7 +17,7 @@ use self::figures::{Costs, Noticed, Waited};
 use self::syncs::Syncs;
 use self::told::Told;
 use super::Lab;
-use super::daemon::asker;
+use super::daemon::{UNIT, asker};
 use super::log::{Asked, Follower, asked};
 use lab::audit::{node_write, seconds};
 use lab::{versions, wait_for, wait_until};
@@ -63,12 +63,13 @@ impl Lab<'_> {
 
     fn wait_behind(&self, bar: Bar, period: Duration) -> Result<Waited> {
         bar.put_up(self.cluster)?;
-        let syncs = WAITERS.into_iter().map(|name| Syncs::trace(self.cluster.node(name)?));
-        let syncs = syncs.collect::<Result<Vec<_>>>()?;
         let told_target = Timestamp::now();
         WAITERS.into_iter().try_for_each(|name| self.ask_agent(name))?;
         let all_say_so = || Ok(told::wrong(&told::waiters(self.cluster)?, bar).is_empty());
         wait_until("the workers to say whom they wait for", LIMIT, all_say_so)?;
+        // Not before: it slows down the programs that preflight runs.
+        let syncs = WAITERS.into_iter().map(|name| Syncs::trace(self.cluster.node(name)?));
+        let syncs = syncs.collect::<Result<Vec<_>>>()?;
         thread::sleep(SETTLE.min(period));
         lab::progress(&format!("measuring {} s of waiting: {bar}", period.as_secs()));
         let begin = Timestamp::now();
@@ -83,9 +84,9 @@ impl Lab<'_> {
                 // A turn is remembered before it is taken. Who did not see that has seen nothing before.
                 bail!("{name} has taken its turn, and strace saw no fsync");
             }
-            syncs.retain(|at| *at <= end);
+            syncs.retain(|at| *at >= begin && *at <= end);
             let requests: Vec<Asked> = requests.iter().filter(|asked| asked.node == name).cloned().collect();
-            waiters.push(Costs { node: name, requests, syncs });
+            waiters.push(Costs { node: name, requests, syncs: syncs.len() });
         }
         Ok(Waited { told_target, begin, end, waiters, told, noticed })
     }
@@ -112,7 +113,8 @@ impl Lab<'_> {
         Ok(Noticed { node, seconds: seconds(free, at) })
     }
 
-    /// Takes targets away, has whoever is at work end it or go back, and has all at the old version again.
+    /// Takes targets away, has whoever is at work end it or go back, and has all at the old version again, with nothing
+    /// remembered of what preflight found.
     fn nobody_waits(&self) -> Result<()> {
         let mut annotate = vec!["annotate", "node"];
         annotate.extend(WAITERS);
@@ -125,6 +127,7 @@ impl Lab<'_> {
             if self.version(name)? != versions::KUBERNETES_OLD {
                 self.take_back(name)?;
             }
+            self.cluster.node(name)?.run(&["systemctl", "restart", UNIT])?;
         }
         Ok(())
     }

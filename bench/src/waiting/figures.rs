@@ -32,12 +32,14 @@ pub(super) struct Waited {
     pub(super) noticed: Noticed,
 }
 
-/// What one waiter did since it was told its target.
+/// What one waiter did.
 #[derive(Debug)]
 pub(super) struct Costs {
     pub(super) node: &'static str,
+    /// Since it was told its target.
     pub(super) requests: Vec<Asked>,
-    pub(super) syncs: Vec<Timestamp>,
+    /// In the period.
+    pub(super) syncs: usize,
 }
 
 /// The first turn after a bar was gone.
@@ -66,12 +68,6 @@ impl Costs {
         let mut count = Count::default();
         let meant = self.requests.iter().filter(|asked| (asked.verb == "watch") == watches);
         meant.for_each(|asked| count.take(asked.at, begin));
-        count
-    }
-
-    fn syncs(&self, begin: Timestamp) -> Count {
-        let mut count = Count::default();
-        self.syncs.iter().for_each(|at| count.take(*at, begin));
         count
     }
 }
@@ -106,7 +102,7 @@ impl fmt::Display for Waited {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (requests, first_requests) = self.worst(|costs| costs.requests(self.begin, false));
         let (watches, first_watches) = self.worst(|costs| costs.requests(self.begin, true));
-        let (syncs, first_syncs) = self.worst(|costs| costs.syncs(self.begin));
+        let (syncs, _) = self.worst(|costs| Count { before: 0, inside: costs.syncs });
         let Told { samples, wrong, unread, quoted } = &self.told;
         let Noticed { node, seconds: notice } = &self.noticed;
         writeln!(f, "| | goal | measured | | first hour |\n|---|---|---|---|---|")?;
@@ -117,7 +113,7 @@ impl fmt::Display for Waited {
         )?;
         writeln!(f, "| watches begun or renewed, an hour | | {watches:.1} | | {first_watches:.1} |")?;
         let met = verdict(syncs <= SYNCS);
-        writeln!(f, "| fsyncs an hour | ≤ {SYNCS} | {syncs:.1} | {met} | {first_syncs:.1} |")?;
+        writeln!(f, "| fsyncs an hour | ≤ {SYNCS} | {syncs:.1} | {met} | |")?;
         let (right, met) = (samples - wrong, verdict(*wrong == 0 && *samples > 0));
         writeln!(
             f,
@@ -135,11 +131,13 @@ impl fmt::Display for Waited {
             writeln!(f, "The API server did not answer {unread} looks at `status`.")?;
         }
         quoted.iter().try_for_each(|said| writeln!(f, "- said instead: {said}"))?;
-        writeln!(f, "\nOf each waiter, in the period (before it): requests beside watches, fsyncs:")?;
+        writeln!(
+            f,
+            "\nOf each waiter: requests beside watches in the period (before it), fsyncs in the period:"
+        )?;
         for costs in &self.waiters {
-            let (requests, syncs) = (costs.requests(self.begin, false), costs.syncs(self.begin));
-            let Count { before, inside } = requests;
-            writeln!(f, "- {}: {inside} ({before}), {} ({})", costs.node, syncs.inside, syncs.before)?;
+            let Count { before, inside } = costs.requests(self.begin, false);
+            writeln!(f, "- {}: {inside} ({before}), {}", costs.node, costs.syncs)?;
         }
         writeln!(f, "\nRequests of all waiters, in the period (before it):")?;
         let kinds = self.kinds();
@@ -173,8 +171,8 @@ mod tests {
     fn the_worst_waiter_counts_scaled_to_an_hour() {
         let quick = |seconds: &[i64]| seconds.iter().map(|second| request(*second, "list")).collect();
         let waited = waited(vec![
-            Costs { node: "worker1", requests: quick(&[1, 2, 3, 4, 700]), syncs: vec![at(5)] },
-            Costs { node: "worker2", requests: quick(&[700, 800]), syncs: vec![at(601), at(602)] },
+            Costs { node: "worker1", requests: quick(&[1, 2, 3, 4, 700]), syncs: 0 },
+            Costs { node: "worker2", requests: quick(&[700, 800]), syncs: 2 },
         ]);
         let (settled, first) = waited.worst(|costs| costs.requests(waited.begin, false));
         assert!((settled - 4.0).abs() < 1e-9, "{settled}");
@@ -187,7 +185,7 @@ mod tests {
     #[test]
     fn watches_are_counted_apart() {
         let requests = vec![request(700, "watch"), request(700, "list"), request(800, "watch")];
-        let costs = Costs { node: "worker1", requests, syncs: Vec::new() };
+        let costs = Costs { node: "worker1", requests, syncs: 0 };
         assert_eq!(costs.requests(at(600), true), Count { before: 0, inside: 2 });
         assert_eq!(costs.requests(at(600), false), Count { before: 0, inside: 1 });
     }
