@@ -52,6 +52,19 @@ pub enum Output {
 const FAULTS: Pauses = Pauses { first: Duration::from_secs(1), factor: 2, cap: Duration::from_mins(1) };
 const IDLE_FAULTS: Pauses = Pauses { cap: Duration::from_mins(5), ..FAULTS };
 
+/// Whether a node without a turn waits for others because of this.
+const fn is_barred(reason: Reason) -> bool {
+    matches!(
+        reason,
+        Reason::PreflightPending
+            | Reason::WaitingForTurn
+            | Reason::BudgetExhausted
+            | Reason::Halted
+            | Reason::Paused
+            | Reason::ControlPlaneDown
+    )
+}
+
 /// A Node that was not told for so long.
 const SILENCE: Duration = Duration::from_secs(30);
 
@@ -245,6 +258,8 @@ impl Agent {
                 outputs.push(Output::Store(memory.clone()));
             }
             Next::Do(act) if self.running.as_ref().is_some_and(|running| running.act == *act) => {}
+            // A preflight may take longer than what it began from stays fresh: begun anew each time it would never end.
+            Next::Do(act) if act.is_look() && self.runs_preflight() => {}
             Next::Do(act) if self.is_idle_or_stopped(outputs) => {
                 return self.start(now, act.clone(), outputs);
             }
@@ -254,6 +269,10 @@ impl Agent {
             Next::Remember(_) | Next::Do(_) | Next::Wait { .. } => {}
         }
         next
+    }
+
+    fn runs_preflight(&self) -> bool {
+        self.running.as_ref().is_some_and(|running| matches!(running.act, Act::Preflight { .. }))
     }
 
     /// True if no act runs; otherwise the one that runs is stopped where it can be, and awaited.
@@ -313,10 +332,10 @@ impl Agent {
     }
 
     fn is_a_look(&self, next: &Next) -> bool {
-        let pending =
-            |shown: &Next| matches!(shown, Next::Wait { why, .. } if why.reason == Reason::PreflightPending);
+        // The reason of a wait stands also while preflight is made once more for it.
+        let waits = |shown: &Next| matches!(shown, Next::Wait { why, .. } if is_barred(why.reason));
         match next {
-            Next::Do(Act::Preflight { .. }) => self.shown.as_ref().is_some_and(pending),
+            Next::Do(Act::Preflight { .. }) => self.shown.as_ref().is_some_and(waits),
             Next::Do(act) => act.is_look(),
             Next::Remember(_) | Next::Wait { .. } => false,
         }

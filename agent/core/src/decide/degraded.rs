@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::context::{Context, Look, renew};
 use super::{Next, replan};
 use crate::act::Act;
+use crate::api::Holder;
 use crate::api::TurnKind;
 use crate::api::{Explanation, Reason};
 use crate::memory::{Direction, Step, Turn};
@@ -73,6 +74,12 @@ pub(super) fn lease_is_marked(cx: &Context<'_>, turn: &Turn) -> Look<()> {
         Some(LeaseSeen::Free) => {
             return Err(Next::Do(Act::Claim { lease: turn.lease, holder: turn.holder.clone() }));
         }
+        // What an earlier turn of this node holds is claimed over.
+        Some(LeaseSeen::Other(held))
+            if Holder::parse(held).is_some_and(|held| is_of_same_node(&held, turn)) =>
+        {
+            return Err(Next::Do(Act::Claim { lease: turn.lease, holder: turn.holder.clone() }));
+        }
         Some(LeaseSeen::Other(_)) => {
             let fleet = cx.fleet(TAKEN)?;
             if fleet.at < cx.since.claimed_at {
@@ -87,6 +94,10 @@ pub(super) fn lease_is_marked(cx: &Context<'_>, turn: &Turn) -> Look<()> {
         Some(LeaseSeen::Held { .. }) | None => return Err(Next::Do(renew(turn))),
     }
     Ok(())
+}
+
+fn is_of_same_node(held: &Holder, turn: &Turn) -> bool {
+    (&held.node, &held.uid) == (&turn.holder.node, &turn.holder.uid)
 }
 
 /// The same direction and step, every gate judged again. What a person may have changed is asked again from the packages on.

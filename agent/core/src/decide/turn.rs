@@ -118,6 +118,8 @@ pub(super) fn told_elsewhere(cx: &Context<'_>, turn: &Turn, next: Look<Next>) ->
 fn unseen(cx: &Context<'_>, turn: &Turn, next: Look<Next>) -> Look<Next> {
     match &cx.observed.lease {
         Some(LeaseSeen::Held { at, .. }) if cx.is_fresh(*at, REACHED) => {}
+        // Past its point of no return it claims the Lease that was lost, to say so there.
+        Some(LeaseSeen::Free | LeaseSeen::Other(_)) if !can_turn_back(cx, turn)? => {}
         Some(LeaseSeen::Free | LeaseSeen::Other(_)) => return next,
         Some(LeaseSeen::Held { .. }) | None => return Err(Next::Do(renew(turn))),
     }

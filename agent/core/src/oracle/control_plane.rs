@@ -212,7 +212,8 @@ fn addons(judged: &Judged<'_>) -> Option<Violation> {
         node.kubelet() == Some(version) && node.api_server.is_some_and(|runs| runs.is == version)
     };
     // Where an etcd that was put back has forgotten it, the control plane's turn comes once more.
-    let forgotten = judged.fleet.config.is_some_and(|config| config.is < version);
+    let forgotten = judged.fleet.config.is_some_and(|config| config.is < version)
+        || judged.fleet.was_restored_at(addons.by);
     if !planes.all(at_it) || forgotten {
         return None;
     }

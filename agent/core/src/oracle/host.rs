@@ -130,6 +130,8 @@ fn wrong_verb(judged: &Judged<'_>, command: KubeadmCommand, target: Version) -> 
         && begun.is != (command, target)
         && (begun.is.1 == target || !asked_for)
         && applied.is_none_or(|(_, done)| *done < begun.by)
+        // What the first one had written is gone with an etcd that was put back.
+        && !judged.fleet.config.is_some_and(|config| config.by > begun.by && judged.fleet.was_restored_at(config.by))
     {
         let message = format!("{:?} to {} was begun and has not succeeded", begun.is.0, begun.is.1);
         return broken(message, Some(begun.by));

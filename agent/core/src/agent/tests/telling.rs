@@ -73,6 +73,32 @@ fn a_look_that_is_taken_on_the_way_changes_nothing_of_what_is_told() {
 }
 
 #[test]
+fn whom_a_node_waits_for_stands_also_while_preflight_is_made_once_more() {
+    let (mut agent, id, _) = prepared(at(0));
+    let mut fleet = fleet_at(at(0));
+    if let Observation::Fleet(fleet) = &mut fleet {
+        fleet.policy.policy.paused = true;
+    }
+    agent.observed.take(fleet, at(0).mono);
+    let outputs = agent.ends(at(1), id, vec![found(at(1), Outcome::Passed(String::new()))]);
+    assert_eq!(reports(&outputs)[0].reason, Reason::Paused);
+    agent.observed.preflight = None;
+    let outputs = agent.on(at(2), Input::Tick);
+    assert!(matches!(started(&outputs), Some((_, Act::Preflight { .. }))), "{outputs:?}");
+    assert_eq!(reports(&outputs), Vec::<&Report>::new());
+}
+
+#[test]
+fn no_look_stops_a_preflight_that_takes_long() {
+    let (mut agent, id, act) = prepared(at(0));
+    assert!(matches!(act, Act::Preflight { .. }));
+    let outputs = agent.sees(at(60), node(&[WANTED]));
+    assert_eq!((stopped(&outputs), started(&outputs)), (None, None));
+    agent.ends(at(61), id, vec![found(at(61), Outcome::Passed(String::new()))]);
+    assert!(agent.observed.preflight.is_some());
+}
+
+#[test]
 fn a_report_is_dated_from_when_its_phase_and_reason_began() {
     let mut agent = agent(Memory::default());
     agent.observed.take(host_at(at(0)), at(0).mono);

@@ -32,6 +32,18 @@ fn the_mark_comes_first_and_names_the_target_and_is_renewed_each_minute() {
 }
 
 #[test]
+fn what_an_earlier_turn_of_a_degraded_node_holds_is_claimed_over_without_a_look_at_the_fleet() {
+    let says = |uid: &str| {
+        let mut case = degraded(Case::worker(Step::Verifying));
+        case.seen.lease = Some(LeaseSeen::Other(format!("w1/{uid}/v1.36.2-0")));
+        case.seen.fleet = None;
+        case.says()
+    };
+    let uid = degraded(Case::worker(Step::Verifying)).turn().holder.uid.clone();
+    assert_eq!([says(&uid), says("another")], ["claim", "look-at-fleet"]);
+}
+
+#[test]
 fn whose_lease_was_freed_claims_it_and_whose_was_taken_says_so_on_its_node() {
     let mut case = degraded(Case::worker(Step::Verifying));
     case.node().ready = Ready::False;
