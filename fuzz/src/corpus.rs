@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use crate::digest;
 use crate::targets::{Target, judged};
+use upgrade_mutants::digest;
 
 /// No kept input is longer.
 pub(crate) const LONGEST: usize = 4096;

@@ -6,10 +6,10 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use crate::digest;
 use crate::shape::shape;
 use crate::shrink::shrunk;
 use crate::targets::{Target, judged};
+use upgrade_mutants::digest;
 
 /// So many smaller inputs are tried.
 const TRIES: usize = 3000;

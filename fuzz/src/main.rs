@@ -18,7 +18,6 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::Parser;
-use sha2::{Digest, Sha256};
 
 use self::targets::{TARGETS, Target, judged};
 
@@ -76,15 +75,4 @@ impl Fuzz {
         let target = TARGETS.iter().find(|target| target.name == name);
         Ok(vec![target.with_context(|| format!("no target {name:?}; there are {}", names()))?])
     }
-}
-
-/// The hash of some parts, in hexadecimal. Each part's length goes before it: no two lists of parts are alike.
-fn digest<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> String {
-    let mut hash = Sha256::new();
-    for part in parts {
-        hash.update(part.len().to_string());
-        hash.update(":");
-        hash.update(part);
-    }
-    hash.finalize().iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
 }

@@ -16,7 +16,7 @@ use std::thread;
 
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Parser;
-use sha2::{Digest, Sha256};
+use upgrade_mutants::{files, hash};
 
 use self::hunt::{Hunt, judged};
 use self::mutant::{Mutant, drawn};
@@ -62,8 +62,8 @@ impl Mutants {
     fn run(&self) -> Result<bool> {
         let root = std::env::current_dir()?;
         let (list, file) = (root.join("mutants/survivors.toml"), root.join("mutants/progress.txt"));
-        let files = source::files(&root)?;
-        let mut progress = Progress::open(&file, &source::hash(&root, &files)?)?;
+        let files = files(&root)?;
+        let mut progress = Progress::open(&file, &hash(&root, &files, &source::DECIDING)?)?;
         let survivors = Survivors::open(&list)?;
         fs::create_dir_all(&self.work)?;
         let work = self.work.canonicalize()?;
@@ -127,28 +127,5 @@ impl Mutants {
             println!("{weight}: mutants/survivors.toml lists what it should not: {entry}");
         }
         println!("{tally}");
-    }
-}
-
-/// The hash of some parts, in hexadecimal. Each part's length goes before it: no two lists of parts are alike.
-fn digest<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> String {
-    let mut hash = Sha256::new();
-    for part in parts {
-        hash.update(part.len().to_string());
-        hash.update(":");
-        hash.update(part);
-    }
-    hash.finalize().iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn where_a_part_ends_makes_a_difference() {
-        let of = |parts: &[&str]| digest(parts.iter().map(|part| part.as_bytes()));
-        assert_ne!(of(&["ab", "c"]), of(&["a", "bc"]));
-        assert_eq!(of(&["ab", "c"]), of(&["ab", "c"]));
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result};
 use serde::Deserialize;
 
-use crate::digest;
+use upgrade_mutants::digest;
 
 /// One mutant as cargo-mutants lists it.
 #[derive(Debug, Deserialize)]

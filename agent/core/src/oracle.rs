@@ -66,8 +66,8 @@ pub struct Expectations {
     /// verification, and as much again for what goes wrong meanwhile.
     pub cordoned: u64,
     /// Requests to the API server that an agent may send within an hour in which it has nothing to do or cannot go: a look
-    /// of a dozen every five minutes, three watches begun again as often, and as many again while the intervals still grow; or, while nothing answers, six
-    /// tries a minute: a look, the heartbeat, its status and its watches.
+    /// of a dozen every five minutes, three watches begun again as often, and as many again while the intervals still grow;
+    /// or, while nothing answers, six tries a minute: a look, the heartbeat, its status and its watches.
     pub requests_an_hour: u32,
 }
 

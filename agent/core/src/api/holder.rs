@@ -53,6 +53,11 @@ impl Holder {
         let turn = TurnId(turn.to_owned());
         (whole && turn.is_plain()).then(|| Self { node: node.to_owned(), uid: uid.to_owned(), turn })
     }
+
+    /// Whether both are of the very same Node, whichever their turns; one of the same name in another life is another Node.
+    pub fn is_of_same_node(&self, other: &Self) -> bool {
+        (&self.node, &self.uid) == (&other.node, &other.uid)
+    }
 }
 
 /// Short, and nothing but letters, digits, hyphens and dots.

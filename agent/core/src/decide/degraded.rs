@@ -76,7 +76,7 @@ pub(super) fn lease_is_marked(cx: &Context<'_>, turn: &Turn) -> Look<()> {
         }
         // What an earlier turn of this node holds is claimed over.
         Some(LeaseSeen::Other(held))
-            if Holder::parse(held).is_some_and(|held| is_of_same_node(&held, turn)) =>
+            if Holder::parse(held).is_some_and(|held| held.is_of_same_node(&turn.holder)) =>
         {
             return Err(Next::Do(Act::Claim { lease: turn.lease, holder: turn.holder.clone() }));
         }
@@ -94,10 +94,6 @@ pub(super) fn lease_is_marked(cx: &Context<'_>, turn: &Turn) -> Look<()> {
         Some(LeaseSeen::Held { .. }) | None => return Err(Next::Do(renew(turn))),
     }
     Ok(())
-}
-
-fn is_of_same_node(held: &Holder, turn: &Turn) -> bool {
-    (&held.node, &held.uid) == (&turn.holder.node, &turn.holder.uid)
 }
 
 /// The same direction and step, every gate judged again. What a person may have changed is asked again from the packages on.

@@ -88,7 +88,7 @@ impl FleetLease {
     pub fn held_by_another_node(&self, me: &Holder) -> bool {
         let Some(text) = &self.holder else { return false };
         let holder = Holder::parse(text);
-        holder.is_none_or(|holder| (&holder.node, &holder.uid) != (&me.node, &me.uid))
+        holder.is_none_or(|holder| !holder.is_of_same_node(me))
     }
 }
 

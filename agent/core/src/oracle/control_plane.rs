@@ -68,8 +68,8 @@ fn mixed(judged: &Judged<'_>, node: &Node) -> Option<(String, usize)> {
     Some((format!("its {one} runs {version} and its {other} {differs}"), by))
 }
 
-/// Own etcd, and everything of the other control-plane nodes, as far as people do not pass over it. Its own static pods may be of two versions: that is what
-/// a turn may be there to repair.
+/// Own etcd, and everything of the other control-plane nodes, as far as people do not pass over it. Its own static pods may be of two
+/// versions: that is what a turn may be there to repair.
 pub(super) fn whole_before(judged: &Judged<'_>, what: &str) -> Option<Violation> {
     let node = judged.node();
     if !node.control_plane {

@@ -93,10 +93,10 @@ impl Rules for Claiming {
 
 /// An etcd that was put back may bring back what an earlier Node of this name held: nobody else would free it.
 fn frees_its_own(fleet: &FleetSeen, turn: &Turn) -> Look<()> {
-    let own = |lease: &&FleetLease| lease.name == turn.lease && lease.held_by_another_node(&turn.holder);
-    let held =
-        fleet.leases.iter().filter(own).filter_map(|lease| lease.holder.as_deref().and_then(Holder::parse));
-    match held.into_iter().find(|holder| holder.node == turn.holder.node) {
+    let of_this_turn = fleet.leases.iter().filter(|lease| lease.name == turn.lease);
+    let mut holders = of_this_turn.filter_map(|lease| lease.holder.as_deref().and_then(Holder::parse));
+    let earlier = |holder: &Holder| holder.node == turn.holder.node && !holder.is_of_same_node(&turn.holder);
+    match holders.find(earlier) {
         Some(holder) => Err(Next::Do(Act::Release { lease: turn.lease, holder })),
         None => Ok(()),
     }
