@@ -61,7 +61,7 @@ impl<'a> Hunt<'a> {
             if outcome == Outcome::Unviable {
                 state.counted -= 1;
             }
-            println!("{outcome:<15} {} ({} s)", mutant.id, begin.elapsed().as_secs());
+            println!("{outcome:<20} {} ({} s)", mutant.id, begin.elapsed().as_secs());
         }
         Ok(())
     }

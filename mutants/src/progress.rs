@@ -14,10 +14,14 @@ use anyhow::{Context, Result};
 pub(crate) enum Outcome {
     /// A unit test fails.
     KilledByUnits,
+    /// A unit test of many inputs fails.
+    KilledByProperties,
     /// A seed shows what the rules as they are do not show.
     KilledBySeeds,
     /// The unit tests do not end.
     HungInUnits,
+    /// The unit tests of many inputs do not end.
+    HungInProperties,
     /// The seeds do not end.
     HungInSeeds,
     /// Nothing saw it.
@@ -27,10 +31,12 @@ pub(crate) enum Outcome {
 }
 
 impl Outcome {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 8] = [
         Self::KilledByUnits,
+        Self::KilledByProperties,
         Self::KilledBySeeds,
         Self::HungInUnits,
+        Self::HungInProperties,
         Self::HungInSeeds,
         Self::Survived,
         Self::Unviable,
@@ -39,8 +45,10 @@ impl Outcome {
     const fn word(self) -> &'static str {
         match self {
             Self::KilledByUnits => "killed-by-units",
+            Self::KilledByProperties => "killed-by-properties",
             Self::KilledBySeeds => "killed-by-seeds",
             Self::HungInUnits => "hung-in-units",
+            Self::HungInProperties => "hung-in-properties",
             Self::HungInSeeds => "hung-in-seeds",
             Self::Survived => "survived",
             Self::Unviable => "unviable",
@@ -111,7 +119,7 @@ impl Progress {
 }
 
 fn line(id: &str, outcome: Outcome) -> String {
-    format!("{outcome:<15} {id}\n")
+    format!("{outcome:<20} {id}\n")
 }
 
 /// The outcomes in this text if it is about this source, else none.

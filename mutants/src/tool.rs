@@ -23,20 +23,26 @@ const PATIENCE: u32 = 5;
 const RECORD: &str = "MUTANTS_RECORD";
 const BASELINE: &str = "MUTANTS_BASELINE";
 
+const STAGES: usize = 3;
+
 /// Tests that kill, the quick ones first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
     Units,
+    Properties,
     Seeds,
 }
 
+/// Where the unit tests are that try hundreds of inputs each: nine tenths of the time of all.
+const PROPERTIES: [&str; 2] = ["arbitrary::", "properties::"];
+
 impl Stage {
-    const ALL: [Self; 2] = [Self::Units, Self::Seeds];
+    const ALL: [Self; STAGES] = [Self::Units, Self::Properties, Self::Seeds];
 
     /// The package whose tests they are.
     const fn package(self) -> &'static str {
         match self {
-            Self::Units => RULES,
+            Self::Units | Self::Properties => RULES,
             Self::Seeds => "upgrade-sim",
         }
     }
@@ -44,7 +50,7 @@ impl Stage {
     /// What cargo builds.
     const fn target(self) -> &'static str {
         match self {
-            Self::Units => "--lib",
+            Self::Units | Self::Properties => "--lib",
             Self::Seeds => "--test=mutants",
         }
     }
@@ -52,7 +58,8 @@ impl Stage {
     /// What is passed to the tests for a mutant.
     const fn tests(self) -> &'static [&'static str] {
         match self {
-            Self::Units => &[],
+            Self::Units => &["--skip", PROPERTIES[0], "--skip", PROPERTIES[1]],
+            Self::Properties => &PROPERTIES,
             Self::Seeds => &["--ignored", "--exact", "no_run_shows_what_the_record_does_not"],
         }
     }
@@ -60,7 +67,7 @@ impl Stage {
     /// What is passed to them for the source as it is.
     const fn baseline(self) -> &'static [&'static str] {
         match self {
-            Self::Units => &[],
+            Self::Units | Self::Properties => self.tests(),
             Self::Seeds => &["--ignored", "--exact", "record_what_the_rules_show"],
         }
     }
@@ -71,8 +78,10 @@ impl Stage {
             ("MissedMutant", _) => None,
             ("Unviable", _) => Some(Outcome::Unviable),
             ("CaughtMutant", Self::Units) => Some(Outcome::KilledByUnits),
+            ("CaughtMutant", Self::Properties) => Some(Outcome::KilledByProperties),
             ("CaughtMutant", Self::Seeds) => Some(Outcome::KilledBySeeds),
             ("Timeout", Self::Units) => Some(Outcome::HungInUnits),
+            ("Timeout", Self::Properties) => Some(Outcome::HungInProperties),
             ("Timeout", Self::Seeds) => Some(Outcome::HungInSeeds),
             _ => bail!("cargo-mutants says {summary}"),
         })
@@ -91,7 +100,7 @@ pub(crate) struct Tool {
 pub(crate) struct Bench<'a> {
     tool: &'a Tool,
     copy: PathBuf,
-    limits: [Duration; 2],
+    limits: [Duration; STAGES],
 }
 
 impl Tool {
@@ -117,7 +126,7 @@ impl Tool {
     /// worker records, for all; the others build.
     pub(crate) fn prepare(&self, worker: usize) -> Result<Bench<'_>> {
         let copy = self.copy(worker);
-        let mut limits = [GRACE; 2];
+        let mut limits = [GRACE; STAGES];
         for (stage, limit) in Stage::ALL.into_iter().zip(&mut limits) {
             self.cargo_test(stage, &copy, &["--no-run"], &[])?;
             let begin = Instant::now();
@@ -166,12 +175,12 @@ impl Tool {
 
 impl Bench<'_> {
     /// How long each stage may take.
-    pub(crate) const fn limits(&self) -> [Duration; 2] {
+    pub(crate) const fn limits(&self) -> [Duration; STAGES] {
         self.limits
     }
 
     /// The same with these limits: those of the worker that has measured hold for all.
-    pub(crate) fn with_limits(self, limits: [Duration; 2]) -> Self {
+    pub(crate) fn with_limits(self, limits: [Duration; STAGES]) -> Self {
         Self { limits, ..self }
     }
 
@@ -255,6 +264,7 @@ mod tests {
     fn every_word_of_the_tool_has_its_meaning() {
         assert_eq!(Stage::Units.outcome("MissedMutant").unwrap(), None);
         assert_eq!(Stage::Seeds.outcome("CaughtMutant").unwrap(), Some(Outcome::KilledBySeeds));
+        assert_eq!(Stage::Properties.outcome("CaughtMutant").unwrap(), Some(Outcome::KilledByProperties));
         assert_eq!(Stage::Seeds.outcome("Timeout").unwrap(), Some(Outcome::HungInSeeds));
         assert_eq!(Stage::Units.outcome("Unviable").unwrap(), Some(Outcome::Unviable));
         assert!(Stage::Units.outcome("Failure").is_err());
