@@ -72,7 +72,7 @@ pub(super) fn decide(cx: &Context<'_>) -> Look<Next> {
 
 /// How old may be what a waiting node knows: the longer it has waited for one reason, the more seldom it looks.
 fn pause(cx: &Context<'_>) -> Duration {
-    (cx.since.waited(cx.now) / 2).clamp(FIRST_PAUSE, LAST_PAUSE)
+    cx.since.waited(cx.now).clamp(FIRST_PAUSE, LAST_PAUSE)
 }
 
 /// The same for a whole preflight, which asks much.
