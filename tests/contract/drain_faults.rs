@@ -15,7 +15,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::{Value, json};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 use upgrade_core::drain::DrainOptions;
 use upgrade_core::observed::{DrainState, Observation, Progress};
 use upgrade_sim::rng::Rng;
@@ -27,6 +27,8 @@ use whims::Whims;
 
 /// From then on nothing fails any more, and people act no more.
 const CALM: Duration = Duration::from_mins(5);
+/// So long after it was cut off a drain is begun again.
+const AGAIN: Duration = Duration::from_secs(5);
 /// So many seeds are tried where nobody asks for others.
 const SEEDS: u64 = 200;
 
@@ -155,17 +157,24 @@ impl Scene {
         self.begun.elapsed()
     }
 
-    /// Drains while everybody does as they like.
+    /// Drains while everybody does as they like. A drain that is cut off is begun again, within the time that is left.
     async fn play(&mut self) -> Progress {
-        let (own, options) = (self.bench.own.clone(), self.options.clone());
-        let ended = tokio::select! {
-            biased;
-            ended = own.drain(options, |_| {}) => ended,
-            () = self.live() => unreachable!("people live on"),
-        };
-        match &ended.observations[..] {
-            [Observation::Drain(progress)] => progress.clone(),
-            _ => panic!("{ended:?}"),
+        let begun = Instant::now();
+        loop {
+            let timeout = self.options.timeout.saturating_sub(begun.elapsed());
+            let (own, options) = (self.bench.own.clone(), DrainOptions { timeout, ..self.options.clone() });
+            let ended = tokio::select! {
+                biased;
+                ended = own.drain(options, |_| {}) => ended,
+                () = self.live() => unreachable!("people live on"),
+            };
+            match (&ended.observations[..], &ended.fault) {
+                ([Observation::Drain(progress)], None) => return progress.clone(),
+                ([Observation::Drain(cut_off)], Some(_)) if cut_off.state == DrainState::CutOff => {
+                    sleep(AGAIN).await;
+                }
+                _ => panic!("{ended:?}"),
+            }
         }
     }
 
@@ -174,7 +183,7 @@ impl Scene {
         let mut wrong = Vec::new();
         let left = self.left(progress);
         match &progress.state {
-            DrainState::Draining => wrong.push("it ended without an end".to_owned()),
+            DrainState::Draining | DrainState::CutOff => wrong.push("it ended without an end".to_owned()),
             DrainState::Drained if left.is_empty() => {}
             DrainState::Drained => wrong.push(format!("drained, and still here: {left:?}")),
             DrainState::GivenUp(why) if !self.hopeless => {

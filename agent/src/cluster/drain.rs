@@ -22,7 +22,7 @@ use super::client::{Listed, Pause, WATCH_SECONDS};
 use super::convert::pod_seen;
 use super::error::Error;
 use super::events::EventKind;
-use super::evict::Manner;
+use super::evict::{Manner, answer};
 use super::small_pod::Pod;
 
 /// A watch from which nothing came for so long is dead: the server itself ends one after [`WATCH_SECONDS`].
@@ -33,7 +33,8 @@ const NAMED: usize = 10;
 
 impl Cluster {
     /// Evicts what the rules say until a fresh list holds nothing more, or the drain is given up; tells
-    /// [`Observation::Drain`] at each change. Dropping the future stops it: evictions on their way may still happen.
+    /// [`Observation::Drain`] at each change. Ends with a fault when the API server goes away: whether it may go on then is
+    /// asked anew. Dropping the future stops it: evictions on their way may still happen.
     pub async fn drain(&self, options: DrainOptions, tell: impl Fn(Observation)) -> ActResult {
         let (manner, labels) = (Manner::of(&options), options.pod_selector.clone());
         let mut engine = Engine::new(options, self.inner.clock.now());
@@ -66,7 +67,10 @@ impl Cluster {
             // for: they are never so many that nothing else is looked at, as what a watch shows might be.
             tokio::select! {
                 biased;
-                Some((uid, answer)) = evictions.next() => engine.answer(self.inner.clock.now(), &uid, answer),
+                Some((uid, asked)) = evictions.next() => match asked {
+                    Err(error) if error.is_disconnected() => return self.cut_off(&engine, error),
+                    asked => engine.answer(self.inner.clock.now(), &uid, answer(&asked)),
+                },
                 Some(listed) = OptionFuture::from(listing.as_mut()) => {
                     listing = None;
                     match listed {
@@ -74,6 +78,7 @@ impl Cluster {
                             engine.confirmed(self.inner.clock.now(), &listed.kept);
                             from_list.send_replace(Some(listed));
                         }
+                        Err(error) if error.status().is_none() => return self.cut_off(&engine, error),
                         Err(error) => tracing::warn!("{}; tried again", error.chain()),
                     }
                 }
@@ -83,6 +88,12 @@ impl Cluster {
                 Some(()) = OptionFuture::from(wake) => {}
             }
         }
+    }
+
+    fn cut_off(&self, engine: &Engine, error: Error) -> ActResult {
+        let progress = engine.progress(self.inner.clock.now());
+        let cut_off = Progress { state: DrainState::CutOff, ..progress };
+        ActResult { observations: vec![Observation::Drain(cut_off)], fault: Some(error.into()) }
     }
 
     /// The reports after a drain do not speak of it any more: what it leaves on the node, people are told for good.

@@ -16,7 +16,7 @@ use upgrade_core::observed::{Outcome, PodSeen};
 
 use super::Cluster;
 use super::error::Error;
-use super::evict::Manner;
+use super::evict::{Manner, answer};
 
 impl Cluster {
     /// Lists the pods, asks the budgets' figures, and tries evictions as dry runs.
@@ -48,8 +48,8 @@ impl Cluster {
         let mut answers: BTreeMap<_, _> = iter(trials).buffer_unordered(MAX_IN_FLIGHT).collect().await;
         let mut tried = Tried::default();
         for pod in going {
-            let Some(answer) = answers.remove(&pod.uid) else { continue };
-            tried.take(pod, answer);
+            let Some(asked) = answers.remove(&pod.uid) else { continue };
+            tried.take(pod, answer(&asked));
         }
         if !tried.forbidden.is_empty() {
             tried.keep_those_still_here(&self.list_pods(&options.pod_selector).await?.kept);

@@ -137,6 +137,11 @@ impl Error {
         }
     }
 
+    /// Whether nothing came back at all: not from a server that takes its time over one request, but from none.
+    pub(super) fn is_disconnected(&self) -> bool {
+        matches!(self, Self::Transport { .. })
+    }
+
     /// Whether the API server does not accept the credential.
     pub fn blames_credential(&self) -> bool {
         self.status().is_some_and(|status| status.code == 401)

@@ -46,16 +46,17 @@ impl Manner {
 }
 
 impl Cluster {
-    /// One eviction of exactly this pod, and what became of it.
-    pub(super) async fn evict(&self, order: drain::Eviction, manner: Manner) -> (String, EvictionResponse) {
+    /// One eviction of exactly this pod, and what became of it: [`answer`] says what that means.
+    pub(super) async fn evict(&self, order: drain::Eviction, manner: Manner) -> (String, Result<(), Error>) {
         let doing = format!("evicting pod {}/{}", order.namespace, order.name);
         let asked = self.inner.kubelet.call(&doing, |client| ask(client, &order, manner)).await;
-        let answer = match &asked {
-            Ok(()) => EvictionResponse::Accepted,
-            Err(error) => refusal(error),
-        };
-        (order.uid, answer)
+        (order.uid, asked)
     }
+}
+
+/// What became of an eviction, in the terms of the rules.
+pub(super) fn answer(asked: &Result<(), Error>) -> EvictionResponse {
+    asked.as_ref().map_or_else(refusal, |()| EvictionResponse::Accepted)
 }
 
 async fn ask(client: Client, order: &drain::Eviction, manner: Manner) -> kube::Result<()> {

@@ -24,6 +24,7 @@ impl World {
             Fault::JournalLost { node } => self.journal_lost(node),
             Fault::Outage { .. } | Fault::EtcdRestored => {
                 self.api.down_until = self.api.down_until.max(until);
+                self.names().iter().for_each(|name| self.cuts_drain_off(name));
             }
             Fault::EtcdBackedUp => self.api.back_up(),
             Fault::BudgetBlocks { .. } => self.api.blocked_until = until,

@@ -49,7 +49,7 @@ pub(super) async fn given_up(bench: &TestCluster, options: DrainOptions) -> Stri
     let ended = bench.own.drain(options, |_| {}).await;
     match &progress(&ended).state {
         DrainState::GivenUp(trouble) => trouble.message.clone(),
-        state @ (DrainState::Draining | DrainState::Drained) => panic!("{state:?}"),
+        state @ (DrainState::Draining | DrainState::CutOff | DrainState::Drained) => panic!("{state:?}"),
     }
 }
 

@@ -66,9 +66,10 @@ pub(super) fn traces(cx: &Context<'_>) -> Look<()> {
 }
 
 /// A Node whose status is older than its kubelet's last start says nothing of what runs: etcd was put back, or the host has just
-/// booted. For a while it is waited for.
+/// booted. For a while it is waited for. One of the future is older too: this host's clock was set back since.
 fn settled(cx: &Context<'_>, host: &HostSeen) -> Look<()> {
-    let told = cx.node.ready == Ready::True && cx.node.heartbeat >= cx.now.wall(host.kubelet.since);
+    let since_start = cx.now.wall(host.kubelet.since)..=cx.now.unix;
+    let told = cx.node.ready == Ready::True && since_start.contains(&cx.node.heartbeat);
     if told || cx.since.waited(cx.now) > cx.settings.verify_timeout {
         return Ok(());
     }
@@ -216,7 +217,9 @@ impl Traces {
         match self.static_pods {
             Some(version) if version < target => Stage::Back,
             Some(version) if version >= target && !marked => Stage::Back,
-            _ if self.is_asked(cx) && packages.kubeadm.kubernetes() == Some(target) => Stage::Applying,
+            // Static pods of one version are at rest where nobody asks for more.
+            Some(_) if !self.is_asked(cx) => Stage::Back,
+            _ if packages.kubeadm.kubernetes() == Some(target) => Stage::Applying,
             _ => Stage::Degraded,
         }
     }
@@ -248,6 +251,7 @@ impl Traces {
 
     fn at(self, cx: &Context<'_>, begun: Begun) -> Turn {
         let Begun { kind, target, packages, stage } = begun;
+        let may_have_run = stage != Stage::Back || self.unit.is_some() || self.copied.is_some();
         let message = "the journal was lost in the middle of an upgrade: check the node, then set a new value of the annotation \
                        node-upgrade-agent/retry, or bring the node to its target by hand";
         let why = Explanation::new(Reason::JournalLost, message);
@@ -278,7 +282,7 @@ impl Traces {
             reached,
             direction: if stage == Stage::Back { Direction::Back(why.clone()) } else { Direction::Forward },
             degraded: (stage == Stage::Degraded).then_some(why),
-            run: (kind == TurnKind::ControlPlane && stage != Stage::Back).then_some(begun),
+            run: (kind == TurnKind::ControlPlane && may_have_run).then_some(begun),
             attempts: BTreeMap::new(),
             unit_serial: self.unit.map_or(0, |(_, serial)| serial),
             stopwatch: Stopwatch::started(cx.now),

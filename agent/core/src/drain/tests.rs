@@ -54,7 +54,7 @@ fn begun_with(options: DrainOptions, pods: &[PodSeen]) -> Engine {
 fn trouble(engine: &Engine, now: Now) -> Explanation {
     match engine.progress(now).state {
         DrainState::GivenUp(trouble) => trouble,
-        state @ (DrainState::Draining | DrainState::Drained) => panic!("{state:?}"),
+        state @ (DrainState::Draining | DrainState::CutOff | DrainState::Drained) => panic!("{state:?}"),
     }
 }
 

@@ -23,6 +23,8 @@ pub struct Progress {
 pub enum DrainState {
     /// Under way.
     Draining,
+    /// The API server went away under it. What people and others did meanwhile is not known yet.
+    CutOff,
     /// A fresh list of this node's pods held nothing more to evict.
     Drained,
     /// It cannot go on, or its time is over.

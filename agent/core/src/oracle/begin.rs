@@ -98,7 +98,10 @@ fn nowhere(judged: &Judged<'_>) -> Option<Violation> {
             || other.cordon.as_ref().is_some_and(|cordon| judged.unnoticed(cordon.by));
         is_new || other.is_ready() && other.cordon.is_none()
     };
-    let nobody = !judged.fleet.others(&judged.event.node).any(|(_, other)| takes(other));
+    let there = |other: &Node| other.deleted.is_none_or(|gone| judged.unnoticed(gone));
+    let mut others =
+        judged.fleet.nodes.iter().filter(|(name, other)| **name != judged.event.node && there(other));
+    let nobody = !others.any(|(_, other)| other.deleted.is_some() || takes(other));
     nobody.then(|| judged.broken(Rule::Drain, "a pod was evicted, and no other node takes pods", &[]))
 }
 
@@ -150,12 +153,18 @@ fn budget(judged: &Judged<'_>) -> Option<Violation> {
 /// Nobody is at work beside a control-plane node.
 fn alone(judged: &Judged<'_>) -> Option<Violation> {
     let node = judged.node();
-    // A control-plane node's tool runs on also where its Lease was taken away; an etcd that was put back has hidden it, mark and
-    // all, until its agent says so again.
-    let hidden = judged.fleet.restored.is_some_and(|at| judged.event.at - at <= judged.expectations.renewal);
+    // A control-plane node's tool runs on also where its Lease was taken away; an etcd that was put back, or a Node that was made
+    // anew, has hidden it, mark and all, until its agent says so again.
+    let recent = |at: u64| judged.event.at - at <= judged.expectations.renewal;
+    let restored = judged.fleet.restored.is_some_and(recent);
+    let made_anew = |other: &Node| {
+        let uid = other.uid.as_ref().filter(|_| !other.gone.is_empty());
+        uid.is_some_and(|uid| recent(judged.fleet.at(uid.by)))
+    };
     let runs = |other: &Node| {
         let tool = other.tool.filter(|tool| super::host::changes(tool.is));
-        tool.filter(|_| other.control_plane && !hidden || other.holding().is_some()).map(|tool| tool.by)
+        let shown = other.control_plane && !restored && !made_anew(other);
+        tool.filter(|_| shown || other.holding().is_some()).map(|tool| tool.by)
     };
     let at_work = |other: &Node| other.cordoned_by_agent().map(|cordon| cordon.by).or(runs(other));
     let concerns = |other: &Node| node.control_plane || other.control_plane;
@@ -219,7 +228,8 @@ fn first(judged: &Judged<'_>) -> Option<Violation> {
         // refused, nor the worker that is down and uses up the budget its drain waits for.
         let serves = other.api_server.is_some_and(|server| server.is >= unmet.is);
         let down = node.ready.is_none_or(|ready| !ready.is.0 || judged.unnoticed(ready.by));
-        let at_rest = serves && (other.is_in(Phase::Refused) || down);
+        let left_refused = other.refused_until.is_some_and(|until| judged.unnoticed(until));
+        let at_rest = serves && (other.is_in(Phase::Refused) || left_refused || down);
         let too_far = goes_first(node, Some(unmet.is));
         (!judged.unnoticed(unmet.by) && !at_rest && !too_far).then_some((name, unmet))
     })?;

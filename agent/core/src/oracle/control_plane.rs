@@ -4,7 +4,7 @@ use super::record::Node;
 use super::since::Since;
 use super::verified::CLOCK_GRAIN;
 use super::{Judged, Rule, Violation, What, Who};
-use crate::api::{Check, KubeadmCommand, LeaseName, Version};
+use crate::api::{Check, KubeadmCommand, LeaseName, Phase, Version};
 
 /// By this time after its start a kubelet has restarted what it will restart, in milliseconds: measured were 2 to 4 seconds
 /// after it was Ready, which it is within twenty.
@@ -48,11 +48,14 @@ fn sick_etcd(judged: &Judged<'_>, node: &Node) -> Option<(String, usize)> {
     Some(("its member of etcd is not healthy".to_owned(), etcd.by))
 }
 
-/// A kubelet that talks to its own API server alone says nothing more when that is dead, until its Node is no longer Ready.
+/// A kubelet that talks to its own API server alone says nothing more when that is dead, and one that is cut off or down says nothing
+/// at all, until its Node is no longer Ready.
 fn dead(judged: &Judged<'_>, node: &Node) -> Option<(String, usize)> {
     let api_server = node.static_pods.get("kube-apiserver").is_some_and(|pod| pod.is.is_none());
     let told = node.ready.is_some_and(|ready| !ready.is.0 && !judged.unnoticed(ready.by));
-    if node.own_server.is_some() && api_server && !told {
+    let down = node.restarted.is_some_and(|at| node.ready.is_none_or(|ready| ready.by < at));
+    let mute = node.own_server.is_some() && api_server || node.is_cut_off || down;
+    if mute && !told {
         return None;
     }
     let dead = node.static_pods.iter().find(|(_, pod)| pod.is.is_none() && !judged.unnoticed(pod.by));
@@ -178,6 +181,10 @@ fn etcd_before(judged: &Judged<'_>) -> Option<Violation> {
 fn whole_after(judged: &Judged<'_>) -> Option<Violation> {
     judged.arose(Rule::ControlPlaneWholeAfter);
     let (lack, by) = lacks(judged, judged.node())?;
+    // What was so before a turn that has changed nothing is not its affair.
+    if judged.node().is_in(Phase::BackingOut) && judged.node().tenure.as_ref().is_some_and(|t| by < t.taken) {
+        return None;
+    }
     Some(judged.broken(Rule::ControlPlaneWholeAfter, format!("its turn ended while {lack}"), &[Some(by)]))
 }
 
@@ -207,7 +214,10 @@ fn restarted_after(judged: &Judged<'_>) -> Option<Violation> {
 fn addons(judged: &Judged<'_>) -> Option<Violation> {
     let addons = judged.fleet.addons?;
     let version = judged.node().kubelet().filter(|_| judged.node().deleted.is_none())?;
-    let mut planes = judged.fleet.nodes.values().filter(|node| node.control_plane && node.deleted.is_none());
+    // A node that was deleted since kubeadm ran here was one of them then.
+    let ran = judged.node().api_server.map_or(0, |server| server.by);
+    let counts = |node: &&Node| node.control_plane && node.deleted.is_none_or(|gone| gone > ran);
+    let mut planes = judged.fleet.nodes.values().filter(counts);
     let at_it = |node: &Node| {
         node.kubelet() == Some(version) && node.api_server.is_some_and(|runs| runs.is == version)
     };

@@ -76,6 +76,7 @@ pub(super) struct Node {
     pub(super) tenure: Option<Tenure>,
     /// When its agent last gave its Lease back after kubelet came to another minor under it.
     pub(super) released: Option<usize>,
+    pub(super) is_cut_off: bool,
     /// When it could last reach the API again.
     pub(super) back: Option<usize>,
     /// When its agent's process last ended.
@@ -93,6 +94,8 @@ pub(super) struct Node {
     pub(super) asked_to_go: BTreeSet<String>,
     pub(super) phase: Option<Since<Phase>>,
     pub(super) reason: Option<Reason>,
+    /// When it last stopped saying that it is refused.
+    pub(super) refused_until: Option<usize>,
     pub(super) current: Option<Version>,
     /// When it last said another one.
     pub(super) current_at: Option<usize>,
@@ -196,7 +199,11 @@ impl Node {
             }
         }
         match what {
-            What::PutRight { what } => self.back = Some(index).filter(|_| *what == CUT_OFF).or(self.back),
+            What::WentWrong { what: CUT_OFF } => self.is_cut_off = true,
+            What::PutRight { what: CUT_OFF } => {
+                self.is_cut_off = false;
+                self.back = Some(index);
+            }
             What::Joined { .. } | What::Deleted => self.take_object(index, what),
             What::Ready { ready, kubelet } => {
                 self.ready_before = self.ready;
@@ -212,6 +219,9 @@ impl Node {
             What::Skips(checks) => self.skips.clone_from(checks),
             What::Ignored(ignored) => self.ignored = Some(Since { is: *ignored, by: index }),
             What::Reported { phase, reason } => {
+                if self.is_in(Phase::Refused) && *phase != Phase::Refused {
+                    self.refused_until = Some(index);
+                }
                 self.phase = Some(Since { is: *phase, by: index });
                 self.reason = Some(*reason);
                 if *phase == Phase::Degraded {
@@ -242,6 +252,7 @@ impl Node {
             | What::LeaseGiven { .. }
             | What::Requested { .. }
             | What::WentWrong { .. }
+            | What::PutRight { .. }
             | What::Withdrawn { .. }
             | What::Asked
             | What::AgentStarted => {}

@@ -6,6 +6,7 @@ use crate::decide::context::{Context, Look};
 use crate::memory::{Step, Turn};
 use crate::observed::DrainState;
 use crate::observed::Ready;
+use crate::time::Mono;
 
 use super::gate::{Marked, disturbance};
 use super::{Gate, Rules, can_turn_back};
@@ -16,19 +17,21 @@ const NOT_WAITED_FOR: std::time::Duration = std::time::Duration::from_secs(1);
 pub(super) struct Draining;
 
 impl Rules for Draining {
-    /// Drained is what this process has seen to be so since the last cordon.
+    /// Drained is what this process has seen to be so since the last cordon. An etcd that was put back brings pods back too.
     fn done(&self, cx: &Context<'_>, turn: &Turn) -> Look<bool> {
         if turn.reached >= Step::Installing && !can_turn_back(cx, turn)? {
             return Ok(true);
         }
-        Ok(cx
-            .observed
-            .drain
-            .as_ref()
-            .is_some_and(|drain| drain.state == DrainState::Drained && drain.at >= cx.since.cordoned_at))
+        let since = cx.since.cordoned_at.max(cx.since.restored_at.unwrap_or_default());
+        let drain = cx.observed.drain.as_ref();
+        Ok(drain.is_some_and(|drain| drain.state == DrainState::Drained && drain.at >= since))
     }
 
     fn may_start(&self, cx: &Context<'_>, turn: &Turn) -> Look<Gate> {
+        // Meanwhile the Lease may have been freed, or the node uncordoned.
+        if cut_off(cx).is_some_and(|at| cx.observed.node_at <= at) {
+            return Err(Next::Do(Act::LookAtNode));
+        }
         disturbance(cx, turn, Marked::Stands)
     }
 
@@ -50,6 +53,12 @@ impl Rules for Draining {
         let until = turn.stopwatch.reaches(options.timeout, cx.now);
         Ok(Next::Do(Act::Drain { options, until }))
     }
+}
+
+/// When the API server went away under the drain, if it did.
+fn cut_off(cx: &Context<'_>) -> Option<Mono> {
+    let drain = cx.observed.drain.as_ref().filter(|drain| drain.state == DrainState::CutOff);
+    drain.map(|drain| drain.at)
 }
 
 fn is_under_way(cx: &Context<'_>) -> bool {

@@ -8,7 +8,7 @@ use crate::api::TurnKind;
 use crate::api::Version;
 use crate::api::{Explanation, Reason};
 use crate::decide::Next;
-use crate::decide::context::{Context, Look, PACE, wait};
+use crate::decide::context::{Context, Look, PACE, START_AGE, wait};
 use crate::judge::control_plane;
 use crate::memory::{Plan, Step, Turn};
 use crate::observed::ToolState;
@@ -89,7 +89,7 @@ fn in_service(cx: &Context<'_>, turn: &Turn) -> Look<Option<Version>> {
     }
     let serves = oldest_part(cx, turn)?;
     let written = cx.node.in_hand.is_none() && cx.node.current == Some(serves);
-    let lack = if written { None } else { lacks(cx, turn, PODS_AGE)? };
+    let lack = if written { None } else { lacks(cx, turn, START_AGE)? };
     let Some(message) = lack else { return Ok(Some(serves)) };
     if turn.stopwatch.spent(cx.now) > limit(cx) {
         return Ok(None);

@@ -3,7 +3,7 @@
 use upgrade_core::act::ActResult;
 use upgrade_core::agent::ActId;
 use upgrade_core::drain::{DrainOptions, Engine, EvictionResponse};
-use upgrade_core::observed::{DrainState, Observation};
+use upgrade_core::observed::{DrainState, Observation, Progress};
 use upgrade_core::oracle::{What, Who};
 use upgrade_core::time::{Mono, Unix};
 
@@ -72,6 +72,20 @@ impl World {
         );
     }
 
+    /// Its watch of the pods has broken, and nothing answers.
+    pub(in crate::world) fn cuts_drain_off(&mut self, node: &str) {
+        let now = self.clock(node);
+        let life = self.machines.get_mut(node).and_then(|machine| machine.life.as_mut());
+        let Some((life, (id, engine, _))) = life.and_then(|life| Some((life.number, life.drain.take()?)))
+        else {
+            return;
+        };
+        let cut_off = Progress { state: DrainState::CutOff, ..engine.progress(now) };
+        let fault = super::transient("the API server does not answer").fault;
+        let ended = Box::new(ActResult { observations: vec![Observation::Drain(cut_off)], fault });
+        self.later(self.now + TRAVEL, Happening::Answer { node: node.to_owned(), life, id, ended });
+    }
+
     fn drain_of(&mut self, node: &str, number: u64, id: ActId) -> Option<&mut (ActId, Engine, u64)> {
         self.life(node, number)?.drain.as_mut().filter(|(of, ..)| *of == id)
     }
@@ -80,11 +94,10 @@ impl World {
     pub(in crate::world) fn evicts(&mut self, node: &str, number: u64, id: ActId, pod: &str) {
         self.requests(node, 1);
         let clock = self.clock(node);
-        let answer = if self.reaches(node, Identity::Kubelet) {
-            self.evict(node, pod)
-        } else {
-            EvictionResponse::Failed("the API server does not answer".to_owned())
-        };
+        if !self.reaches(node, Identity::Kubelet) {
+            return self.cuts_drain_off(node);
+        }
+        let answer = self.evict(node, pod);
         let mute = self.machines.get(node).is_some_and(|machine| machine.mute_until > self.now);
         let Some((_, engine, _)) = self.drain_of(node, number, id) else { return };
         let answer = if mute { EvictionResponse::Failed("not answered".to_owned()) } else { answer };
@@ -147,7 +160,7 @@ impl World {
     pub(in crate::world) fn lists(&mut self, node: &str, number: u64, id: ActId) {
         self.requests(node, 1);
         if !self.reaches(node, Identity::Kubelet) {
-            return;
+            return self.cuts_drain_off(node);
         }
         let clock = self.clock(node);
         let pods = self.pods_of(node, clock.mono).pods;

@@ -164,6 +164,15 @@ fn a_node_that_is_not_ready_is_judged_once_its_kubelet_has_said_what_it_runs_or_
         case.since.waits(Some(Reason::JournalLost), Now { mono: ago(seconds(601)), ..NOW });
     });
     assert_eq!(becomes(&late), (TurnKind::Kubelet, Step::Installing, "degraded"));
+    let put_back = |seconds: u64| {
+        let told: Change = |case| {
+            cordon(case);
+            case.host().packages.get_mut("kubelet").unwrap().configured = false;
+        };
+        lost(false).with(told).with(|case| case.node().heartbeat.0 += seconds).says()
+    };
+    assert_eq!(put_back(0), "degraded JournalLost");
+    assert_eq!(put_back(86_400), "wait JournalLost", "told before this host's clock was set back");
     let untouched = lost(false).with(|case| {
         case.node().ready = Ready::False;
         marked(case, TurnKind::Kubelet);
@@ -211,6 +220,27 @@ fn a_turn_a_whose_kubeadm_may_have_been_cut_short_runs_it_once_more() {
         let turn = case.becomes();
         assert_eq!((turn.changed, turn.run.map(|run| run.succeeded)), (true, Some(false)), "{what}");
     }
+}
+
+#[test]
+fn a_control_plane_that_kubeadm_may_have_changed_is_proven_before_its_lease_is_given_back() {
+    let run = |change: Change| lost(true).with(change).becomes().run.is_some();
+    assert!(run(|case| unit(case, "kubeadm-upgrade", ToolState::Ended(1))));
+    assert!(run(|case| case.host().copies = vec![Copy { turn: TurnId("c1".into()), run: 1 }]));
+    assert!(!run(|case| case.fleet().leases.push(held(LeaseName::ControlPlane, "cp1"))));
+}
+
+#[test]
+fn static_pods_of_one_version_are_at_rest_where_nobody_asks_for_more() {
+    let cut_short: Change = |case| {
+        static_pods_run(case, NEW);
+        case.host().packages = host(NEW, OLD).packages;
+        case.host().copies = vec![Copy { turn: TurnId("c1".into()), run: 1 }];
+    };
+    let asked = lost(true).with(cut_short);
+    assert_eq!(becomes(&asked), (TurnKind::ControlPlane, Step::Applying, "forward"));
+    let unasked = asked.with(|case| case.target(None));
+    assert_eq!(becomes(&unasked), (TurnKind::ControlPlane, Step::Applying, "back"));
 }
 
 #[test]

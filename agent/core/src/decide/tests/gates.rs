@@ -66,6 +66,34 @@ fn the_mark_stands_before_the_proof() {
 }
 
 #[test]
+fn a_drain_that_was_cut_off_goes_on_once_node_and_lease_were_read_since() {
+    let cut_off = |at: Mono| {
+        Case::worker(Step::Draining).with(|case| {
+            case.seen.drain = Some(Progress { at, ..progress(DrainState::CutOff) });
+        })
+    };
+    assert_eq!(cut_off(NOW.mono).says(), "look-at-node", "somebody may have uncordoned it meanwhile");
+    let earlier = ago(seconds(1));
+    let read = cut_off(earlier);
+    assert_eq!(read.says(), "drain");
+    assert_eq!(read.clone().with(|case| case.leased(ago(seconds(16)))).says(), "prove");
+    assert_eq!(read.with(|case| case.seen.lease = Some(LeaseSeen::Free)).says(), "back LeaseLost");
+}
+
+#[test]
+fn a_node_whose_etcd_was_put_back_is_drained_once_more() {
+    let drained = |step| {
+        Case::worker(step).with(|case| {
+            case.seen.drain = Some(Progress { at: ago(seconds(2)), ..progress(DrainState::Drained) });
+        })
+    };
+    let restored: fn(&mut Case) = |case| case.since.restored_at = Some(ago(seconds(1)));
+    assert_eq!(drained(Step::Draining).says(), "Staging");
+    assert_eq!(drained(Step::Draining).with(restored).says(), "drain");
+    assert_eq!(drained(Step::Staging).with(restored).says(), "drain");
+}
+
+#[test]
 fn a_lease_that_is_not_known_to_be_this_turns_is_asked_before_anything() {
     all_say(|case| case.seen.lease = None, ["claim", "renew", "renew", "renew", "renew", "claim", "renew"]);
     let another: fn(&mut Case) = |case| {
