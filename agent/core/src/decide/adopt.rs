@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::Next;
 use super::context::{Context, Look, wait};
+use super::host_first::repair_without_turn;
 use crate::act::{Act, UNIT_PREFIX};
 use crate::api::KubeadmCommand;
 use crate::api::{Explanation, Reason};
@@ -133,9 +134,10 @@ impl Traces {
         Ok(Self {
             lease: ours(cx, fleet),
             mark: cx.node.in_hand.clone(),
+        let units = host.tools.keys().filter(|unit| **unit != repair_without_turn());
             cordoned: cx.node.cordon_note.is_some(),
             static_pods,
-            unit: host.tools.keys().filter_map(|unit| unit_parts(unit)).max_by_key(|(_, serial)| *serial),
+            unit: units.filter_map(|unit| unit_parts(unit)).max_by_key(|(_, serial)| *serial),
             copied: host.copies.last().map(|copy| copy.turn.clone()),
             kubeadm_ended: last(host, "kubeadm-upgrade") == Some(ToolState::Ended(0)),
             installs: last(host, "install-kubelet").is_some(),

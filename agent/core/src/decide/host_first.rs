@@ -59,12 +59,17 @@ fn half_installed(cx: &Context<'_>, host: &HostSeen) -> Look<()> {
     if cx.memory.known || !host.control_plane || !host.dpkg_interrupted || !is_unseen(cx) {
         return Ok(());
     }
-    let unit = Tool::RepairDpkg.unit(&TurnId("lost".to_owned()), 0);
+    let unit = repair_without_turn();
     let host = cx.host(HOST_AGE)?;
     if host.runs_a_tool() || host.tools.contains_key(&unit) || !host.dpkg_interrupted {
         return Ok(());
     }
     Err(Next::Do(Act::Run { unit, tool: Tool::RepairDpkg }))
+}
+
+/// The unit of that repair. It is no trace of a turn: any package that was interrupted brings it about, on a new node too.
+pub(super) fn repair_without_turn() -> String {
+    Tool::RepairDpkg.unit(&TurnId("lost".to_owned()), 0)
 }
 
 /// An interrupted dpkg is repaired, as often as a step may fail, while packages of this turn are still to be installed or put back.

@@ -55,6 +55,14 @@ fn without_traces_a_new_journal_is_whole() {
 }
 
 #[test]
+fn a_repair_of_dpkg_that_no_turn_has_asked_for_is_no_trace_of_one() {
+    let mut case = lost(true);
+    let unit = Tool::RepairDpkg.unit(&TurnId("lost".into()), 0);
+    case.host().tools.insert(unit, ToolState::Ended(1));
+    assert_eq!(case.remembers().turn, None);
+}
+
+#[test]
 fn a_new_journal_is_not_trusted_before_node_fleet_and_host_were_read_in_this_life() {
     let looks: [(&str, Change); 6] = [
         ("look-at-node", |case| case.since.read_at = Mono::default()),
