@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::Next;
 use super::context::{Context, Look, wait};
 use super::host_first::repair_without_turn;
+use super::plan::untold;
 use crate::act::{Act, UNIT_PREFIX};
 use crate::api::KubeadmCommand;
 use crate::api::{Explanation, Reason};
@@ -70,7 +71,9 @@ pub(super) fn traces(cx: &Context<'_>) -> Look<()> {
 /// booted. For a while it is waited for. One of the future is older too: this host's clock was set back since.
 fn settled(cx: &Context<'_>, host: &HostSeen) -> Look<()> {
     let since_start = cx.now.wall(host.kubelet.since)..=cx.now.unix;
-    let told = cx.node.ready == Ready::True && since_start.contains(&cx.node.heartbeat);
+    let told = untold(cx).is_none()
+        && cx.node.ready == Ready::True
+        && since_start.contains(&cx.node.heartbeat);
     if told || cx.since.waited(cx.now) > cx.settings.verify_timeout {
         return Ok(());
     }

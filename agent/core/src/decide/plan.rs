@@ -191,7 +191,7 @@ fn usable<'a>(cx: &Context<'a>, target: Version, kind: TurnKind) -> Option<&'a F
 }
 
 /// What etcd shows of others, once it was put back from a backup, is old until their kubelets and agents have written it again.
-fn untold(cx: &Context<'_>) -> Option<Mono> {
+pub(super) fn untold(cx: &Context<'_>) -> Option<Mono> {
     cx.since.restored_at.map(|at| at.plus(TOLD_AGAIN)).filter(|until| *until > cx.now.mono)
 }
 

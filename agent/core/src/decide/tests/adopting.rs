@@ -189,6 +189,18 @@ fn a_node_that_is_not_ready_is_judged_once_its_kubelet_has_said_what_it_runs_or_
 }
 
 #[test]
+fn a_node_that_an_etcd_has_just_put_back_is_judged_once_its_kubelet_has_had_time_to_write_it_again() {
+    let put_back = |before| {
+        let case = lost(false).with(cordon).with(|case| {
+            case.host().packages = host(NEW, NEW).packages;
+            case.since.restored_at = Some(ago(seconds(before)));
+        });
+        case.says()
+    };
+    assert_eq!([put_back(59), put_back(60)], ["wait JournalLost", "degraded JournalLost"]);
+}
+
+#[test]
 fn what_is_left_on_a_control_plane_that_is_as_before_or_upgraded_goes_back() {
     let (a, b) = (TurnKind::ControlPlane, TurnKind::Kubelet);
     let leased: Change = |case| case.fleet().leases.push(held(LeaseName::ControlPlane, "cp1"));
