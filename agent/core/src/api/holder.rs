@@ -19,6 +19,11 @@ impl TurnId {
         Self(format!("{target}-{:x}", since.0))
     }
 
+    /// The version such a turn goes to; none where the name is no agent's.
+    pub fn target(&self) -> Option<Version> {
+        self.0.rsplit_once('-').and_then(|(target, _)| target.parse().ok())
+    }
+
     /// Whether it can be part of the names of units and directories.
     pub fn is_plain(&self) -> bool {
         is_plain(&self.0) && !self.0.starts_with(['-', '.'])

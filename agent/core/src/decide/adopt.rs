@@ -134,10 +134,10 @@ struct Traces {
 impl Traces {
     fn read(cx: &Context<'_>, fleet: &FleetSeen, host: &HostSeen) -> Look<Self> {
         let static_pods = if host.control_plane { static_pods(cx, host)? } else { None };
+        let units = host.tools.keys().filter(|unit| **unit != repair_without_turn());
         Ok(Self {
             lease: ours(cx, fleet),
             mark: cx.node.in_hand.clone(),
-        let units = host.tools.keys().filter(|unit| **unit != repair_without_turn());
             cordoned: cx.node.cordon_note.is_some(),
             static_pods,
             unit: units.filter_map(|unit| unit_parts(unit)).max_by_key(|(_, serial)| *serial),
@@ -175,7 +175,7 @@ impl Traces {
     }
 
     fn target(&self, cx: &Context<'_>, host: &HostSeen, kind: TurnKind) -> Option<Version> {
-        let marked = self.mark.as_ref().and_then(|mark| mark.to);
+        let marked = self.mark.as_ref().and_then(|mark| mark.to).or(self.claimed_for());
         let package = if kind == TurnKind::Kubelet { "kubelet" } else { "kubeadm" };
         let installed = host.version(package).and_then(PackageVersion::kubernetes);
         marked.or_else(|| cx.node.request.wanted()).or(installed).or(cx.node.kubelet)
@@ -183,7 +183,12 @@ impl Traces {
 
     /// Whether anybody says what it goes to; what is installed may be a person's.
     fn is_asked(&self, cx: &Context<'_>) -> bool {
-        self.mark.is_some() || cx.node.request.wanted().is_some()
+        self.mark.is_some() || self.claimed_for().is_some() || cx.node.request.wanted().is_some()
+    }
+
+    /// What its Lease was claimed for: mark, cordon and target go with a Node that is deleted, the Lease stays.
+    fn claimed_for(&self) -> Option<Version> {
+        self.lease.as_ref().and_then(|(_, holder)| holder.turn.target())
     }
 
     /// How far it had come, by what is whole.

@@ -311,6 +311,25 @@ fn a_worker_at_its_target_that_nobody_asked_to_go_there_is_not_verified() {
 }
 
 #[test]
+fn a_worker_that_was_made_anew_at_its_target_is_verified_for_what_its_lease_was_claimed() {
+    let claimed_for = |turn: &str| {
+        let mut case = lost(false).with(|case| case.target(None));
+        case.host().packages = host(NEW, NEW).packages;
+        case.node().kubelet = Some(NEW);
+        let holder = Holder { uid: "earlier".into(), turn: TurnId(turn.into()), ..holder("w1") };
+        case.fleet().leases.push(crate::observed::FleetLease {
+            holder: Some(holder.to_string()),
+            ..held(LeaseName::Slot(0), "w1")
+        });
+        becomes(&case)
+    };
+    assert_eq!(claimed_for("v1.36.3-abc"), (TurnKind::Kubelet, Step::Verifying, "forward"));
+    for other in ["v1.36.4-abc", "lost"] {
+        assert_eq!(claimed_for(other), (TurnKind::Kubelet, Step::Applying, "back"), "{other}");
+    }
+}
+
+#[test]
 fn static_pods_of_two_versions_are_a_turn_a_whatever_a_mark_says() {
     let mixed = |kubeadm: Version| {
         let mut case = lost(true);
