@@ -26,6 +26,8 @@ const SOAK: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_secs(30);
 /// How old the pods may be from which a control plane is said to be whole.
 const PODS_AGE: Duration = Duration::from_secs(5);
+/// How old may be what the own Node shows of cordon and marks when its Lease is given back: a watch can be quiet without being well.
+const TOLD: Duration = Duration::from_secs(15);
 
 pub(super) struct Releasing;
 
@@ -53,7 +55,10 @@ impl Rules for Releasing {
             let kubelet = Turn { kind: TurnKind::Kubelet, run: None, plan, ..turn.clone() };
             return Err(cx.remember(kubelet.at(Step::Staging, cx.now)));
         }
-        hand_back(cx, turn, in_service(cx, turn)?)?;
+        let current = in_service(cx, turn)?;
+        // The Lease may be long in going: an etcd that was put back meanwhile has brought the cordon back.
+        cx.node(TOLD)?;
+        hand_back(cx, turn, current)?;
         Ok(true)
     }
 

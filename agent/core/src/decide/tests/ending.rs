@@ -156,6 +156,19 @@ fn a_worker_ends_with_one_patch_then_its_lease_then_its_holds_then_what_is_left(
 
 #[test]
 fn a_turn_whose_lease_was_given_back_is_over_whatever_others_do_meanwhile() {
+#[test]
+fn a_lease_that_is_long_in_going_is_given_back_by_a_node_that_was_told_just_now() {
+    let told = |before| {
+        let case = Case::worker(Step::Releasing).with(|case| {
+            case.node().in_hand = None;
+            case.node().current = Some(NEW);
+            case.seen.node_at = ago(seconds(before));
+        });
+        case.says()
+    };
+    assert_eq!([told(15), told(16)], ["release", "look-at-node"]);
+}
+
     let mut case = Case::worker(Step::Releasing);
     case.seen.lease = Some(LeaseSeen::Free);
     case.node().in_hand = None;
