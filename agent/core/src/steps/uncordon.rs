@@ -49,15 +49,18 @@ pub(super) fn put_back_into_service(cx: &Context<'_>, turn: &Turn) -> Look<()> {
         }
         None => None,
     };
+    // A watch that was cut off shows first what was so then.
+    let read = cx.is_fresh(cx.since.read_at, HOST_AGE);
     let Some(lack) = lack else {
-        // A watch that was cut off shows first what was so then.
-        let read = cx.is_fresh(cx.since.read_at, HOST_AGE);
         return Err(Next::Do(if read { Act::Uncordon } else { Act::LookAtNode }));
     };
     cx.node(cx.pace(turn))?;
     let message = format!("{lack}, so the node stays cordoned: look at journalctl -u kubelet");
     if turn.stopwatch.spent(cx.now) < limit(cx) {
         return Err(wait(Reason::NotReady, message, Some(cx.in_(cx.pace(turn)))));
+    }
+    if !read {
+        return Err(Next::Do(Act::LookAtNode));
     }
     let degraded = Some(Explanation::new(Reason::NotReady, message));
     Err(cx.remember(Turn { degraded, ..turn.clone() }))

@@ -116,7 +116,9 @@ fn a_node_is_uncordoned_only_while_kubelet_is_ready_at_a_version_that_was_chosen
     for breaks in breaks {
         let broken = uncordoning.clone().with(breaks);
         assert_eq!(broken.says(), "wait NotReady");
-        assert_eq!(broken.clone().later(Duration::from_mins(11)).says(), "degraded NotReady");
+        let late = broken.clone().later(Duration::from_mins(11));
+        assert_eq!(late.says(), "degraded NotReady");
+        assert_eq!(late.with(|case| case.since.read_at = NOW.mono).says(), "look-at-node");
         let theirs = broken.with(|case| case.node().cordon_note = Some(true));
         assert_eq!(theirs.says(), "uncordon", "only the note goes: it was cordoned before");
     }
@@ -155,8 +157,6 @@ fn a_worker_ends_with_one_patch_then_its_lease_then_its_holds_then_what_is_left(
 }
 
 #[test]
-fn a_turn_whose_lease_was_given_back_is_over_whatever_others_do_meanwhile() {
-#[test]
 fn a_lease_that_is_long_in_going_is_given_back_by_a_node_that_was_told_just_now() {
     let told = |before| {
         let case = Case::worker(Step::Releasing).with(|case| {
@@ -169,6 +169,8 @@ fn a_lease_that_is_long_in_going_is_given_back_by_a_node_that_was_told_just_now(
     assert_eq!([told(15), told(16)], ["release", "look-at-node"]);
 }
 
+#[test]
+fn a_turn_whose_lease_was_given_back_is_over_whatever_others_do_meanwhile() {
     let mut case = Case::worker(Step::Releasing);
     case.seen.lease = Some(LeaseSeen::Free);
     case.node().in_hand = None;
