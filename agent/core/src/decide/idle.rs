@@ -12,8 +12,8 @@ use crate::memory::Memory;
 use crate::observed::Access;
 use crate::observed::Ready;
 
-/// How old the pods may be from which a control plane's version is published.
-const PODS_AGE: Duration = Duration::from_mins(1);
+/// How old the pods may be from which a control plane's version is published: people upgrade it too.
+const PODS_AGE: Duration = Duration::from_secs(10);
 /// How often an API server is asked what it runs.
 const API_SERVER_PACE: Duration = Duration::from_mins(10);
 
@@ -55,12 +55,12 @@ fn publish_current(cx: &Context<'_>) -> Look<()> {
     if cx.node.current == Some(runs) {
         return Ok(());
     }
-    if cx.node.control_plane {
-        cx.pods(PODS_AGE)?;
-    }
     let reached = cx.node.request.wanted().is_some_and(|target| runs >= target);
     if reached && !matches!(plan::next(cx, Duration::MAX)?, NextTurn::Nothing | NextTurn::Refused(_)) {
         return Ok(());
+    }
+    if cx.node.control_plane {
+        cx.pods(PODS_AGE)?;
     }
     Err(Next::Do(Act::PublishCurrent { current: runs }))
 }

@@ -63,8 +63,9 @@ fn a_control_plane_node_is_in_service_at_the_oldest_of_its_parts() {
         case.target(None);
     });
     assert_eq!(ahead.does(), Act::PublishCurrent { current: OLD });
-    let old = ahead.with(|case| case.seen.pods.as_mut().unwrap().at = ago(seconds(61)));
-    assert_eq!(old.says(), "look-at-pods");
+    let seen =
+        |before| ahead.clone().with(|case| case.seen.pods.as_mut().unwrap().at = ago(seconds(before))).says();
+    assert_eq!([seen(10), seen(11)], ["publish-current", "look-at-pods"]);
 }
 
 #[test]
