@@ -336,6 +336,8 @@ impl Agent {
         let waits = |shown: &Next| matches!(shown, Next::Wait { why, .. } if is_barred(why.reason));
         match next {
             Next::Do(Act::Preflight { .. }) => self.shown.as_ref().is_some_and(waits),
+            // What is published beside it is no other phase either.
+            Next::Do(Act::PublishApiServer { .. } | Act::PublishCurrent { .. }) => true,
             Next::Do(act) => act.is_look(),
             Next::Remember(_) | Next::Wait { .. } => false,
         }

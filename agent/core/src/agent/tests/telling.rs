@@ -127,6 +127,19 @@ fn a_refusal_is_told_with_its_words_as_long_as_it_stands() {
 }
 
 #[test]
+fn what_is_published_beside_a_refusal_changes_nothing_of_what_is_told() {
+    let mut agent = agent(Memory::default());
+    agent.observed.take(host_at(at(0)), at(0).mono);
+    agent.observed.take(fleet_at(at(0)), at(0).mono);
+    agent.sees(at(0), node(&[(TARGET, "v1.36.1")]));
+    agent.on(at(0), Input::Stored);
+    let outputs = agent.sees(at(1), node(&[(TARGET, "v1.36.1"), (CURRENT, "v1.36.1")]));
+    assert!(matches!(started(&outputs), Some((_, Act::PublishCurrent { .. }))), "{outputs:?}");
+    let told = reports(&outputs).last().map(|report| report.phase);
+    assert!(told.is_none_or(|phase| phase == Phase::Refused), "{told:?}");
+}
+
+#[test]
 fn what_is_waited_for_is_waited_for_since_it_was_first_and_looks_do_not_end_it() {
     let (mut agent, id, _) = prepared(at(0));
     agent.ends(at(1), id, vec![found(at(1), Outcome::Pending("soon".into()))]);
