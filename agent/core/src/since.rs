@@ -50,7 +50,7 @@ pub struct Since {
     pub read_at: Mono,
     /// When the last turn ended: what was observed before may show what it has taken away since.
     pub quiet_since: Mono,
-    /// Whether the API server was seen put back to an older state, and no look at the fleet has followed.
+    /// Whether the API server was seen put back to an older state, or the Node made anew, and no look at the fleet has followed.
     pub restored: bool,
     /// When that was seen last.
     pub restored_at: Option<Mono>,
@@ -139,6 +139,8 @@ impl Since {
 
     /// Looks at the own Node as it was just told.
     fn look(&mut self, node: Option<&NodeSeen>, now: Now) {
+        // An etcd that was put back may have no Node: with one that is made anew nothing else shows it.
+        self.restored |= node.is_some() && self.node_gone_since.is_some();
         self.node_gone_since = match node {
             Some(_) => None,
             None => self.node_gone_since.or(Some(now.mono)),

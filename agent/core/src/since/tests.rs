@@ -69,6 +69,17 @@ fn a_node_is_gone_since_it_was_first_missed() {
 }
 
 #[test]
+fn a_node_that_is_made_anew_may_have_come_with_an_older_state() {
+    let mut since = Since::default();
+    saw(&mut since, Some(node("1", false)), at(0));
+    saw(&mut since, None, at(1));
+    assert!(!since.restored);
+    saw(&mut since, Some(node("2", false)), at(2));
+    assert!(since.restored);
+    assert_eq!(since.restored_at, None);
+}
+
+#[test]
 fn the_same_is_waited_for_since_it_was_first() {
     let mut since = Since::default();
     since.waits(Some(Reason::Paused), at(0));
