@@ -3,7 +3,7 @@
 
 use super::record::{KUBELET_BEHIND, Node};
 use super::{Judged, Rule, Violation, What, Who};
-use crate::api::{Check, KubeadmCommand, LeaseName, Phase, Version};
+use crate::api::{Check, LeaseName, Phase, Version};
 
 pub(super) fn judge(judged: &Judged<'_>) -> Vec<Violation> {
     let node = judged.node();
@@ -50,10 +50,8 @@ fn begins_without_a_cordon(judged: &Judged<'_>) -> bool {
         What::Evicted { by: Who::Agent(_), .. } => true,
         _ => false,
     };
-    // A turn A that has reached its target runs once more, whoever took its Lease meanwhile.
-    let again = matches!(&judged.event.what, What::ToolStarted {
-        kubeadm: Some((KubeadmCommand::Apply | KubeadmCommand::NodeControlPlane, version)), ..
-    } if !judged.node().brings_static_pods(*version));
+    let again = matches!(&judged.event.what, What::ToolStarted { kubeadm, .. }
+        if super::host::runs_once_more(judged.node(), *kubeadm));
     begins && !again && judged.node().tenure.as_ref().is_none_or(|tenure| tenure.begun.is_none())
 }
 

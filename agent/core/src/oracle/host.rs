@@ -20,6 +20,13 @@ pub(super) fn is_irreversible(node: &Node, tool: &str, kubeadm: Option<(KubeadmC
     tool == "install-kubelet" || brings
 }
 
+/// A turn A that has reached its target, but may lack its exit 0, runs once more, whatever became of target, Lease or Node meanwhile.
+pub(super) fn runs_once_more(node: &Node, kubeadm: Option<(KubeadmCommand, Version)>) -> bool {
+    let Some((command, version)) = kubeadm else { return false };
+    matches!(command, KubeadmCommand::Apply | KubeadmCommand::NodeControlPlane)
+        && !node.brings_static_pods(version)
+}
+
 pub(super) fn judge(judged: &Judged<'_>) -> Vec<Violation> {
     let broken = match &judged.event.what {
         What::ToolStarted { tool, kubeadm } => {

@@ -28,7 +28,7 @@ pub(super) fn judge(judged: &Judged<'_>) -> Vec<Violation> {
         }
         What::Uncordoned { by: Who::Agent(_) } => vec![own_node(judged)],
         What::ToolStarted { tool, kubeadm } if super::host::changes(tool) => {
-            vec![tool_without_lease(judged, tool, *kubeadm), tool_of_a_stranger(judged, tool)]
+            vec![tool_without_lease(judged, tool, *kubeadm), tool_of_a_stranger(judged, tool, *kubeadm)]
         }
         What::PackageInstalled { package, by: Who::Agent(_), .. } => {
             let since = judged.goes_forward_since(package);
@@ -167,6 +167,13 @@ fn stranger(judged: &Judged<'_>, what: &str) -> Option<Violation> {
     })
 }
 
-fn tool_of_a_stranger(judged: &Judged<'_>, tool: &str) -> Option<Violation> {
-    if judged.may_put_back(tool) { None } else { stranger(judged, &format!("{tool} was started")) }
+fn tool_of_a_stranger(
+    judged: &Judged<'_>,
+    tool: &str,
+    kubeadm: Option<(KubeadmCommand, Version)>,
+) -> Option<Violation> {
+    if judged.may_put_back(tool) || super::host::runs_once_more(judged.node(), kubeadm) {
+        return None;
+    }
+    stranger(judged, &format!("{tool} was started"))
 }

@@ -4,7 +4,7 @@ use super::lease::PROOF_AGE;
 use super::record::Node;
 use super::tenure::Tenure;
 use super::{Judged, Rule, Violation, What, Who};
-use crate::api::{KubeadmCommand, PackageVersion, Version};
+use crate::api::{PackageVersion, Version};
 
 pub(super) fn judge(judged: &Judged<'_>) -> Vec<Violation> {
     let node = judged.node();
@@ -19,11 +19,7 @@ pub(super) fn judge(judged: &Judged<'_>) -> Vec<Violation> {
         What::Evicted { by: Who::Agent(_), .. } => {
             vec![cancelled(judged, "a pod was evicted", judged.expectations.notice)]
         }
-        // A turn A that has reached its target without its exit 0 runs once more, whatever is asked for.
-        What::ToolStarted {
-            kubeadm: Some((KubeadmCommand::Apply | KubeadmCommand::NodeControlPlane, version)),
-            ..
-        } if !node.brings_static_pods(*version) => Vec::new(),
+        What::ToolStarted { kubeadm, .. } if super::host::runs_once_more(node, *kubeadm) => Vec::new(),
         What::ToolStarted { tool, kubeadm } if super::host::changes(tool) && !judged.may_put_back(tool) => {
             let tolerance = judged.expectations.notice.max(PROOF_AGE);
             let what = format!("{tool} was started");

@@ -104,6 +104,21 @@ fn a_node_made_anew_does_not_work_under_its_predecessors_lease() {
     story.after(600_000, "w1", again).add("w1", cordons).keeps();
 }
 
+#[test]
+fn a_turn_a_that_has_reached_its_target_runs_once_more_for_the_node_that_is_there_now() {
+    let runs_again = |reached: Version| {
+        let mut story = Story::begin();
+        let applies =
+            What::ToolStarted { tool: "kubeadm-upgrade", kubeadm: Some((KubeadmCommand::Apply, NEW)) };
+        let anew = What::Joined { control_plane: true, uid: "cp-uid-2".to_owned() };
+        story.all("cp", clearing("cp")).add("cp", api_server(reached));
+        story.all("cp", [What::Deleted, anew, says(true, OLD), What::TargetSet(Some(NEW)), applies]);
+        story.broken().contains(&Rule::LeaseIdentity)
+    };
+    assert!(!runs_again(NEW));
+    assert!(runs_again(OLD));
+}
+
 /// A worker that holds a slot is deleted and comes back as another Node at once.
 fn made_anew() -> Story {
     let mut story = taken_as("w1-uid", "turn");
