@@ -47,7 +47,7 @@ fn goes_on(node: &Node) -> bool {
 fn begins_without_a_cordon(judged: &Judged<'_>) -> bool {
     let begins = match &judged.event.what {
         What::ToolStarted { tool, .. } => super::host::changes(tool),
-        What::Evicted { by: Who::Agent(_), .. } => true,
+        What::Evicted { by: Who::Agent(_), .. } | What::EvictionRefused { .. } => true,
         _ => false,
     };
     let again = matches!(&judged.event.what, What::ToolStarted { kubeadm, .. }

@@ -242,6 +242,7 @@ impl Node {
             What::EvictionRefused { .. } => {
                 if let Some(tenure) = &mut self.tenure {
                     tenure.asked = tenure.asked.or(Some(index));
+                    tenure.begun = tenure.begun.or(Some(index));
                 }
             }
             What::AgentDied => self.died = Some(index),

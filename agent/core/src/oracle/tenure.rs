@@ -30,7 +30,7 @@ pub(super) struct Tenure {
     pub(super) changed: BTreeSet<String>,
     /// When our tools last installed kubelet.
     pub(super) kubelet_installed: Option<usize>,
-    /// The first cordon of ours or tool that changes the host.
+    /// The first cordon of ours, eviction that was asked for, or tool that changes the host.
     pub(super) begun: Option<usize>,
     /// The first tool that changes the host.
     pub(super) staged: Option<usize>,

@@ -251,6 +251,30 @@ fn a_drain_under_somebody_elses_cordon_is_a_beginning() {
 }
 
 #[test]
+fn a_drain_whose_first_eviction_was_refused_has_begun() {
+    let evicts = What::Evicted { pod: "w1-pod".to_owned(), by: agent("w1") };
+    let refused = What::EvictionRefused { pod: "w1-pod".to_owned() };
+    let asks = |before: bool| {
+        let mut story = after_the_control_plane();
+        story.all("w1", [What::TargetSet(Some(NEW)), What::Cordoned { by: Who::Person }]);
+        story.add("w1", taken("w1", LeaseName::Slot(0)));
+        let target = What::TargetSet(Some(Version::new(1, 36, 9)));
+        let order = if before {
+            [("w1", refused.clone()), ("cp", target)]
+        } else {
+            [("cp", target), ("w1", refused.clone())]
+        };
+        for (node, what) in order {
+            story.add(node, what);
+        }
+        story.add("w1", evicts.clone());
+        story
+    };
+    asks(true).keeps();
+    asks(false).breaks(Rule::ControlPlaneFirst);
+}
+
+#[test]
 fn for_a_node_that_is_down_only_slots_count() {
     let mut story = after_the_control_plane();
     story.all("w2", clearing("w2")[..3].to_vec()).add("w1", says(false, OLD));
