@@ -18,6 +18,8 @@ pub(super) const KUBELET_BEHIND: u32 = 3;
 pub(super) struct DaemonPod {
     pub(super) is: Option<bool>,
     pub(super) by: usize,
+    /// The event since which it is so.
+    pub(super) since: usize,
     /// The last event that told it Ready.
     pub(super) ready_by: Option<usize>,
 }
@@ -266,9 +268,12 @@ impl Node {
     fn take_pod(&mut self, index: usize, what: &What) {
         match what {
             What::DaemonPod { daemon_set, ready } => {
-                let before = self.daemon_pods.get(daemon_set).and_then(|pod| pod.ready_by);
-                let ready_by = Some(index).filter(|_| *ready == Some(true)).or(before);
-                self.daemon_pods.insert(daemon_set.clone(), DaemonPod { is: *ready, by: index, ready_by });
+                let before = self.daemon_pods.get(daemon_set);
+                let ready_by = before.and_then(|pod| pod.ready_by);
+                let ready_by = Some(index).filter(|_| *ready == Some(true)).or(ready_by);
+                let since = before.filter(|pod| pod.is == *ready).map_or(index, |pod| pod.since);
+                let pod = DaemonPod { is: *ready, by: index, since, ready_by };
+                self.daemon_pods.insert(daemon_set.clone(), pod);
             }
             What::PodBound { pod } => {
                 self.pods.insert(pod.clone(), index);
@@ -376,7 +381,7 @@ impl Node {
             config_before: self.config,
             kubelet_before: self.kubelet(),
             files_before: self.files.map(|files| files.is),
-            daemon_sets: ready.map(|(name, _)| name.clone()).collect(),
+            daemon_sets: ready.map(|(name, pod)| (name.clone(), pod.since)).collect(),
             changed: BTreeSet::new(),
             kubelet_installed: None,
             begun: None,

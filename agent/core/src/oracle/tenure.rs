@@ -24,8 +24,8 @@ pub(super) struct Tenure {
     pub(super) config_before: Option<Version>,
     pub(super) kubelet_before: Option<Version>,
     pub(super) files_before: Option<Version>,
-    /// The DaemonSets whose pods here were Ready when it began.
-    pub(super) daemon_sets: BTreeSet<String>,
+    /// The DaemonSets whose pods here were Ready when it began, and since when.
+    pub(super) daemon_sets: BTreeMap<String, usize>,
     /// The packages our tools changed since.
     pub(super) changed: BTreeSet<String>,
     /// When our tools last installed kubelet.

@@ -74,7 +74,10 @@ fn lacks_soak(judged: &Judged<'_>, node: &Node) -> Option<(String, usize)> {
 /// the old answer over.
 fn lacks_daemon_pod(judged: &Judged<'_>, node: &Node, tenure: &Tenure) -> Option<(String, usize)> {
     let restarted = node.restarted.filter(|_| !restarted_by_others(judged, node))?;
-    tenure.daemon_sets.iter().find_map(|name| {
+    // What became Ready just before the claim was not seen to be.
+    let seen =
+        |since: usize| judged.fleet.at(tenure.taken) - judged.fleet.at(since) > judged.expectations.notice;
+    tenure.daemon_sets.iter().filter(|(_, since)| seen(**since)).find_map(|(name, _)| {
         let pod = node.daemon_pods.get(name)?;
         let proven = pod.ready_by.is_some_and(|by| by > restarted);
         let lost = pod.is == Some(false) && !judged.unnoticed(pod.by);

@@ -85,6 +85,22 @@ fn with_daemon_pod(told: Option<bool>) -> Story {
     story
 }
 
+#[test]
+fn a_daemon_pod_that_became_ready_as_the_turn_began_was_not_seen_to_be() {
+    let becomes_ready = |before| {
+        let mut story = with_daemon_pod(Some(false));
+        let claims = |event: &Event| event.node == "w1" && matches!(event.what, What::LeaseTaken { .. });
+        let claim = story.0.iter().rposition(claims).unwrap();
+        let pod = story.0.iter().position(|event| matches!(event.what, What::DaemonPod { .. })).unwrap();
+        let at = story.0[claim].at - before;
+        let became = Event { at, ..story.0.remove(pod) };
+        story.0.insert(claim - 1, became);
+        story
+    };
+    becomes_ready(10_000).keeps();
+    becomes_ready(10_001).breaks(Rule::VerifiedBeforeService);
+}
+
 fn not_restarted() -> Story {
     exchanged(|what| matches!(what, What::KubeletRestarted), &[])
 }
