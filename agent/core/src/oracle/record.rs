@@ -220,16 +220,7 @@ impl Node {
             What::KubeletServer { own } => self.own_server = Some(index).filter(|_| *own),
             What::Skips(checks) => self.skips.clone_from(checks),
             What::Ignored(ignored) => self.ignored = Some(Since { is: *ignored, by: index }),
-            What::Reported { phase, reason } => {
-                if self.is_in(Phase::Refused) && *phase != Phase::Refused {
-                    self.refused_until = Some(index);
-                }
-                self.phase = Some(Since { is: *phase, by: index });
-                self.reason = Some(*reason);
-                if *phase == Phase::Degraded {
-                    self.failed();
-                }
-            }
+            What::Reported { phase, reason } => self.take_report(index, *phase, *reason),
             What::CurrentWritten { version } => self.take_current(index, *version),
             What::TargetSet(target) => self.take_target(index, *target),
             What::Cordoned { .. } | What::Uncordoned { .. } => self.take_cordon(index, what),
@@ -294,6 +285,24 @@ impl Node {
         }
     }
 
+    fn take_report(&mut self, index: usize, phase: Phase, reason: Reason) {
+        if self.is_in(Phase::Refused) && phase != Phase::Refused {
+            self.refused_until = Some(index);
+        }
+        self.phase = Some(Since { is: phase, by: index });
+        self.reason = Some(reason);
+        match phase {
+            Phase::Degraded => self.failed(),
+            // Of a node that does not serve nothing is said by that.
+            Phase::Idle | Phase::Preflight | Phase::Refused
+                if !self.is_ready() && !self.causes.lost_memory() =>
+            {
+                self.end_without_lease();
+            }
+            _ => {}
+        }
+    }
+
     /// kubeadm-config came to name another version.
     pub(super) fn take_config(&mut self, version: Version) {
         self.config = Some(version);
@@ -343,7 +352,6 @@ impl Node {
         }
     }
 
-    /// A turn whose Lease was taken away ends with `current`, for it has no Lease to give back.
     fn take_current(&mut self, index: usize, version: Version) {
         if self.current != Some(version) {
             self.current_at = Some(index);
@@ -352,6 +360,11 @@ impl Node {
         if let Some(tenure) = self.tenure.as_mut().filter(|tenure| tenure.kubelet_installed.is_some()) {
             tenure.returned = tenure.returned.or(Some(index));
         }
+        self.end_without_lease();
+    }
+
+    /// A turn whose Lease was taken away ends with `current`, or with a word of what comes after it, for it has no Lease to give back.
+    fn end_without_lease(&mut self) {
         let over = self.tenure.as_ref().is_some_and(|tenure| tenure.lost.is_some());
         if over && self.cordon.is_none() && self.tool.is_none() {
             self.went_past_return = self.tenure.take().is_some_and(|tenure| tenure.past_return.is_some());

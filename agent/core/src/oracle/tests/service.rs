@@ -101,6 +101,22 @@ fn a_daemon_pod_that_became_ready_as_the_turn_began_was_not_seen_to_be() {
     becomes_ready(10_001).breaks(Rule::VerifiedBeforeService);
 }
 
+#[test]
+fn a_turn_that_has_no_lease_to_give_back_ends_with_its_agents_word_where_the_node_does_not_serve() {
+    let unproven = |ready: bool| {
+        let uncordoned = |what: &What| matches!(what, What::Uncordoned { .. });
+        let ended =
+            [freed("w1"), What::Uncordoned { by: Who::Person }, says(ready, NEW), reported(Phase::Idle)];
+        let mut story = exchanged(uncordoned, &ended);
+        story.0.retain(|event| event.node != "w1" || event.what != What::KubeletRestarted);
+        story.0.truncate(story.0.iter().position(|event| event.what == reported(Phase::Idle)).unwrap() + 1);
+        story.all("w1", [says(true, NEW), What::CurrentWritten { version: NEW }]);
+        story.broken().contains(&Rule::VerifiedBeforeService)
+    };
+    assert!(!unproven(false));
+    assert!(unproven(true));
+}
+
 fn not_restarted() -> Story {
     exchanged(|what| matches!(what, What::KubeletRestarted), &[])
 }
