@@ -90,6 +90,7 @@ impl Cluster {
                     listed = true;
                     pause.reset();
                     if !found {
+                        self.inner.mark.newest().found_none(before);
                         tell(Observation::Node(None));
                     }
                 }
@@ -118,6 +119,9 @@ impl Cluster {
             .kubelet
             .call(&doing, |client| async move { nodes(client).get_opt(&name).await })
             .await?;
+        if node.is_none() {
+            self.inner.mark.newest().found_none(before);
+        }
         let version = node.as_ref().and_then(|node| node.metadata.resource_version.as_deref());
         if version.is_some_and(|version| self.inner.mark.newest().is_restored(before, version)) {
             self.inner.mark.restored.notify_one();

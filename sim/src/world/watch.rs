@@ -83,8 +83,12 @@ impl World {
     pub(super) fn lists_node(&mut self, name: &str) {
         let version = self.api.stored.nodes.get(name).map(|node| node.resource_version.clone());
         let life = self.machines.get_mut(name).and_then(|machine| machine.life.as_mut());
-        let news = life.zip(version).is_none_or(|(life, version)| {
+        let news = life.is_none_or(|life| {
             let before = life.mark.before();
+            let Some(version) = version else {
+                life.mark.found_none(before);
+                return true;
+            };
             life.mark.lists(before, &version)
         });
         if news {

@@ -30,6 +30,14 @@ impl Mark {
         restored
     }
 
+    /// A consistent read or a list that was sent when the mark stood at `before` found no Node. An API server put back to a state
+    /// before it was made makes the next one with a smaller version.
+    pub fn found_none(&mut self, before: u64) {
+        if self.0 == before {
+            self.0 = 0;
+        }
+    }
+
     /// Whether a list with which a watch begins is news: one that is merely older than a write made meanwhile is none.
     pub fn lists(&mut self, before: u64, version: &str) -> bool {
         self.is_restored(before, version) || !self.outdates(version)
@@ -72,5 +80,17 @@ mod tests {
         assert!(!mark.lists(before, "55"));
         assert!(mark.lists(before, "40"), "smaller than before it was sent: restored");
         assert!(!mark.outdates("41"));
+    }
+
+    #[test]
+    fn a_node_that_comes_where_there_was_none_is_news_whatever_its_version() {
+        let mut mark = Mark::default();
+        mark.wrote("50");
+        let before = mark.before();
+        mark.wrote("60");
+        mark.found_none(before);
+        assert!(mark.outdates("55"), "written since");
+        mark.found_none(mark.before());
+        assert!(!mark.outdates("20"));
     }
 }

@@ -65,10 +65,14 @@ impl World {
     /// A direct read; one that shows an API server put back to an older state makes the watch begin anew.
     pub(super) fn read_node(&mut self, caller: &Caller) -> Observation {
         let seen = self.api.stored.nodes.get(&caller.node).map(Node::seen);
-        if let (Some(seen), Some(life)) = (&seen, self.life(&caller.node, caller.life))
-            && life.mark.is_restored(life.mark.before(), &seen.resource_version)
-        {
-            self.watch_broke(&caller.node, caller.life);
+        let Some(life) = self.life(&caller.node, caller.life) else { return Observation::Node(seen) };
+        let before = life.mark.before();
+        match &seen {
+            None => life.mark.found_none(before),
+            Some(seen) if life.mark.is_restored(before, &seen.resource_version) => {
+                self.watch_broke(&caller.node, caller.life);
+            }
+            Some(_) => {}
         }
         Observation::Node(seen)
     }
