@@ -11,7 +11,7 @@ use upgrade_core::agent::ActId;
 use upgrade_core::observed::{EtcdSeen, LocalControlPlane, Observation};
 use upgrade_core::time::Mono;
 
-use super::host::{API_SERVER, ETCD};
+use super::host::API_SERVER;
 use super::process::{TRAVEL, transient};
 use super::{Happening, World};
 use crate::fault::Identity;
@@ -128,7 +128,8 @@ impl World {
     /// answer says nothing.
     fn local(&self, node: &str, at: Mono) -> Option<LocalControlPlane> {
         let machine = self.machines.get(node).filter(|machine| machine.host.control_plane)?;
-        let answers = machine.host.runs(ETCD, self.now) && self.has_quorum();
+        // etcd ends itself where its member was removed.
+        let answers = self.member_is_healthy(node) && self.has_quorum();
         let members = &self.api.members;
         let unhealthy = members.iter().filter(|member| !self.member_is_healthy(member)).cloned().collect();
         let etcd = EtcdSeen { members: members.len(), unhealthy, ..EtcdSeen::default() };
