@@ -336,8 +336,12 @@ impl World {
     pub(super) fn set_lease(&mut self, name: LeaseName, state: &LeaseState, by: &Who) {
         let version = self.api.next_revision();
         let before = self.api.stored.leases.insert(name, Lease { version, state: state.clone() });
-        self.record_lease(name, &before.unwrap_or_default().state, state, by);
-        self.tell_turn();
+        let before = before.unwrap_or_default().state;
+        self.record_lease(name, &before, state, by);
+        // A renewal changes nothing that a waiting agent asks about, and its adapter does not tell it.
+        if before != *state {
+            self.tell_turn();
+        }
     }
 
     /// What a change of a Lease looks like from outside.
