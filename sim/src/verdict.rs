@@ -81,6 +81,7 @@ impl World {
             _ if !self.has_agent(node) => None,
             End::Done | End::Refused | End::Degraded => None,
             End::Unfinished(_) if self.cannot_say(node) || self.waits_for_members(node) => None,
+            End::Unfinished(_) if self.waits_for_a_degraded_holder(node, ends) => None,
             End::Unfinished(why) => Some(format!("{node}: {why}")),
             End::BackedOut | End::RolledBack | End::Untouched => {
                 let unmet = self.has_unmet_target(node) && !self.may_wait(node, ends);

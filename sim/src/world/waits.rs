@@ -53,14 +53,25 @@ impl World {
     /// Whether it is in the middle of a turn A that waits for etcd, whose members only a person adds and removes.
     pub(crate) fn waits_for_members(&self, node: &str) -> bool {
         let control_planes = self.api.stored.nodes.values().filter(|seen| seen.control_plane).count();
+        self.applies(node) && self.api.members.len() != control_planes
+    }
+
+    /// Whether it is in the middle of a turn A whose Lease another holds that is degraded: of two that holder goes first (rule 9), and a
+    /// person is told there.
+    pub(crate) fn waits_for_a_degraded_holder(&self, node: &str, ends: &[(String, End)]) -> bool {
+        let lease = self.api.stored.leases.get(&LeaseName::ControlPlane);
+        let holder = lease.and_then(|lease| lease.state.holder.as_deref().and_then(Holder::parse));
+        let is_degraded = |holder: &Holder| ends.contains(&(holder.node.clone(), End::Degraded));
+        self.applies(node) && holder.is_some_and(|holder| holder.node != node && is_degraded(&holder))
+    }
+
+    fn applies(&self, node: &str) -> bool {
         let turn = self.stands(node).turn;
-        let applies =
-            turn.is_some_and(|turn| turn.kind == TurnKind::ControlPlane && turn.reached == Step::Applying);
-        applies && self.api.members.len() != control_planes
+        turn.is_some_and(|turn| turn.kind == TurnKind::ControlPlane && turn.reached == Step::Applying)
     }
 
     /// Only what was failed at is halted: by the mark, or where that was lost by the target that stands. Who holds the Lease that is
-    /// needed keeps everybody.
+    /// needed keeps everybody, and a control-plane node's Lease the workers too.
     fn is_halted(&self, node: &str, ends: &[(String, End)]) -> bool {
         let target = self.target(node);
         let same = |name: &String| {
@@ -72,8 +83,7 @@ impl World {
             marked.or_else(|| self.target(name)) == target
         };
         let holds = |name: &String| {
-            let needs =
-                |lease: &LeaseName| (*lease == LeaseName::ControlPlane) == self.is_control_plane(node);
+            let needs = |lease: &LeaseName| *lease == LeaseName::ControlPlane || !self.is_control_plane(node);
             let mut leases = self.api.stored.leases.iter().filter(|(lease, _)| needs(lease));
             leases.any(|(_, lease)| {
                 let holder = lease.state.holder.as_deref().and_then(Holder::parse);
