@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::fleet::Fleet;
 use super::record::Node;
 use super::{Event, What, Who};
-use crate::api::Phase;
+use crate::api::{LeaseName, Phase};
 
 /// How a node stands at the end of a history.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,6 +65,7 @@ fn end(fleet: &Fleet<'_>, name: &str, node: &Node, touched: bool) -> End {
             Some((lease, held)) if held.degraded.is_none() => {
                 End::Unfinished(format!("degraded, but {lease} is not marked"))
             }
+            None if waits_for_lease(fleet, node) => End::Degraded,
             None if node.tenure.as_ref().is_none_or(|tenure| tenure.lost.is_none()) => {
                 End::Unfinished("degraded, but without its Lease".to_owned())
             }
@@ -86,6 +87,12 @@ fn end(fleet: &Fleet<'_>, name: &str, node: &Node, touched: bool) -> End {
         return End::Unfinished(format!("{} still runs", tool.is));
     }
     in_service(node, phase, touched)
+}
+
+/// Whether it was degraded by what its agent found without memory while another holds the one Lease for it: it has nothing to mark
+/// until that is free.
+fn waits_for_lease(fleet: &Fleet<'_>, node: &Node) -> bool {
+    node.control_plane && node.causes.lost_memory() && fleet.leases.contains_key(&LeaseName::ControlPlane)
 }
 
 /// In service, without a Lease. Whether an unmet target may wait like this for ever, the caller must judge: it is

@@ -48,6 +48,23 @@ fn a_control_plane_degraded_in_its_own_turn_may_be_in_service() {
 }
 
 #[test]
+fn a_control_plane_node_degraded_by_what_was_found_without_memory_waits_for_a_lease_that_another_holds() {
+    let degraded = |lost: Option<What>, held: bool| {
+        let mut story = Story::begin();
+        control_plane::joins(&mut story, "cp2");
+        story.all("cp", lost).add("cp", reported(Phase::Degraded));
+        if held {
+            story.all("cp2", [What::TargetSet(Some(NEW)), taken("cp2", LeaseName::ControlPlane)]);
+        }
+        story.end("cp")
+    };
+    let lost = Some(What::WentWrong { what: MEMORY_LOST });
+    assert_eq!(degraded(lost.clone(), true), End::Degraded);
+    assert!(matches!(degraded(lost, false), End::Unfinished(_)));
+    assert!(matches!(degraded(None, true), End::Unfinished(_)));
+}
+
+#[test]
 fn the_mark_tells_of_a_control_plane_node_that_reaches_no_api_server() {
     let mut story = Story::begin();
     story.all("cp", [What::TargetSet(Some(NEW)), taken("cp", LeaseName::ControlPlane)]);
