@@ -247,7 +247,12 @@ fn a_drain_under_somebody_elses_cordon_is_a_beginning() {
     story.add("w1", What::Cordoned { by: Who::Person }).add("w1", What::TargetSet(Some(NEW)));
     story.add("w1", taken("w1", LeaseName::Slot(0)));
     story.clone().add("w1", evicts.clone()).keeps();
-    story.add(FLEET, What::PolicySet { bars: true }).add("w1", evicts).breaks(Rule::Paused);
+    let (bars, refused) =
+        (What::PolicySet { bars: true }, What::EvictionRefused { pod: "w1-pod".to_owned() });
+    story.clone().add(FLEET, bars.clone()).add("w1", evicts.clone()).breaks(Rule::Paused);
+    story.clone().add(FLEET, bars.clone()).add("w1", refused.clone()).breaks(Rule::Paused);
+    // What was asked before goes on.
+    story.add("w1", refused).add(FLEET, bars).add("w1", evicts).keeps();
 }
 
 #[test]
