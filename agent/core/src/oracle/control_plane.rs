@@ -62,6 +62,14 @@ fn dead(judged: &Judged<'_>, node: &Node) -> Option<(String, usize)> {
     dead.map(|(component, pod)| (format!("its {component} does not run"), pod.by))
 }
 
+/// As others see it: a kubelet that started a moment ago has not said yet what stopped before. While it is down it says nothing, and
+/// its node is no longer Ready soon.
+fn told_dead(judged: &Judged<'_>, node: &Node) -> Option<(String, usize)> {
+    let (lack, by) = dead(judged, node)?;
+    let untold = node.restarted.is_some_and(|restarted| by < restarted && judged.unnoticed(restarted));
+    (!untold).then_some((lack, by))
+}
+
 /// Two versions among the static pods that run here, neither of them new.
 fn mixed(judged: &Judged<'_>, node: &Node) -> Option<(String, usize)> {
     let known = node.static_pods.iter().filter(|(_, pod)| !judged.unnoticed(pod.by));
@@ -93,7 +101,7 @@ pub(super) fn whole_before(judged: &Judged<'_>, what: &str) -> Option<Violation>
     let (name, (lack, by)) = others.find_map(|(name, other)| {
         let etcd = sick_etcd(judged, other).filter(|_| asks(Check::Etcd));
         let serves =
-            || is_down(judged, other).or_else(|| dead(judged, other)).or_else(|| mixed(judged, other));
+            || is_down(judged, other).or_else(|| told_dead(judged, other)).or_else(|| mixed(judged, other));
         let lack = etcd.or_else(|| serves().filter(|_| asks(Check::OtherNodes)))?;
         Some((name, lack))
     })?;

@@ -50,6 +50,22 @@ fn a_control_plane_node_begins_only_while_the_others_are_whole() {
 }
 
 #[test]
+fn what_stopped_before_a_kubelet_started_is_seen_a_moment_later() {
+    let begins = |events: [What; 2], later: u64| {
+        let mut story = begins_after(events);
+        let cordons = |event: &Event| matches!(event.what, What::TargetSet(_)) && event.node == "cp";
+        let from = story.0.iter().rposition(cordons).unwrap();
+        let at = story.0[from - 1].at + later;
+        story.0[from..].iter_mut().for_each(|event| event.at = at);
+        story.broken().contains(&Rule::ControlPlaneWholeBefore)
+    };
+    let stops = || pod("kube-scheduler", None);
+    assert!(!begins([stops(), What::KubeletRestarted], 9_000));
+    assert!(begins([stops(), What::KubeletRestarted], 11_000));
+    assert!(begins([What::KubeletRestarted, stops()], 11_000));
+}
+
+#[test]
 fn a_control_plane_node_begins_only_while_its_own_etcd_is_healthy() {
     let mut story = Story::begin();
     story.add("cp", What::EtcdMember { healthy: false });
