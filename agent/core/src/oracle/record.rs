@@ -306,7 +306,12 @@ impl Node {
     /// kubeadm-config came to name another version.
     pub(super) fn take_config(&mut self, version: Version) {
         self.config = Some(version);
+        let works = self.tool.is_some();
         if let Some(tenure) = &mut self.tenure {
+            // Whoever has gone back without its Lease has no part in what another writes then.
+            if tenure.lost.is_some() && tenure.past_return.is_none() && !works {
+                tenure.config_before = self.config;
+            }
             tenure.look_back(&self.static_pods, self.config);
         }
     }

@@ -175,6 +175,28 @@ fn node_after_an_apply_that_never_succeeded_breaks_rule_3() {
 }
 
 #[test]
+fn a_run_that_was_put_back_without_its_lease_binds_no_later_turn_after_another_node_has_applied() {
+    let node = |of: &[What]| {
+        let mut story = Story::begin();
+        control_plane::joins(&mut story, "cp2");
+        story.all("cp", [What::TargetSet(Some(NEW)), taken("cp", LeaseName::ControlPlane), applies(NEW)]);
+        story.all("cp", of.to_vec());
+        story.all("cp", [freed("cp"), What::ToolEnded { tool: "kubeadm-upgrade", ok: false }]);
+        // Nobody knows for sure that its run succeeded.
+        story.all("cp2", [What::TargetSet(Some(NEW)), What::WentWrong { what: MEMORY_LOST }]);
+        story.all("cp2", [taken("cp2", LeaseName::ControlPlane), applies(NEW)]);
+        story.add(FLEET, What::KubeadmConfig { version: NEW });
+        story.all("cp2", [api_server(NEW), ended("kubeadm-upgrade"), released("cp2")]);
+        let run = Some((KubeadmCommand::NodeControlPlane, NEW));
+        story.add("cp", taken("cp", LeaseName::ControlPlane));
+        story.add("cp", What::ToolStarted { tool: "kubeadm-upgrade", kubeadm: run });
+        story.broken().contains(&Rule::Verb)
+    };
+    assert!(!node(&[]));
+    assert!(node(&[api_server(NEW)]), "its own run is half done");
+}
+
+#[test]
 fn node_runs_only_for_the_version_that_kubeadm_config_names() {
     let node =
         What::ToolStarted { tool: "kubeadm-upgrade", kubeadm: Some((KubeadmCommand::NodeControlPlane, NEW)) };
