@@ -31,7 +31,7 @@ fn pause(lasts: u64) -> Fault {
 fn paused() -> Vec<State> {
     let at_release =
         Planned { when: When::act("cp1", "release", 1, Point::Answered), faults: vec![(0, pause(FOR_EVER))] };
-    let cells = |idle| [done(4), STAYS, STAYS, idle, done(4), done(4), HOLDS_NONE, STAYS];
+    let cells = |idle| [done(4), STAYS, STAYS, idle, done(4), done(6), HOLDS_NONE, STAYS];
     vec![
         state(
             "control plane: the fleet is paused",
@@ -108,7 +108,7 @@ fn for_a_worker() -> Vec<State> {
             "w2",
             and(in_turn(), [tool("w1", "install-kubelet", 0, 3)]),
             waits(Reason::Halted),
-            [done(6), STAYS, next(8), IDLE, done(6), done(4), STAYS, then(Reason::WaitingForTurn)],
+            [done(6), STAYS, next(8), IDLE, done(6), done(6), STAYS, then(Reason::WaitingForTurn)],
         )
         .of("w1")
         .mend(vec![retry("w1")]),
@@ -117,7 +117,7 @@ fn for_a_worker() -> Vec<State> {
             "w2",
             and(in_turn(), [dead]),
             waits(Reason::WaitingForTurn),
-            [done(6), STAYS, newer, IDLE, done(6), done(4), budget, STAYS],
+            [done(6), STAYS, newer, IDLE, done(6), done(6), budget, STAYS],
         )
         .of("w1")
         .mend(freed_and_ignored),
@@ -132,7 +132,7 @@ fn for_a_control_plane() -> Vec<State> {
             "cp2",
             and(half(), [other]),
             waits(Reason::Halted),
-            [done(6), STAYS, next(10), IDLE, done(6), done(4), STAYS, STAYS],
+            [done(9), STAYS, next(10), IDLE, done(9), done(6), STAYS, STAYS],
         )
         .of("cp1")
         .mend(vec![retry("cp1")])
@@ -161,7 +161,7 @@ fn for_others() -> Vec<State> {
             "w1",
             vec![down, both],
             waits(Reason::WaitingForTurn),
-            [done(6), STAYS, newer, IDLE, done(6), done(4), HOLDS_NONE, done(6)],
+            [done(9), STAYS, newer, IDLE, done(9), done(6), HOLDS_NONE, done(9)],
         )
         .of("w2")
         .mend(vec![sick("w2", 1)]),
@@ -177,7 +177,7 @@ fn at_rest() -> Vec<State> {
             "cp1",
             vec![down, Planned::at(2 * MINUTE, target("cp1", TARGET))],
             Stand::Waits(Reason::BudgetExhausted, Runs::Half),
-            [done(6), STAYS, newer, AT_REST, done(6), done(4), HOLDS_NONE, done(6)],
+            [done(6), STAYS, newer, AT_REST, done(6), done(6), HOLDS_NONE, done(6)],
         )
         .of("w1")
         .mend(vec![sick("w1", 1)]),

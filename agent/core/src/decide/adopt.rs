@@ -71,9 +71,8 @@ pub(super) fn traces(cx: &Context<'_>) -> Look<()> {
 /// booted. For a while it is waited for. One of the future is older too: this host's clock was set back since.
 fn settled(cx: &Context<'_>, host: &HostSeen) -> Look<()> {
     let since_start = cx.now.wall(host.kubelet.since)..=cx.now.unix;
-    let told = untold(cx).is_none()
-        && cx.node.ready == Ready::True
-        && since_start.contains(&cx.node.heartbeat);
+    let told =
+        untold(cx).is_none() && cx.node.ready == Ready::True && since_start.contains(&cx.node.heartbeat);
     if told || cx.since.waited(cx.now) > cx.settings.verify_timeout {
         return Ok(());
     }

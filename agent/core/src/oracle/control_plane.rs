@@ -48,13 +48,12 @@ fn sick_etcd(judged: &Judged<'_>, node: &Node) -> Option<(String, usize)> {
     Some(("its member of etcd is not healthy".to_owned(), etcd.by))
 }
 
-/// A kubelet that talks to its own API server alone says nothing more when that is dead, and one that is cut off or down says nothing
-/// at all, until its Node is no longer Ready.
+/// A kubelet that talks to its own API server alone says nothing more when that is dead, and one that is cut off says nothing at all,
+/// until its Node is no longer Ready.
 fn dead(judged: &Judged<'_>, node: &Node) -> Option<(String, usize)> {
     let api_server = node.static_pods.get("kube-apiserver").is_some_and(|pod| pod.is.is_none());
     let told = node.ready.is_some_and(|ready| !ready.is.0 && !judged.unnoticed(ready.by));
-    let down = node.restarted.is_some_and(|at| node.ready.is_none_or(|ready| ready.by < at));
-    let mute = node.own_server.is_some() && api_server || node.is_cut_off || down;
+    let mute = node.own_server.is_some() && api_server || node.cut_off.is_some();
     if mute && !told {
         return None;
     }

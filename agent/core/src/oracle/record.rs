@@ -78,7 +78,8 @@ pub(super) struct Node {
     pub(super) tenure: Option<Tenure>,
     /// When its agent last gave its Lease back after kubelet came to another minor under it.
     pub(super) released: Option<usize>,
-    pub(super) is_cut_off: bool,
+    /// Since when it cannot reach the API.
+    pub(super) cut_off: Option<usize>,
     /// When it could last reach the API again.
     pub(super) back: Option<usize>,
     /// When its agent's process last ended.
@@ -201,9 +202,9 @@ impl Node {
             }
         }
         match what {
-            What::WentWrong { what: CUT_OFF } => self.is_cut_off = true,
+            What::WentWrong { what: CUT_OFF } => self.cut_off = Some(index),
             What::PutRight { what: CUT_OFF } => {
-                self.is_cut_off = false;
+                self.cut_off = None;
                 self.back = Some(index);
             }
             What::Joined { .. } | What::Deleted => self.take_object(index, what),
