@@ -91,13 +91,18 @@ impl Rules for Applying {
 
     /// Kubelet's files go back; the static pods were put back by kubeadm before this is asked, or the turn could not go back.
     fn undo(&self, cx: &Context<'_>, turn: &Turn) -> Look<()> {
-        let host = cx.host(HOST_AGE)?;
-        let ours = host.copies.iter().any(|copy| copy.turn == turn.holder.turn);
-        if ours && host.kubelet_config_changed {
-            return Err(Next::Do(Act::RestoreKubeletConfig { turn: turn.holder.turn.clone() }));
-        }
-        Ok(())
+        put_back_kubelets_files(cx, turn)
     }
+}
+
+/// Puts kubelet's files back as they were before the turn.
+pub(super) fn put_back_kubelets_files(cx: &Context<'_>, turn: &Turn) -> Look<()> {
+    let host = cx.host(HOST_AGE)?;
+    let ours = host.copies.iter().any(|copy| copy.turn == turn.holder.turn);
+    if ours && host.kubelet_config_changed {
+        return Err(Next::Do(Act::RestoreKubeletConfig { turn: turn.holder.turn.clone() }));
+    }
+    Ok(())
 }
 
 /// Turn B's configuration is the target's (rule 3). A newer minor was passed by meanwhile: the target has to follow.

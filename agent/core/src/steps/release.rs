@@ -4,16 +4,16 @@
 use std::time::Duration;
 
 use crate::act::{Act, Tool};
-use crate::api::TurnKind;
-use crate::api::Version;
 use crate::api::{Explanation, Reason};
+use crate::api::{PackageVersion, TurnKind, Version};
 use crate::decide::Next;
-use crate::decide::context::{Context, Look, PACE, START_AGE, wait};
+use crate::decide::context::{Context, HOST_AGE, Look, PACE, START_AGE, wait};
 use crate::judge::control_plane;
 use crate::memory::{Plan, Step, Turn};
 use crate::observed::ToolState;
 use crate::observed::{LeaseSeen, Ready};
 
+use super::apply::put_back_kubelets_files;
 use super::install::unheld;
 use super::tool::MAX_ATTEMPTS;
 use super::verify::{lacks, limit};
@@ -55,6 +55,10 @@ impl Rules for Releasing {
             let kubelet = Turn { kind: TurnKind::Kubelet, run: None, plan, ..turn.clone() };
             return Err(cx.remember(kubelet.at(Step::Staging, cx.now)));
         }
+        if turn.kind == TurnKind::ControlPlane && has_its_old_kubelet(cx, turn)? {
+            // Taken up without memory, it may have been a turn B before, which has written them.
+            put_back_kubelets_files(cx, turn)?;
+        }
         let current = in_service(cx, turn)?;
         // The Lease may be long in going: an etcd that was put back meanwhile has brought the cordon back.
         cx.node(TOLD)?;
@@ -73,6 +77,13 @@ impl Rules for Releasing {
 
 fn is_given_back(cx: &Context<'_>) -> bool {
     cx.node.in_hand.is_none() && matches!(cx.observed.lease, Some(LeaseSeen::Free | LeaseSeen::Other(_)))
+}
+
+/// Whether kubelet's package is the one from before the turn, and not yet the target's.
+fn has_its_old_kubelet(cx: &Context<'_>, turn: &Turn) -> Look<bool> {
+    let installed = cx.host(HOST_AGE)?.version("kubelet");
+    let is_before = installed == Some(&turn.plan.from.kubelet);
+    Ok(is_before && installed.and_then(PackageVersion::kubernetes) != Some(turn.plan.target))
 }
 
 /// The version a node is in service at after its turn: its kubelet may have gone before its static pods, being down.

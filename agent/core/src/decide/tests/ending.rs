@@ -311,6 +311,21 @@ fn current_is_written_where_it_is_another_one_and_names_the_oldest_part() {
 }
 
 #[test]
+fn a_turn_a_leaves_kubelets_files_as_they_were_unless_they_are_those_of_its_kubelet() {
+    let changed = |kubelet, from| {
+        let case = Case::plane(Step::Releasing).with(|case| {
+            case.host().packages = host(NEW, kubelet).packages;
+            case.turn().plan.from = packages(from);
+            case.host().kubelet_config_changed = true;
+        });
+        whole_for(case, 10).says()
+    };
+    assert_eq!(changed(OLD, OLD), "restore-kubelet-config");
+    assert_eq!(changed(NEW, NEW), "unmark", "taken up with the new kubelet");
+    assert_eq!(changed(NEWER, OLD), "unmark", "a kubelet that an earlier turn installed");
+}
+
+#[test]
 fn a_turn_b_that_a_new_target_made_a_turn_a_of_goes_on_as_b_when_a_is_done() {
     let mut case = Case::plane(Step::Releasing);
     case.node().cordon_note = Some(false);
