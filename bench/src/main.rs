@@ -7,7 +7,6 @@ mod log;
 mod machine;
 mod node;
 mod outage;
-mod script;
 mod waiting;
 
 use std::fs;
@@ -17,12 +16,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::{Parser, ValueEnum};
+use lab::script::Order;
 use lab::{Cluster, DEFAULT_AGENT_CONFIG, Options};
 
 use self::drain::{Matrix, Stop};
 use self::idle::Idle;
 use self::outage::{By, Upgrade};
-use self::script::Order;
 use self::waiting::Bar;
 
 /// Bytes per second of a slow package mirror.

@@ -8,9 +8,9 @@ use jiff::Timestamp;
 use super::Lab;
 use super::daemon::UNIT;
 use super::outage::{By, Upgrade};
-use super::script;
 use lab::Node;
 use lab::audit::{Outage, node_writes, outages, seconds};
+use lab::script;
 use lab::{UPGRADE_CONFIG, versions, wait_until};
 
 const LIMIT: Duration = Duration::from_mins(10);
@@ -28,7 +28,7 @@ impl Lab<'_> {
         let start = Timestamp::now();
         let steps = match by {
             By::Agent => self.by_agent(name).map(|()| None)?,
-            By::Script(order) => Some(self.by_script(name, order)?),
+            By::Script(order) => Some(self.cluster.upgrade_by_script(self.program, name, order)?),
         };
         let end = Timestamp::now();
         if self.version(name)? != versions::KUBERNETES_NEW {

@@ -2,8 +2,8 @@
 
 use std::fmt::{self, Write};
 
-use super::script::Order;
 use lab::audit::Outage;
+use lab::script::Order;
 
 const PHASES: [&str; 8] =
     ["cordoning", "draining", "staging", "applying", "installing", "restarting", "verifying", "uncordoning"];

@@ -23,6 +23,7 @@ mod node;
 mod nspawn;
 pub mod process;
 mod repository;
+pub mod script;
 pub mod tools;
 pub mod versions;
 mod wait;

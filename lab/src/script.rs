@@ -1,19 +1,19 @@
 //! The upgrade by a script, in one of two orders.
 
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use super::Lab;
-use lab::audit::Outage;
-use lab::process::{command, run_command};
-use lab::{UPGRADE_CONFIG, versions};
+use crate::audit::Outage;
+use crate::process::{command, run_command};
+use crate::{Cluster, UPGRADE_CONFIG, versions};
 
 const SCRIPT: &str = include_str!("../by-hand.sh");
 
 /// What a script does first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Order {
+pub enum Order {
     /// It drains the node.
     DrainFirst,
     /// It upgrades kubeadm and what kubeadm upgrades, as the Kubernetes documentation says; the node is still in service.
@@ -32,26 +32,26 @@ impl Order {
 
 /// A step of a script, from and until a second of Unix time.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Step {
-    name: String,
-    from: f64,
-    until: f64,
+pub struct Step {
+    /// Its name: the agent's phase that does the same.
+    pub name: String,
+    /// When it began.
+    pub from: f64,
+    /// When the next one began.
+    pub until: f64,
 }
 
-impl Lab<'_> {
-    /// Upgrades a node by the script; returns its steps.
+impl Cluster {
+    /// Upgrades a node by the script, which reaches it by `lab`, the lab's program; returns its steps.
     ///
     /// # Errors
     /// If a command of it fails.
-    pub(super) fn by_script(&self, name: &str, order: Order) -> Result<Vec<Step>> {
+    pub fn upgrade_by_script(&self, lab: &Path, name: &str, order: Order) -> Result<Vec<Step>> {
         let target = format!("v{}", versions::KUBERNETES_NEW);
         let verb = if name == "cp1" { format!("apply {target} -y") } else { "node".to_owned() };
-        let on = format!("{} exec --name {}", self.program.display(), self.cluster.name());
+        let on = format!("{} exec --name {}", lab.display(), self.name());
         let mut script = script(SCRIPT, order, name, &verb);
-        script
-            .env("ON", on)
-            .env("KUBECTL", self.cluster.kubectl_program())
-            .env("KUBECONFIG", self.cluster.kubeconfig());
+        script.env("ON", on).env("KUBECTL", self.kubectl_program()).env("KUBECONFIG", self.kubeconfig());
         let told = run_command(&mut script)
             .with_context(|| format!("the upgrade of {name} by a script, {}, failed", order.word()))?;
         Ok(steps(&told))
@@ -86,7 +86,7 @@ fn steps(told: &str) -> Vec<Step> {
 }
 
 /// The seconds of each step while the node was out of service, as the phases of an agent are counted.
-pub(super) fn phases(steps: &[Step], outage: &Outage) -> Vec<(String, f64)> {
+pub fn phases(steps: &[Step], outage: &Outage) -> Vec<(String, f64)> {
     let [from, until] = [outage.from, outage.until].map(|moment| moment.as_duration().as_secs_f64());
     let within = steps.iter().map(|step| (step.name.clone(), step.until.min(until) - step.from.max(from)));
     within.filter(|(_, seconds)| *seconds > 0.0).collect()
