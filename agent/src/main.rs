@@ -110,12 +110,25 @@ async fn plan(settings: &Settings, target: Option<Version>) -> anyhow::Result<Ex
 
 async fn status(settings: &Settings, json: bool) -> anyhow::Result<ExitCode> {
     let adapters = Adapters::new(settings)?;
-    let Some(node) = adapters.cluster.read_node().await.map_err(|fault| anyhow::anyhow!(fault.message))?
-    else {
-        bail!("the Node {} does not exist; set name in [node] of the configuration", settings.node);
+    let node = match adapters.cluster.read_node().await {
+        Ok(Some(node)) => node,
+        Ok(None) => {
+            bail!("the Node {} does not exist; set name in [node] of the configuration", settings.node)
+        }
+        Err(fault) => return Err(unanswered(settings, &fault)),
     };
     print(&show::status(&node, adapters.clock.now().unix, json));
     Ok(ExitCode::SUCCESS)
+}
+
+/// Where nothing answers, this host's journal still knows what is at work here.
+fn unanswered(settings: &Settings, fault: &Fault) -> anyhow::Error {
+    let known = Journal::look(&settings.state_directory.join(JOURNAL));
+    let told = known.map_or_else(
+        |error| format!("{:#}", anyhow::Error::from(error)),
+        |memory| show::local(memory.and_then(|memory| memory.turn).as_ref()),
+    );
+    anyhow::anyhow!("{}\nby the journal of this host: {}", fault.message, told.trim_end())
 }
 
 fn local_status(settings: &Settings) -> anyhow::Result<ExitCode> {
