@@ -79,6 +79,10 @@ const SCENARIOS: &[Scenario] = &[
         power::cut_while_unpacking,
     ),
     Scenario::slow(
+        "downgrading the package during an upgrade is refused and says what to do",
+        package::downgraded_on_the_way,
+    ),
+    Scenario::slow(
         "three control-plane nodes upgrade themselves one at a time before the worker",
         demo::several_control_planes,
     ),

@@ -10,12 +10,13 @@ use lab::{DEFAULT_AGENT_CONFIG, Node, wait_until};
 use upgrade_core::api::Phase;
 use upgrade_core::oracle::{End, What};
 
-use crate::drain::{guard, names_guard};
+use crate::drain::{guard, names_guard, relax};
 use crate::fleet::{AGENT, Fleet, SOON, count, new, old, package};
 use crate::hold::{Hold, Point};
 use crate::kill::{life, unit_of};
 
 const NAME: &str = "node-upgrade-agent";
+const FORCE: &str = "NODE_UPGRADE_AGENT_REMOVE=force";
 /// The most that `systemd-analyze security` may find.
 const EXPOSURE: f64 = 4.0;
 
@@ -47,7 +48,7 @@ pub(crate) fn installed(fleet: &Fleet) -> Result<()> {
 pub(crate) fn upgraded_on_the_way(fleet: &Fleet) -> Result<()> {
     let name = "worker1";
     let node = fleet.old_worker(name)?;
-    let next = next_version(&package()?, &fleet.cluster.kubeconfig().with_file_name("next-package"))?;
+    let next = relabelled(&package()?, &fleet.cluster.kubeconfig().with_file_name("next-package"), "+next")?;
     let hold = Hold::set(node, Point::Unit, "kubeadm-upgrade")?;
     fleet.ask(name, &new())?;
     hold.wait_reached()?;
@@ -70,6 +71,27 @@ pub(crate) fn upgraded_on_the_way(fleet: &Fleet) -> Result<()> {
     node.install_package(&package()?).map(drop)
 }
 
+/// To a package that knows of the refusal too; one that does not is let in by dpkg.
+pub(crate) fn downgraded_on_the_way(fleet: &Fleet) -> Result<()> {
+    let name = "worker1";
+    let node = fleet.old_worker(name)?;
+    let next = relabelled(&package()?, &fleet.cluster.kubeconfig().with_file_name("next-package"), "+next")?;
+    node.install_package(&next)?;
+    guard(fleet, name)?;
+    fleet.ask(name, &new())?;
+    fleet.wait_report(name, Phase::Draining, names_guard)?;
+    let refusal = node.install_package(&package()?).err().context("the package was downgraded")?;
+    let told = format!("{refusal:#}");
+    for words in ["an upgrade to v1.36.3 is under way", "Wait for its end", "then downgrade", FORCE] {
+        ensure!(told.contains(words), "the refusal does not say {words}:\n{told}");
+    }
+    ensure!(state(node)?.ends_with("+next installed"), "the package is {}", state(node)?);
+    relax(fleet)?;
+    fleet.wait_done(name, &new())?;
+    fleet.judge(&[(name, End::Done)])?;
+    node.install_package(&package()?).map(drop)
+}
+
 pub(crate) fn removed_on_the_way(fleet: &Fleet) -> Result<()> {
     let name = "worker1";
     let node = fleet.old_worker(name)?;
@@ -87,7 +109,7 @@ pub(crate) fn removed_with_a_broken_journal(fleet: &Fleet) -> Result<()> {
     let node = fleet.cluster.node("worker2")?;
     node.write_file("/var/lib/node-upgrade-agent/journal/memory.json", "not what was stored", 0o600)?;
     refused(node, &["cannot tell whether an upgrade", "memory.json"])?;
-    let forced = ["env", "NODE_UPGRADE_AGENT_REMOVE=force", "apt-get", "purge", "--yes", NAME];
+    let forced = ["env", FORCE, "apt-get", "purge", "--yes", NAME];
     node.run(&forced)?;
     install_again(fleet, node)
 }
@@ -162,7 +184,7 @@ fn refused(node: &Node, words: &[&str]) -> Result<()> {
     let told = [removal.stdout, removal.stderr].concat();
     let told = String::from_utf8_lossy(&told);
     ensure!(!removal.status.success(), "the package was removed:\n{told}");
-    for word in words.iter().chain(&["NODE_UPGRADE_AGENT_REMOVE=force"]) {
+    for word in words.iter().chain(&[FORCE]) {
         ensure!(told.contains(word), "the refusal does not say {word}:\n{told}");
     }
     ensure!(state(node)? == before, "the package is now {}", state(node)?);
@@ -170,13 +192,13 @@ fn refused(node: &Node, words: &[&str]) -> Result<()> {
 }
 
 /// Version and state of the package, as dpkg has them.
-fn state(node: &Node) -> Result<String> {
+pub(crate) fn state(node: &Node) -> Result<String> {
     node.run(&["dpkg-query", "--show", "--showformat=${Version} ${db:Status-Status}", NAME])
 }
 
-/// The same package under a higher version.
-fn next_version(package: &Path, directory: &Path) -> Result<PathBuf> {
-    let next = directory.with_extension("deb");
+/// The same package under another version: its own with `suffix`. It is unpacked in `directory` and ends beside it.
+pub(crate) fn relabelled(package: &Path, directory: &Path, suffix: &str) -> Result<PathBuf> {
+    let deb = directory.with_extension("deb");
     if directory.exists() {
         fs::remove_dir_all(directory).context("cannot remove an unpacked package")?;
     }
@@ -184,9 +206,9 @@ fn next_version(package: &Path, directory: &Path) -> Result<PathBuf> {
     let control = directory.join("DEBIAN/control");
     let text = fs::read_to_string(&control)?;
     let version = text.lines().find(|line| line.starts_with("Version: ")).context("no version")?;
-    fs::write(&control, text.replace(version, &format!("{version}+next")))?;
-    dpkg_deb(&["-Znone".as_ref(), "--root-owner-group".as_ref(), "--build".as_ref(), directory, &next])?;
-    Ok(next)
+    fs::write(&control, text.replace(version, &format!("{version}{suffix}")))?;
+    dpkg_deb(&["-Znone".as_ref(), "--root-owner-group".as_ref(), "--build".as_ref(), directory, &deb])?;
+    Ok(deb)
 }
 
 fn dpkg_deb(arguments: &[&Path]) -> Result<()> {
