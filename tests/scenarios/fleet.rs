@@ -9,14 +9,15 @@ use lab::{Cluster, DEFAULT_AGENT_CONFIG, Node, Options, versions, wait_for, wait
 use serde_json::Value;
 use upgrade_core::api::annotations::{CURRENT, PHASE, RETRY, SKIP_CHECKS, STATUS, TARGET};
 use upgrade_core::api::{Phase, Report};
-use upgrade_core::oracle::{End, Event, What, check, ends};
+use upgrade_core::oracle::{End, Event, Violation, What, check, ends};
 
 use crate::{hold, readme};
 
 pub(crate) const AGENT: &str = "node-upgrade-agent.service";
 /// Longer than any phase of a worker takes.
 pub(crate) const SOON: Duration = Duration::from_mins(2);
-const UPGRADE: Duration = Duration::from_mins(5);
+/// A control plane takes two turns, on a machine that is shared with all the others.
+const UPGRADE: Duration = Duration::from_mins(10);
 const KUBELET_FLAGS: &str = "/etc/default/kubelet";
 
 pub(crate) fn old() -> String {
@@ -55,8 +56,12 @@ impl Fleet {
     /// A cluster for one scenario, which ends with it.
     pub(crate) fn boot_another(options: &Options) -> Result<Self> {
         // Looked for first: a cluster that nothing can be installed on need not be booted.
-        let package = package()?;
-        Self::prepare(Cluster::boot(options)?, &package)
+        Self::boot_with(options, &package()?)
+    }
+
+    /// The same with another package of the agent.
+    pub(crate) fn boot_with(options: &Options, package: &Path) -> Result<Self> {
+        Self::prepare(Cluster::boot(options)?, package)
     }
 
     /// Deploys the tutorial's web servers and installs the agents.
@@ -129,14 +134,19 @@ impl Fleet {
 
     /// Waits until `node` says it is in service at `version`, and everything else that goes with the end of an upgrade.
     pub(crate) fn wait_done(&self, node: &str, version: &str) -> Result<()> {
+        self.wait_current(node, version)?;
+        self.check_in_service(node, version)
+    }
+
+    /// Waits until `node` says it is in service at `version` and has nothing to do.
+    pub(crate) fn wait_current(&self, node: &str, version: &str) -> Result<()> {
         wait_until(&format!("{node} to be in service at {version}"), UPGRADE, || {
             let seen = self.node(node)?;
             let annotation = |key: &str| seen["metadata"]["annotations"][key].as_str().unwrap_or_default();
             let (current, phase) = (annotation(CURRENT), annotation(PHASE));
             ensure!(current == version && phase == Phase::Idle.word(), "it says {current}, {phase}");
             Ok(true)
-        })?;
-        self.check_in_service(node, version)
+        })
     }
 
     /// Reads back from the API server and from the node that it serves at `version` and nothing is left over.
@@ -234,12 +244,24 @@ impl Fleet {
 
     /// Asks the oracle: no rule was broken since the scenario began, and these nodes ended like this.
     pub(crate) fn judge(&self, expected: &[(&str, End)]) -> Result<()> {
+        self.judge_but(expected, |_| false)
+    }
+
+    /// The same where some of what was broken is excused.
+    pub(crate) fn judge_but(
+        &self,
+        expected: &[(&str, End)],
+        excused: impl Fn(&Violation) -> bool,
+    ) -> Result<()> {
         let history = upgrade_history::of_cluster(&self.cluster)?;
         let began = history.moment(self.began.get())?;
         let violations = check(&history.events, &upgrade_history::expectations());
-        let violations: Vec<_> = violations.iter().filter(|violation| violation.at >= began).collect();
+        let violations: Vec<_> =
+            violations.iter().filter(|violation| violation.at >= began && !excused(violation)).collect();
         if let Some(first) = violations.first() {
-            bail!("{} violations, the first: {first}", violations.len());
+            let rules: Vec<_> =
+                violations.iter().map(|violation| (&violation.node, violation.rule)).collect();
+            bail!("{} violations, {rules:?}, the first: {first}", violations.len());
         }
         let ends = ends(&history.events);
         for (node, expected) in expected {
@@ -298,9 +320,14 @@ pub(crate) fn package() -> Result<PathBuf> {
         ensure!(path.is_file(), "NODE_UPGRADE_AGENT_DEB names no file: {}", path.display());
         return Ok(path);
     }
-    let this = std::env::current_exe().context("where is this test?")?;
-    let packages = this.ancestors().nth(3).context("this test is in no target directory")?.join("deb");
+    let packages = target_directory()?.join("deb");
     let entries = std::fs::read_dir(&packages).into_iter().flatten().flatten().map(|entry| entry.path());
     let found = entries.filter(|path| path.extension().is_some_and(|end| end == "deb")).max();
     found.with_context(|| format!("there is no package in {}: make deb builds it", packages.display()))
+}
+
+/// Cargo's target directory, in which this test was built.
+pub(crate) fn target_directory() -> Result<PathBuf> {
+    let this = std::env::current_exe().context("where is this test?")?;
+    Ok(this.ancestors().nth(3).context("this test is in no target directory")?.to_owned())
 }
