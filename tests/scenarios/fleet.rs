@@ -292,6 +292,15 @@ impl Fleet {
         Ok(())
     }
 
+    /// Plays a part of a scenario on this cluster, which ends with it: what happened on it is told before.
+    pub(crate) fn explained(&self, play: impl FnOnce(&Self) -> Result<()>) -> Result<()> {
+        let outcome = play(self);
+        if outcome.is_err() {
+            self.show_evidence();
+        }
+        outcome
+    }
+
     /// Prints what happened since a scenario that failed began, and what the agents said of it.
     pub(crate) fn show_evidence(&self) {
         match self.events() {

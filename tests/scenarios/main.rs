@@ -5,6 +5,7 @@
 //! run whose names contain one of them.
 //! With `UPGRADE_TEST_CLUSTER=NAME` a cluster that `lab up --name NAME` left running is used instead of a new one.
 
+mod apply;
 mod demo;
 mod drain;
 mod fleet;
@@ -89,6 +90,14 @@ const SCENARIOS: &[Scenario] = &[
     Scenario::slow(
         "an agent killed while kubeadm replaces the API server ends done and kubeadm does not run twice",
         kill::while_the_control_plane_is_away,
+    ),
+    Scenario::slow(
+        "a kubeadm whose new API server never comes up rolls back after five minutes and the node is refused as it was",
+        apply::rolled_back_by_kubeadm,
+    ),
+    Scenario::slow(
+        "a kubeadm that is killed while its new API server does not come up is rolled back by the agent and run again",
+        apply::killed_before_it_rolls_back,
     ),
 ];
 
