@@ -5,7 +5,9 @@
 //! run whose names contain one of them.
 //! With `UPGRADE_TEST_CLUSTER=NAME` a cluster that `lab up --name NAME` left running is used instead of a new one.
 
+mod address;
 mod apply;
+mod client;
 mod demo;
 mod drain;
 mod fleet;
@@ -98,6 +100,10 @@ const SCENARIOS: &[Scenario] = &[
     Scenario::slow(
         "a kubeadm that is killed while its new API server does not come up is rolled back by the agent and run again",
         apply::killed_before_it_rolls_back,
+    ),
+    Scenario::slow(
+        "a client that calls pods by address sees no failure while the control plane of their node is upgraded",
+        address::while_the_control_plane_is_upgraded,
     ),
 ];
 
