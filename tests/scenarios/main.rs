@@ -17,6 +17,8 @@ mod package;
 mod power;
 mod readme;
 mod refuse;
+mod release;
+mod releases;
 mod runner;
 
 use std::process::ExitCode;
@@ -104,6 +106,14 @@ const SCENARIOS: &[Scenario] = &[
     Scenario::slow(
         "a client that calls pods by address sees no failure while the control plane of their node is upgraded",
         address::while_the_control_plane_is_upgraded,
+    ),
+    Scenario::slow(
+        "agents of this release and of the one before upgrade one cluster and one that is downgraded in mid-turn comes to an end",
+        releases::e13_two_releases_live_together,
+    ),
+    Scenario::slow(
+        "an agent upgraded in mid-turn from the release before backs out or finishes or says that it cannot tell",
+        releases::upgraded_on_the_way,
     ),
 ];
 
