@@ -85,16 +85,13 @@ fn downgraded(fleet: &Fleet, before: &Path) -> Result<()> {
 /// The agent of before tells on its host what is wrong and what to do; its node stays as it is, and the next one waits for it.
 fn stands_still(fleet: &Fleet, node: &Node) -> Result<()> {
     let name = node.name();
-    for words in ["was written by another version of node-upgrade-agent", "install that version"] {
-        wait_until(&format!("{name} to say: {words}"), SOON, || {
-            // What a later start says counts, not what one said before.
-            let told = node.run(&["systemctl", "status", "--no-pager", "--lines=5", AGENT]);
-            Ok(told.is_ok_and(|told| told.contains(words)))
-        })?;
-    }
-    wait_until(&format!("worker1 to say that it waits for {name}"), SOON, || {
-        Ok(fleet.report("worker1")?.message.contains(name))
+    wait_until(&format!("{name} to say what is wrong"), SOON, || {
+        Ok(says_what_is_wrong(&node.journal(AGENT)?))
     })?;
+    let told = node.exec(&["node-upgrade-agent", "status", "--local"])?;
+    let told = String::from_utf8(told.stderr)?;
+    ensure!(says_what_is_wrong(&told), "`status --local` tells: {told}");
+    fleet.wait_phase("worker1", Phase::Claiming)?;
     let before = fleet.events()?.len();
     std::thread::sleep(A_WHILE);
     let events = fleet.events()?;
@@ -116,6 +113,11 @@ fn stands_still(fleet: &Fleet, node: &Node) -> Result<()> {
     let report = fleet.report(name)?;
     ensure!(report.phase == Phase::Draining, "{name} reports {}", report.phase);
     Ok(())
+}
+
+fn says_what_is_wrong(told: &str) -> bool {
+    let words = ["was written by another version of node-upgrade-agent", "install that version"];
+    words.iter().all(|words| told.contains(words))
 }
 
 /// A journal of the release before is not read: what its turn has left on the Node, its Lease and the host decides.
