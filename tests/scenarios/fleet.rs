@@ -17,7 +17,7 @@ pub(crate) const AGENT: &str = "node-upgrade-agent.service";
 /// Longer than any phase of a worker takes.
 pub(crate) const SOON: Duration = Duration::from_mins(2);
 /// A control plane takes two turns, on a machine that is shared with all the others.
-const UPGRADE: Duration = Duration::from_mins(10);
+pub(crate) const UPGRADE: Duration = Duration::from_mins(10);
 const KUBELET_FLAGS: &str = "/etc/default/kubelet";
 
 pub(crate) fn old() -> String {

@@ -12,7 +12,7 @@ use upgrade_core::api::{LeaseName, Phase, Reason};
 use upgrade_core::oracle::{End, Event, Rule, Violation, What, Who};
 
 use crate::drain::{guard, names_guard, relax};
-use crate::fleet::{AGENT, Fleet, SOON, count, new, package};
+use crate::fleet::{AGENT, Fleet, SOON, UPGRADE, count, new, package};
 use crate::hold::{Hold, Point};
 use crate::kill::{life, unit_of};
 use crate::package::state;
@@ -196,7 +196,9 @@ fn finishes(fleet: &Fleet, name: &str) -> Result<()> {
     // So that there is time to install a package meanwhile.
     minimum(r#""60""#)?;
     fleet.ask(name, &new())?;
-    fleet.wait_phase(name, Phase::Verifying)?;
+    wait_until(&format!("{name} to be verified"), UPGRADE, || {
+        Ok(fleet.report(name)?.phase == Phase::Verifying)
+    })?;
     to_this_release(fleet.cluster.node(name)?)?;
     let cordoned = fleet.node(name)?["spec"]["unschedulable"] == true;
     ensure!(cordoned, "{name} was back in service before its agent was another one: nothing is shown");
