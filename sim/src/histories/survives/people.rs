@@ -47,7 +47,11 @@ pub(super) fn two_releases_live_together() -> History {
         number: "E13",
         sentence: "Agents of this release and of the one before upgrade one cluster, and one that is downgraded in \
                    mid-turn comes to an end.",
-        standing: Standing::Waits("a run of two releases: the simulator drives one core"),
+        standing: Standing::Shown {
+            file: "tests/scenarios/releases.rs",
+            test: "e13_two_releases_live_together",
+            red: false,
+        },
         runs: Vec::new(),
     }
 }
