@@ -306,6 +306,21 @@ fn made_with(captured: &mut Captured, metadata: &str, spec: &str) {
     captured.audit = captured.audit.replace(&created, &changed);
 }
 
+#[test]
+fn a_pod_whose_binding_is_written_down_before_its_creation_is_told_of_all_the_same() {
+    let mut captured = Captured::new();
+    let told = gone(&captured);
+    let pod = "hello-688dbdb85f-72l4z";
+    let (of_its_beginning, others): (Vec<&str>, Vec<&str>) = captured.audit.lines().partition(|line| {
+        line.contains(pod) && line.contains(r#""verb":"create""#) && !line.contains("/eviction")
+    });
+    assert_eq!(of_its_beginning.len(), 2);
+    let late = of_its_beginning.into_iter().rev().chain(others);
+    captured.audit = late.map(|line| format!("{line}\n")).collect();
+    assert_eq!(gone(&captured), told);
+    assert!(captured.broken().is_empty());
+}
+
 fn gone(captured: &Captured) -> usize {
     captured.history().iter().filter(|event| matches!(event.what, What::PodGone { .. })).count()
 }

@@ -85,7 +85,12 @@ impl Story {
         let stays =
             owners.into_iter().flatten().any(|owner| owner["kind"] == "DaemonSet" || owner["kind"] == "Node");
         let name = format!("{}/{}", text("", &metadata["namespace"]), text("", &metadata["name"]));
-        let mut pod = Pod { name, stays, ..Pod::default() };
+        // A busy API server may write down the binding before the creation.
+        let bound = self.pods.known.remove(&uid).and_then(|early| early.node);
+        if let Some(node) = bound.as_ref().filter(|_| stays) {
+            self.tell(write.at, node, What::PodGone { pod: uid.clone() });
+        }
+        let mut pod = Pod { name, stays, node: bound, ..Pod::default() };
         pod.look(object);
         self.pods.known.insert(uid.clone(), pod);
         if let Some(node) = object["spec"]["nodeName"].as_str().filter(|node| !node.is_empty()) {
