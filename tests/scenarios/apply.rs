@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use lab::{Node, Options, versions, wait_until};
-use upgrade_core::api::annotations::{IN_HAND, RETRY};
+use upgrade_core::api::annotations::{CURRENT, IN_HAND, RETRY};
 use upgrade_core::api::{KubeadmCommand, Phase};
 use upgrade_core::oracle::{End, What};
 
@@ -24,6 +24,9 @@ const BACK: Duration = Duration::from_mins(9);
 const TOLD: Duration = Duration::from_mins(4);
 const PORT: u16 = 6443;
 const PACE: Duration = Duration::from_secs(5);
+/// kubeadm wants the controllers, which an API server that was away for so long has thrown back: where its next run is too early
+/// for them, another one follows after five minutes.
+const GOES_ON: Duration = Duration::from_mins(25);
 const AWAY: Duration = Duration::from_mins(2);
 const TOOL: Duration = Duration::from_mins(1);
 /// Under the name of the new API server's image stands something else.
@@ -53,12 +56,15 @@ pub(crate) fn killed_before_it_rolls_back(_: &Fleet) -> Result<()> {
         let agent = away_for_long(fleet, node, kill_kubeadm)?;
         ensure!(!manifest(node)?.contains(&image(NAME)), "the manifest of {NAME} is the new one");
         retag(node, ASIDE, NAME)?;
+        wait_until(&format!("{NODE} to go on by itself"), GOES_ON, || {
+            Ok(fleet.node(NODE)?["metadata"]["annotations"][CURRENT] == new().as_str())
+        })?;
         done(fleet)?;
         ensure!(life(node, AGENT)? == agent, "the agent did not live through it");
         let ran =
             |what: &What| matches!(what, What::ToolStarted { kubeadm: Some((KubeadmCommand::Apply, _)), .. });
         let runs = count(&fleet.events()?, NODE, ran);
-        ensure!(runs == 2, "`kubeadm upgrade apply` ran {runs} times");
+        ensure!(runs >= 2, "`kubeadm upgrade apply` ran {runs} times");
         Ok(())
     })
 }
