@@ -315,8 +315,8 @@ fn a_pod_whose_binding_is_written_down_before_its_creation_is_told_of_all_the_sa
         line.contains(pod) && line.contains(r#""verb":"create""#) && !line.contains("/eviction")
     });
     assert_eq!(of_its_beginning.len(), 2);
-    let late = of_its_beginning.into_iter().rev().chain(others);
-    captured.audit = late.map(|line| format!("{line}\n")).collect();
+    let late: Vec<&str> = of_its_beginning.into_iter().rev().chain(others).collect();
+    captured.audit = late.join("\n");
     assert_eq!(gone(&captured), told);
     assert!(captured.broken().is_empty());
 }
