@@ -52,19 +52,6 @@ pub enum Output {
 const FAULTS: Pauses = Pauses { first: Duration::from_secs(1), factor: 2, cap: Duration::from_mins(1) };
 const IDLE_FAULTS: Pauses = Pauses { cap: Duration::from_mins(5), ..FAULTS };
 
-/// Whether a node without a turn waits for others because of this.
-const fn is_barred(reason: Reason) -> bool {
-    matches!(
-        reason,
-        Reason::PreflightPending
-            | Reason::WaitingForTurn
-            | Reason::BudgetExhausted
-            | Reason::Halted
-            | Reason::Paused
-            | Reason::ControlPlaneDown
-    )
-}
-
 /// A Node that was not told for so long.
 const SILENCE: Duration = Duration::from_secs(30);
 
@@ -318,8 +305,8 @@ impl Agent {
     fn report(&mut self, now: Now, next: &Next, outputs: &mut Vec<Output>) {
         let setback = self.running.as_ref().and_then(|running| self.faults.get(running.act.word()));
         let setback = setback.map(|setback| setback.message.as_str());
-        // A look that is taken on the way changes nothing of what is waited for.
-        if !self.is_a_look(next) || self.shown.is_none() {
+        // What is looked at or published on the way changes nothing of what is waited for.
+        if !self.is_on_the_way(next) || self.shown.is_none() {
             self.shown = Some(next.clone());
         }
         let shown = self.shown.as_ref().unwrap_or(next);
@@ -331,12 +318,11 @@ impl Agent {
         }
     }
 
-    fn is_a_look(&self, next: &Next) -> bool {
+    fn is_on_the_way(&self, next: &Next) -> bool {
         // The reason of a wait stands also while preflight is made once more for it.
-        let waits = |shown: &Next| matches!(shown, Next::Wait { why, .. } if is_barred(why.reason));
+        let waits = |shown: &Next| matches!(shown, Next::Wait { why, .. } if why.reason.is_awaited());
         match next {
             Next::Do(Act::Preflight { .. }) => self.shown.as_ref().is_some_and(waits),
-            // What is published beside it is no other phase either.
             Next::Do(Act::PublishApiServer { .. } | Act::PublishCurrent { .. }) => true,
             Next::Do(act) => act.is_look(),
             Next::Remember(_) | Next::Wait { .. } => false,

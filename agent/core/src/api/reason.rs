@@ -99,6 +99,19 @@ impl Reason {
         Self::BackingOff,
         Self::Retrying,
     ];
+
+    /// Whether it comes right by itself or by others, and its message changes with what they do.
+    pub const fn is_awaited(self) -> bool {
+        matches!(
+            self,
+            Self::PreflightPending
+                | Self::WaitingForTurn
+                | Self::BudgetExhausted
+                | Self::Halted
+                | Self::Paused
+                | Self::ControlPlaneDown
+        )
+    }
 }
 
 impl fmt::Display for Reason {

@@ -45,24 +45,11 @@ impl Report {
     pub fn answer(&self) -> Option<(Reason, &str)> {
         match (self.phase, self.reason) {
             (Phase::Degraded, Reason::Progressing | Reason::Retrying) => None,
-            (Phase::Degraded, reason) if is_awaited(reason) => Some((reason, "")),
+            (Phase::Degraded, reason) if reason.is_awaited() => Some((reason, "")),
             (Phase::Refused | Phase::Degraded, reason) => Some((reason, &self.message)),
             _ => None,
         }
     }
-}
-
-/// Whether it comes right by itself or by others, and its message changes with what they do.
-const fn is_awaited(reason: Reason) -> bool {
-    matches!(
-        reason,
-        Reason::PreflightPending
-            | Reason::WaitingForTurn
-            | Reason::BudgetExhausted
-            | Reason::Halted
-            | Reason::Paused
-            | Reason::ControlPlaneDown
-    )
 }
 
 /// How the drain stands.

@@ -2,10 +2,9 @@
 
 use crate::act::Act;
 use crate::decide::Next;
-use crate::decide::context::{Context, Look};
+use crate::decide::context::{Context, Look, prove};
 use crate::memory::{Step, Turn};
-use crate::observed::DrainState;
-use crate::observed::Ready;
+use crate::observed::{DrainState, LeaseSeen, Ready};
 use crate::time::Mono;
 
 use super::gate::{Marked, disturbance};
@@ -28,9 +27,14 @@ impl Rules for Draining {
     }
 
     fn may_start(&self, cx: &Context<'_>, turn: &Turn) -> Look<Gate> {
-        // Meanwhile the Lease may have been freed, or the node uncordoned.
-        if cut_off(cx).is_some_and(|at| cx.observed.node_at <= at) {
-            return Err(Next::Do(Act::LookAtNode));
+        // Meanwhile the node may have been uncordoned, or the Lease freed.
+        if let Some(cut_off) = cut_off(cx) {
+            if cx.observed.node_at <= cut_off {
+                return Err(Next::Do(Act::LookAtNode));
+            }
+            if matches!(cx.observed.lease, Some(LeaseSeen::Held { at, .. }) if at <= cut_off) {
+                return Err(Next::Do(prove(turn)));
+            }
         }
         disturbance(cx, turn, Marked::Stands)
     }

@@ -76,7 +76,7 @@ fn a_drain_that_was_cut_off_goes_on_once_node_and_lease_were_read_since() {
     let earlier = ago(seconds(1));
     let read = cut_off(earlier);
     assert_eq!(read.says(), "drain");
-    assert_eq!(read.clone().with(|case| case.leased(ago(seconds(16)))).says(), "prove");
+    assert_eq!(read.clone().with(|case| case.leased(earlier)).says(), "prove", "as of the cut");
     assert_eq!(read.with(|case| case.seen.lease = Some(LeaseSeen::Free)).says(), "back LeaseLost");
 }
 

@@ -183,7 +183,14 @@ fn a_control_plane_at_rest_and_refused_holds_up_no_worker() {
     story.add("cp", What::TargetSet(Some(NEW))).add("cp", api_server(NEW));
     story.clone().all("w1", clearing("w1")).breaks(Rule::ControlPlaneFirst);
     story.all("cp", [What::EvictionRefused { pod: "cp-pod".to_owned() }, reported(Phase::Refused)]);
-    story.all("w1", clearing("w1")).keeps();
+    story.clone().all("w1", clearing("w1")).keeps();
+    let left_refused = |later| {
+        let mut story = story.clone();
+        story.all("w1", clearing("w1")[..2].to_vec()).add("cp", reported(Phase::Preflight));
+        story.after(later, "w1", clearing("w1")[2].clone()).broken().contains(&Rule::ControlPlaneFirst)
+    };
+    assert!(!left_refused(9_000));
+    assert!(left_refused(11_000));
 }
 
 #[test]
@@ -199,6 +206,22 @@ fn pods_are_evicted_only_while_another_node_takes_them() {
     };
     assert!(evicts([false, false]));
     assert!(!evicts([true, false]) && !evicts([false, true]));
+}
+
+#[test]
+fn a_node_that_was_deleted_just_now_takes_pods_as_far_as_anybody_knows() {
+    let evicts = |later| {
+        let mut story = after_the_control_plane();
+        story.all("w1", clearing("w1")[..3].to_vec());
+        story.add("cp", says(false, NEW)).add("w2", What::Deleted).after(
+            later,
+            "w1",
+            clearing("w1")[3].clone(),
+        );
+        story.broken().contains(&Rule::Drain)
+    };
+    assert!(!evicts(9_000));
+    assert!(evicts(11_000));
 }
 
 /// cp2 is asked to go too, and cp is in the middle of this.
@@ -217,7 +240,20 @@ fn a_run_of_kubeadm_keeps_others_away_with_or_without_its_lease() {
     let mut story = at_work_with(vec![run.clone(), freed("cp")]);
     assert!(story.all("cp2", begins.clone()).broken().contains(&Rule::ControlPlaneAlone));
     let mut over = at_work_with(vec![run.clone(), api_server(NEW), ended("kubeadm-upgrade"), freed("cp")]);
-    assert!(!over.all("cp2", begins).broken().contains(&Rule::ControlPlaneAlone));
+    assert!(!over.all("cp2", begins.clone()).broken().contains(&Rule::ControlPlaneAlone));
+    let made_anew = |later| {
+        let joined = What::Joined { control_plane: true, uid: "cp-uid-1".to_owned() };
+        let story = at_work_with(vec![run.clone(), What::Deleted, joined, freed("cp")]);
+        story
+            .hurried(|what| matches!(what, What::Joined { uid, .. } if uid == "cp-uid-1"), 1_000)
+            .after(later, "cp2", What::TargetSet(Some(NEW)))
+            .after(1_000, "cp2", taken("cp2", LeaseName::ControlPlane))
+            .after(1_000, "cp2", started("install-kubeadm"))
+            .broken()
+            .contains(&Rule::ControlPlaneAlone)
+    };
+    assert!(!made_anew(60_000), "its mark went with its Node");
+    assert!(made_anew(90_000));
     at_work_with(vec![run, released("cp")]).breaks(Rule::ReleaseLast);
 }
 

@@ -66,6 +66,17 @@ fn what_stopped_before_a_kubelet_started_is_seen_a_moment_later() {
 }
 
 #[test]
+fn a_kubelet_that_is_cut_off_tells_nobody_what_stopped_until_its_node_is_not_ready() {
+    let cut_off = || What::WentWrong { what: CUT_OFF };
+    let stops = || pod("kube-scheduler", None);
+    begins_after([cut_off(), stops()]).keeps();
+    let broken = begins_after([cut_off(), stops(), says(false, OLD)]).broken();
+    assert!(broken.contains(&Rule::ControlPlaneWholeBefore));
+    begins_after([cut_off(), stops(), What::PutRight { what: CUT_OFF }])
+        .breaks(Rule::ControlPlaneWholeBefore);
+}
+
+#[test]
 fn a_control_plane_node_begins_only_while_its_own_etcd_is_healthy() {
     let mut story = Story::begin();
     story.add("cp", What::EtcdMember { healthy: false });
@@ -136,6 +147,21 @@ fn a_control_plane_that_kubeadm_put_back_is_as_before_its_turn() {
     late.clone().all("cp", backs_out()).breaks(Rule::ControlPlaneWholeAfter);
     late.add(FLEET, What::KubeadmConfig { version: NEW }).add("cp", What::TargetSet(None));
     assert!(!late.add("cp", started("install-kubelet")).broken().contains(&Rule::Cancel));
+}
+
+#[test]
+fn a_turn_that_goes_back_is_asked_only_for_what_has_stopped_since_it_began() {
+    let goes_back = |before: Option<&'static str>, meanwhile: Option<&'static str>| {
+        let stops = |component: Option<&'static str>| component.map(|component| pod(component, None));
+        let mut story = Story::begin();
+        story.all("cp", stops(before)).all("cp", clearing("cp")[..2].to_vec());
+        let run = What::ToolStarted { tool: "kubeadm-upgrade", kubeadm: Some((KubeadmCommand::Apply, NEW)) };
+        story.add("cp", run).all("cp", stops(meanwhile));
+        story.add("cp", What::ToolEnded { tool: "kubeadm-upgrade", ok: false });
+        story.all("cp", [reported(Phase::BackingOut), released("cp")]).broken()
+    };
+    assert!(!goes_back(Some("kube-scheduler"), None).contains(&Rule::ControlPlaneWholeAfter));
+    assert!(goes_back(None, Some("kube-scheduler")).contains(&Rule::ControlPlaneWholeAfter));
 }
 
 fn backs_out() -> Vec<What> {
@@ -311,6 +337,23 @@ fn ends_with_addons(version: Version) -> Story {
 fn the_last_control_plane_node_ends_with_the_addons_at_its_version() {
     ends_with_addons(NEW).keeps();
     ends_with_addons(OLD).breaks(Rule::AddonsLast);
+    let beside_one_deleted = |before: &str| {
+        let mut story = ends_with_addons(OLD);
+        let at = story.0.iter().position(|event| match before {
+            "its run" => matches!(event.what, What::StaticPod { version: Some(NEW), .. }),
+            _ => matches!(event.what, What::LeaseReleased { .. }),
+        });
+        let at = at.unwrap();
+        let mut other = Story(Vec::new());
+        joins(&mut other, "cp2");
+        other.add("cp2", What::Deleted);
+        let time = story.0[at].at;
+        other.0.iter_mut().for_each(|event| event.at = time);
+        story.0.splice(at..at, other.0);
+        story.broken().contains(&Rule::AddonsLast)
+    };
+    assert!(beside_one_deleted("its run"));
+    assert!(!beside_one_deleted("its end"), "kubeadm saw it");
     let mut not_last = ends_with_addons(OLD);
     joins(&mut not_last, "cp2");
     let at = not_last.0.iter().position(|event| matches!(event.what, What::TargetSet(_))).unwrap();
