@@ -100,6 +100,7 @@ mod tests {
     use anyhow::bail;
 
     use super::*;
+    use crate::source::Source;
 
     /// Every third one does not compile.
     fn mutants() -> Vec<Mutant> {
@@ -120,7 +121,7 @@ mod tests {
     fn what_does_not_compile_is_replaced_whoever_is_quicker() {
         for _ in 0..20 {
             let folder = tempfile::tempdir().unwrap();
-            let mut progress = Progress::open(&folder.path().join("p"), "5eed").unwrap();
+            let mut progress = Progress::open(&folder.path().join("p"), Source::called("5eed")).unwrap();
             let order = mutants();
             let worker = |mutant: &Mutant| Ok(outcome(mutant));
             Hunt::new(&order, 5, &mut progress).run(vec![worker, worker]).unwrap();
@@ -133,7 +134,7 @@ mod tests {
     #[test]
     fn all_of_them_are_fewer_than_asked_for() {
         let folder = tempfile::tempdir().unwrap();
-        let mut progress = Progress::open(&folder.path().join("p"), "5eed").unwrap();
+        let mut progress = Progress::open(&folder.path().join("p"), Source::called("5eed")).unwrap();
         let order = mutants();
         assert!(!Hunt::is_over(&order, usize::MAX, &progress));
         Hunt::new(&order, usize::MAX, &mut progress)
@@ -146,7 +147,7 @@ mod tests {
     #[test]
     fn a_run_that_failed_is_gone_on_with() {
         let folder = tempfile::tempdir().unwrap();
-        let mut progress = Progress::open(&folder.path().join("p"), "5eed").unwrap();
+        let mut progress = Progress::open(&folder.path().join("p"), Source::called("5eed")).unwrap();
         let order = mutants();
         let fails =
             |mutant: &Mutant| if mutant.id == "well 4" { bail!("no space") } else { Ok(outcome(mutant)) };

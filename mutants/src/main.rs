@@ -16,11 +16,12 @@ use std::thread;
 
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Parser;
-use upgrade_mutants::{files, hash};
+use upgrade_mutants::files;
 
 use self::hunt::{Hunt, judged};
 use self::mutant::{Mutant, drawn};
 use self::progress::Progress;
+use self::source::Source;
 use self::survivors::Survivors;
 use self::tally::Tally;
 use self::tool::{Bench, Tool};
@@ -63,7 +64,7 @@ impl Mutants {
         let root = std::env::current_dir()?;
         let (list, file) = (root.join("mutants/survivors.toml"), root.join("mutants/progress.txt"));
         let files = files(&root)?;
-        let mut progress = Progress::open(&file, &hash(&root, &files, &source::DECIDING)?)?;
+        let mut progress = Progress::open(&file, Source::read(&root, &files)?)?;
         let survivors = Survivors::open(&list)?;
         fs::create_dir_all(&self.work)?;
         let work = self.work.canonicalize()?;

@@ -9,6 +9,8 @@ use std::str::FromStr;
 
 use anyhow::{Context, Result};
 
+use crate::source::Source;
+
 /// What became of a mutant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Outcome {
@@ -42,6 +44,12 @@ impl Outcome {
         Self::Unviable,
     ];
 
+    /// Whether it holds for a source that differs in other files than the mutant's: one that lived may be killed by a new
+    /// test, and what did not end may end.
+    const fn outlasts_edits_elsewhere(self) -> bool {
+        matches!(self, Self::KilledByUnits | Self::KilledByProperties | Self::KilledBySeeds | Self::Unviable)
+    }
+
     const fn word(self) -> &'static str {
         match self {
             Self::KilledByUnits => "killed-by-units",
@@ -71,28 +79,34 @@ impl FromStr for Outcome {
 }
 
 const ABOUT: &str = "# How each mutant fared. `make mutants` appends here and goes on from here: commit it.
-# Valid for the source with this hash only (rules, simulator, how mutants are made and built).";
+# After the outcome stands the hash of the file that is mutated. Of another source than this one, what was killed or does
+# not compile holds as long as that file is the same; the rest is tried again.";
 
-/// All outcomes for one source, in memory and in their file.
+/// All outcomes that hold for one source, in memory and in their file.
 #[derive(Debug)]
 pub(crate) struct Progress {
     file: PathBuf,
+    source: Source,
     outcomes: BTreeMap<String, Outcome>,
 }
 
 impl Progress {
-    /// Goes on with the file if it is about this source, or begins it anew. Either way the file is whole afterwards: a
-    /// line that was cut off when the last run was ended is dropped.
-    pub(crate) fn open(file: &Path, source: &str) -> Result<Self> {
+    /// Goes on with what holds for this source. The file is whole afterwards: a line that was cut off when the last run
+    /// was ended is dropped.
+    pub(crate) fn open(file: &Path, source: Source) -> Result<Self> {
         let text = match fs::read_to_string(file) {
             Err(error) if error.kind() == ErrorKind::NotFound => String::new(),
             read => read.with_context(|| file.display().to_string())?,
         };
-        let progress = Self { file: file.to_owned(), outcomes: read(&text, source) };
-        if let Some(lost) = lost(&text, source) {
-            println!("{}: {lost}", file.display());
+        let (outcomes, dropped) = read(&text, &source);
+        if dropped > 0 {
+            println!(
+                "{}: {dropped} outcomes are of another source and do not hold; git has them",
+                file.display()
+            );
         }
-        let whole = progress.text(source);
+        let progress = Self { file: file.to_owned(), source, outcomes };
+        let whole = progress.text();
         if whole != text {
             fs::write(file, whole).with_context(|| file.display().to_string())?;
         }
@@ -107,53 +121,51 @@ impl Progress {
     /// Keeps what became of one.
     pub(crate) fn add(&mut self, id: &str, outcome: Outcome) -> Result<()> {
         let mut file = OpenOptions::new().append(true).open(&self.file).context("the progress")?;
-        file.write_all(line(id, outcome).as_bytes())?;
+        file.write_all(line(&self.source, id, outcome).as_bytes())?;
         self.outcomes.insert(id.to_owned(), outcome);
         Ok(())
     }
 
-    fn text(&self, source: &str) -> String {
-        let lines = self.outcomes.iter().map(|(id, outcome)| line(id, *outcome));
-        format!("{ABOUT}\nsource {source}\n{}", lines.collect::<String>())
+    fn text(&self) -> String {
+        let lines = self.outcomes.iter().map(|(id, outcome)| line(&self.source, id, *outcome));
+        format!("{ABOUT}\nsource {}\n{}", self.source.hash, lines.collect::<String>())
     }
 }
 
-fn line(id: &str, outcome: Outcome) -> String {
-    format!("{outcome:<20} {id}\n")
+fn line(source: &Source, id: &str, outcome: Outcome) -> String {
+    format!("{outcome:<20} {:<8} {id}\n", source.of_mutant(id))
 }
 
-/// The outcomes in this text if it is about this source, else none.
-fn read(text: &str, source: &str) -> BTreeMap<String, Outcome> {
+/// The outcomes in this text that hold for this source, and how many do not.
+fn read(text: &str, source: &Source) -> (BTreeMap<String, Outcome>, usize) {
     let (whole, _) = text.rsplit_once('\n').unwrap_or_default();
     let mut lines = whole.lines().filter(|line| !line.starts_with('#'));
-    if lines.next() != Some(&format!("source {source}")) {
-        return BTreeMap::new();
+    let is_this = lines.next() == Some(&format!("source {}", source.hash));
+    let (mut held, mut dropped) = (BTreeMap::new(), 0);
+    for line in lines {
+        let holds = parsed(line).filter(|(outcome, file, id)| {
+            *file == source.of_mutant(id) && (is_this || outcome.outlasts_edits_elsewhere())
+        });
+        match holds {
+            Some((outcome, _, id)) => drop(held.insert(id.to_owned(), outcome)),
+            None => dropped += 1,
+        }
     }
-    let outcome = |line: &str| {
-        let (word, id) = line.split_once(' ')?;
-        Some((id.trim_start().to_owned(), word.parse().ok()?))
-    };
-    lines.filter_map(outcome).collect()
+    (held, dropped)
 }
 
-/// What is lost of a text that is about another source.
-fn lost(text: &str, source: &str) -> Option<String> {
-    let other =
-        text.lines().find_map(|line| line.strip_prefix("source ")).filter(|other| *other != source)?;
-    let outcomes = read(text, other).len();
-    let short = |hash: &str| hash.chars().take(8).collect::<String>();
-    let (other, source) = (short(other), short(source));
-    let told = format!(
-        "it is about another source ({other}, which is now {source}): its {outcomes} outcomes do not hold and are dropped; \
-         git has those that were committed"
-    );
-    (outcomes > 0).then_some(told)
+/// Outcome, the hash of the mutated file, identity.
+fn parsed(line: &str) -> Option<(Outcome, &str, &str)> {
+    let (word, rest) = line.split_once(' ')?;
+    let (file, id) = rest.trim_start().split_once(' ')?;
+    Some((word.parse().ok()?, file, id.trim_start()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const FILE: &str = "agent/core/src/judge/claim.rs";
     const ID: &str = "agent/core/src/judge/claim.rs: replace && with || in is_stuck #2";
 
     fn folder() -> (tempfile::TempDir, PathBuf) {
@@ -165,32 +177,42 @@ mod tests {
     #[test]
     fn a_run_goes_on_where_the_last_one_ended() {
         let (_folder, file) = folder();
-        let mut first = Progress::open(&file, "5eed").unwrap();
+        let mut first = Progress::open(&file, Source::called("5eed")).unwrap();
         for (number, outcome) in Outcome::ALL.into_iter().enumerate() {
             first.add(&format!("{ID}{number}"), outcome).unwrap();
         }
-        let second = Progress::open(&file, "5eed").unwrap();
+        let second = Progress::open(&file, Source::called("5eed")).unwrap();
         assert_eq!(second.outcomes.into_values().collect::<Vec<_>>(), Outcome::ALL);
     }
 
     #[test]
-    fn another_source_begins_anew() {
+    fn an_edit_elsewhere_keeps_what_was_killed_and_has_survivors_tried_again() {
         let (_folder, file) = folder();
-        Progress::open(&file, "old").unwrap().add(ID, Outcome::Survived).unwrap();
-        let text = fs::read_to_string(&file).unwrap();
-        assert_eq!(lost(&text, "old"), None);
-        assert!(lost(&text, "new").unwrap().contains("(old, which is now new): its 1 outcomes"));
-        assert_eq!(Progress::open(&file, "new").unwrap().of(ID), None);
+        let mut old = Progress::open(&file, Source::called("old").with_file(FILE, "aaaa")).unwrap();
+        old.add(ID, Outcome::KilledBySeeds).unwrap();
+        old.add(&format!("{ID}1"), Outcome::Survived).unwrap();
+        old.add(&format!("{ID}2"), Outcome::HungInUnits).unwrap();
+        let new = Progress::open(&file, Source::called("new").with_file(FILE, "aaaa")).unwrap();
+        assert_eq!(new.outcomes, BTreeMap::from([(ID.to_owned(), Outcome::KilledBySeeds)]));
+    }
+
+    #[test]
+    fn an_edit_of_its_file_has_a_mutant_tried_again() {
+        let (_folder, file) = folder();
+        let old = Source::called("old").with_file(FILE, "aaaa");
+        Progress::open(&file, old).unwrap().add(ID, Outcome::KilledByUnits).unwrap();
+        let new = Source::called("new").with_file(FILE, "bbbb");
+        assert_eq!(Progress::open(&file, new).unwrap().of(ID), None);
         assert_eq!(fs::read_to_string(&file).unwrap(), format!("{ABOUT}\nsource new\n"));
     }
 
     #[test]
     fn a_line_cut_off_is_judged_again() {
         let (_folder, file) = folder();
-        Progress::open(&file, "5eed").unwrap().add(ID, Outcome::Survived).unwrap();
+        Progress::open(&file, Source::called("5eed")).unwrap().add(ID, Outcome::Survived).unwrap();
         let text = fs::read_to_string(&file).unwrap();
-        fs::write(&file, format!("{text}killed-by-seeds agent/core/src/judge/cl")).unwrap();
-        let resumed = Progress::open(&file, "5eed").unwrap();
+        fs::write(&file, format!("{text}killed-by-seeds {FILE}")).unwrap();
+        let resumed = Progress::open(&file, Source::called("5eed")).unwrap();
         assert_eq!(resumed.of(ID), Some(Outcome::Survived));
         assert_eq!(fs::read_to_string(&file).unwrap(), text);
     }

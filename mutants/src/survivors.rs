@@ -66,6 +66,7 @@ impl Survivors {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::source::Source;
 
     const LIST: &str = "
         [[survivor]]
@@ -91,7 +92,8 @@ mod tests {
     #[test]
     fn what_is_gone_or_killed_is_stale() {
         let folder = tempfile::tempdir().unwrap();
-        let mut progress = Progress::open(&folder.path().join("progress.txt"), "5eed").unwrap();
+        let mut progress =
+            Progress::open(&folder.path().join("progress.txt"), Source::called("5eed")).unwrap();
         let list = Survivors::read(LIST).unwrap();
         let id = "a.rs: replace < with <= in f".to_owned();
         assert!(list.lists(&id));
