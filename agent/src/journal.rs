@@ -4,6 +4,7 @@
 //! checksum covers version and memory, so a damaged file is told apart from one that another agent wrote.
 
 use std::cmp::Ordering;
+use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -51,6 +52,8 @@ pub enum Recovered {
         why: String,
         /// Where it is kept.
         kept: PathBuf,
+        /// Which packages of ours an older agent had found held. Its transactions may have set them free since.
+        held: BTreeSet<String>,
     },
 }
 
@@ -138,7 +141,7 @@ impl Journal {
         let Some(bytes) = read(&path)? else { return Ok(None) };
         decode(&bytes).map(Some).map_err(|unreadable| match unreadable {
             Unreadable::Foreign { version, why } => JournalError::Foreign { path, version, why },
-            Unreadable::Damaged(why) | Unreadable::Older(why) => JournalError::Damaged { path, why },
+            Unreadable::Damaged(why) | Unreadable::Older { why, .. } => JournalError::Damaged { path, why },
         })
     }
 
@@ -148,8 +151,11 @@ impl Journal {
         match decode(&bytes) {
             Ok(memory) => Ok(Recovered::Memory(memory)),
             Err(Unreadable::Foreign { version, why }) => Err(JournalError::Foreign { path, version, why }),
-            Err(Unreadable::Damaged(why) | Unreadable::Older(why)) => {
-                Ok(Recovered::Lost { why, kept: self.keep(&path)? })
+            Err(Unreadable::Damaged(why)) => {
+                Ok(Recovered::Lost { why, kept: self.keep(&path)?, held: BTreeSet::new() })
+            }
+            Err(Unreadable::Older { why, held }) => {
+                Ok(Recovered::Lost { why, kept: self.keep(&path)?, held })
             }
         }
     }
@@ -210,8 +216,8 @@ fn lock(path: &Path) -> Result<Flock<File>, JournalError> {
 enum Unreadable {
     /// They are not what an agent stored.
     Damaged(String),
-    /// They are whole, but of an older version.
-    Older(String),
+    /// They are whole, but of an older version, whose list of held packages is in this one's form.
+    Older { why: String, held: BTreeSet<String> },
     /// They are whole, but of a newer version.
     Foreign { version: u32, why: String },
 }
@@ -245,13 +251,27 @@ fn decode(bytes: &[u8]) -> Result<Memory, Unreadable> {
     }
     let foreign = |why| Unreadable::Foreign { version: header.version, why };
     match header.version.cmp(&VERSION) {
-        Ordering::Less => Err(Unreadable::Older(format!(
-            "an older node-upgrade-agent wrote it (journal version {}, this one reads {VERSION})",
-            header.version
-        ))),
+        Ordering::Less => {
+            let why = format!(
+                "an older node-upgrade-agent wrote it (journal version {}, this one reads {VERSION})",
+                header.version
+            );
+            Err(Unreadable::Older { why, held: held(body) })
+        }
         Ordering::Equal => serde_json::from_slice(body).map_err(|error| foreign(told(&error))),
         Ordering::Greater => Err(foreign(format!("this agent knows version {VERSION}"))),
     }
+}
+
+/// Of an older memory, the one thing that cannot be seen again and has kept its form.
+fn held(body: &[u8]) -> BTreeSet<String> {
+    #[derive(Default, Deserialize)]
+    struct Older {
+        #[serde(default)]
+        held: BTreeSet<String>,
+    }
+    let older: Older = serde_json::from_slice(body).unwrap_or_default();
+    older.held.into_iter().filter(|name| ["kubeadm", "kubelet", "kubectl"].contains(&name.as_str())).collect()
 }
 
 /// What a reader of JSON complains of, which may quote as much as the file holds.

@@ -66,13 +66,13 @@ async fn daemon(settings: Settings) -> anyhow::Result<ExitCode> {
     let memory = match recovered {
         Recovered::Fresh => Memory::default(),
         Recovered::Memory(memory) => memory,
-        Recovered::Lost { why, kept } => {
+        Recovered::Lost { why, kept, held } => {
             let kept = kept.display();
             tracing::warn!(
                 %kept,
                 "the journal is not read: {why}; what an upgrade under way has left on the Node, its Lease and this host is taken up"
             );
-            Memory::default()
+            Memory { held, ..Memory::default() }
         }
     };
     tracing::info!(node = settings.node, version = env!("CARGO_PKG_VERSION"), "starting");

@@ -144,7 +144,7 @@ fn kubeadm_is_awaited(fleet: &Fleet, name: &str) -> Result<()> {
     fleet.wait_phase(name, Phase::Applying)?;
     hold.wait_reached()?;
     taken_up(node, hold, "kubeadm-upgrade")?;
-    done(fleet, node)
+    fleet.wait_done(node.name(), &new())
 }
 
 /// A worker that is drained: nothing of it has changed, so it goes back, and begins anew.
@@ -181,7 +181,7 @@ fn cannot_tell(fleet: &Fleet, name: &str) -> Result<()> {
     ensure!(fleet.holders()?.contains(&format!("{name}/")), "{name} is degraded without its Lease");
     ensure!(fleet.node(name)?["spec"]["unschedulable"] == true, "{name} is degraded and in service");
     fleet.kubectl(&["annotate", "node", name, &format!("{RETRY}=looked-at")])?;
-    done(fleet, node)?;
+    fleet.wait_done(node.name(), &new())?;
     installed_once(fleet, name)
 }
 
@@ -203,7 +203,7 @@ fn finishes(fleet: &Fleet, name: &str) -> Result<()> {
     let cordoned = fleet.node(name)?["spec"]["unschedulable"] == true;
     ensure!(cordoned, "{name} was back in service before its agent was another one: nothing is shown");
     minimum("null")?;
-    done(fleet, fleet.cluster.node(name)?)?;
+    fleet.wait_done(name, &new())?;
     installed_once(fleet, name)
 }
 
@@ -215,14 +215,6 @@ fn installed_once(fleet: &Fleet, name: &str) -> Result<()> {
     let counted = (count(&events, name, installs), count(&events, name, back));
     ensure!(counted == (1, 1), "kubelet was installed and {name} back in service {counted:?} times");
     Ok(())
-}
-
-/// Which packages were held stood in the journal of before alone, for its agent's transactions have set them free: known, and
-/// left to people.
-fn done(fleet: &Fleet, node: &Node) -> Result<()> {
-    fleet.wait_current(node.name(), &new())?;
-    node.run(&["apt-mark", "hold", "kubeadm", "kubelet", "kubectl"])?;
-    fleet.check_in_service(node.name(), &new())
 }
 
 /// Upgrades the agent while a tool of the one before is held: the tool's run is awaited, and nothing is begun beside it.

@@ -158,13 +158,24 @@ fn sealed(version: u32, body: &str) -> Vec<u8> {
 fn a_whole_journal_of_an_older_version_is_set_aside_and_says_so() {
     let bytes = sealed(1, "{\"known\":true,\"job\":null,\"refused\":null,\"backoff\":null,\"held\":[]}\n");
     let directory = holding(&bytes);
-    let Recovered::Lost { why, kept } = recovered(directory.path()) else { panic!("not set aside") };
+    let Recovered::Lost { why, kept, .. } = recovered(directory.path()) else { panic!("not set aside") };
     assert!(why.contains("an older node-upgrade-agent wrote it (journal version 1"), "{why}");
     let (journal, _) = Journal::open(directory.path()).unwrap();
     journal.store(&memory(1)).unwrap();
     drop(journal);
     assert_eq!(std::fs::read(kept).unwrap(), bytes);
     assert_eq!(recovered(directory.path()), Recovered::Memory(memory(1)));
+}
+
+#[test]
+fn of_an_older_journal_the_held_packages_are_still_read() {
+    let of = |held: &str| {
+        let directory = holding(&sealed(1, &format!("{{\"known\":true,\"held\":{held}}}\n")));
+        let Recovered::Lost { held, .. } = recovered(directory.path()) else { panic!("not set aside") };
+        held
+    };
+    assert_eq!(of(r#"["kubelet","linux-image"]"#), ["kubelet".to_owned()].into(), "of ours only");
+    assert!(of("7").is_empty(), "an older form is not known");
 }
 
 #[test]
@@ -354,7 +365,7 @@ proptest! {
         let before = std::mem::replace(&mut stored[at], value);
         match decode(&stored) {
             Ok(read) => prop_assert_eq!((read, before), (memory(1), value), "only what was not changed is whole"),
-            Err(Unreadable::Damaged(why) | Unreadable::Older(why) | Unreadable::Foreign { why, .. }) => {
+            Err(Unreadable::Damaged(why) | Unreadable::Older { why, .. } | Unreadable::Foreign { why, .. }) => {
                 prop_assert!(why.len() < 512);
             }
         }

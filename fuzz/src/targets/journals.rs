@@ -98,7 +98,7 @@ pub(super) fn judge(input: &[u8]) -> Result<String, String> {
             })?;
             whole(folder.path(), journal, &memory)
         }
-        Ok((journal, Recovered::Lost { why, kept })) => {
+        Ok((journal, Recovered::Lost { why, kept, .. })) => {
             ensure(seal::version(input) != Some(VERSION), || "a whole journal is lost".to_owned())?;
             ensure(holds(&kept), || format!("{} is not what was lost", kept.display()))?;
             named(looked.err().as_ref(), &file)?;

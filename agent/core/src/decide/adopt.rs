@@ -63,7 +63,8 @@ pub(super) fn traces(cx: &Context<'_>) -> Look<()> {
     if turn.is_none() && cx.memory.known {
         return Ok(());
     }
-    let held = if turn.is_some() { held_packages(host) } else { BTreeSet::new() };
+    // What an older journal named may have been set free by its transactions.
+    let held = if turn.is_some() { &cx.memory.held | &held_packages(host) } else { BTreeSet::new() };
     Err(Next::Remember(Box::new(Memory { known: true, turn, held, ..cx.memory.clone() })))
 }
 

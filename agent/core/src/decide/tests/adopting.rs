@@ -406,3 +406,15 @@ fn holds_that_stand_are_kept_for_the_turn_that_was_taken_up() {
     assert_eq!(held, ["kubeadm", "kubectl", "kubelet"].map(String::from).into());
     assert!(lost(false).remembers().held.is_empty());
 }
+
+#[test]
+fn holds_that_an_older_journal_names_are_kept_where_a_transaction_has_set_them_free() {
+    let remembers = |case: Case| {
+        let named = case.with(|case| case.memory.held = ["kubeadm".to_owned()].into());
+        let free =
+            named.with(|case| case.host().packages.values_mut().for_each(|package| package.held = false));
+        free.remembers().held
+    };
+    assert_eq!(remembers(lost(false).with(cordon)), ["kubeadm".to_owned()].into());
+    assert!(remembers(lost(false)).is_empty(), "where nothing was begun nothing was set free");
+}
