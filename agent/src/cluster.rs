@@ -96,6 +96,7 @@ struct Inner {
     local: Local,
     mark: Mark,
     condition: Mutex<Option<Condition>>,
+    told: Mutex<Option<String>>,
     /// Whether a policy was ever seen, in this life or as the journal has it: one that is gone then bars claims.
     policy_seen: AtomicBool,
     /// What reads have shown of it.
@@ -137,6 +138,7 @@ impl Cluster {
             local,
             mark: Mark::default(),
             condition: Mutex::default(),
+            told: Mutex::default(),
             policy_seen: AtomicBool::new(false),
             policy_mark: Mutex::default(),
         };

@@ -164,6 +164,22 @@ impl Act {
         matches!(self, Self::Run { .. } | Self::Await { .. })
     }
 
+    /// Whether it changes this host. Where such an act says only that it failed, what was seen of the host before is not known any
+    /// more.
+    pub const fn changes_host(&self) -> bool {
+        matches!(
+            self,
+            Self::Run { .. }
+                | Self::Await { .. }
+                | Self::BackUp { .. }
+                | Self::RestoreManifests { .. }
+                | Self::RollBackManifests { .. }
+                | Self::RestoreKubeletConfig { .. }
+                | Self::RestartKubelet
+                | Self::CleanUp
+        )
+    }
+
     /// Whether it is asked of the API server that kubelet's own kubeconfig names.
     pub const fn asks_as_kubelet(&self) -> bool {
         matches!(

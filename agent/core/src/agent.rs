@@ -9,7 +9,7 @@ use crate::backoff::Pauses;
 use crate::decide::report::{derive, gives_way};
 use crate::decide::{Next, Settings, decide, mark, renew};
 use crate::memory::{Direction, Memory, Step, Turn};
-use crate::observed::{LeaseSeen, Observation, Observed};
+use crate::observed::{LeaseSeen, NodeSeen, Observation, Observed};
 use crate::since::Since;
 use crate::time::{Mono, Now, Unix};
 
@@ -52,6 +52,9 @@ pub enum Output {
 const FAULTS: Pauses = Pauses { first: Duration::from_secs(1), factor: 2, cap: Duration::from_mins(1) };
 const IDLE_FAULTS: Pauses = Pauses { cap: Duration::from_mins(5), ..FAULTS };
 
+/// A Node that does not show what was told so long ago shows something else. A watch may lag.
+const TOLD: Duration = Duration::from_mins(1);
+
 /// A Node that was not told for so long.
 const SILENCE: Duration = Duration::from_secs(30);
 
@@ -69,6 +72,8 @@ pub struct Agent {
     watches: bool,
     shown: Option<Next>,
     told: Option<Box<Report>>,
+    told_at: Mono,
+    tells_again: bool,
 }
 
 #[derive(Debug)]
@@ -101,6 +106,8 @@ impl Agent {
             watches: false,
             shown: None,
             told: None,
+            told_at: Mono::default(),
+            tells_again: false,
         }
     }
 
@@ -163,6 +170,18 @@ impl Agent {
             // What was told is gone with the newer state.
             self.told = None;
         }
+        if let Observation::Node(Some(node)) = observation {
+            self.tells_again |= now.mono.since(self.told_at) > TOLD && self.is_told_otherwise(node);
+        }
+    }
+
+    /// Whether the Node says something else than was told last: an etcd was put back, or somebody has changed it.
+    fn is_told_otherwise(&self, node: &NodeSeen) -> bool {
+        let shown = node.status.as_deref().and_then(|text| serde_json::from_str::<Report>(text).ok());
+        let says = |told: &Report| {
+            shown.as_ref().is_some_and(|shown| (shown.phase, shown.reason) == (told.phase, told.reason))
+        };
+        self.told.as_deref().is_some_and(|told| !says(told))
     }
 
     /// A drain that tells something has got over what stopped it before. A Node that is told again after a silence shows an API
@@ -214,6 +233,9 @@ impl Agent {
     fn ended(&mut self, now: Now, id: ActId, ended: ActResult) {
         let Some(running) = self.running.take_if(|running| running.id == id) else { return };
         let word = running.act.word();
+        if ended.fault.is_some() && running.act.changes_host() {
+            self.observed.host = None;
+        }
         for observation in &ended.observations {
             self.take(observation, now);
         }
@@ -312,8 +334,8 @@ impl Agent {
         let shown = self.shown.as_ref().unwrap_or(next);
         let Some(mut report) = derive(&self.memory, &self.observed, shown, setback) else { return };
         report.since = self.since(now.unix, &report);
-        if self.told.as_deref() != Some(&report) {
-            self.told = Some(Box::new(report.clone()));
+        if self.told.as_deref() != Some(&report) || std::mem::take(&mut self.tells_again) {
+            (self.told, self.told_at) = (Some(Box::new(report.clone())), now.mono);
             outputs.push(Output::Report(Box::new(report)));
         }
     }

@@ -170,7 +170,8 @@ proptest! {
         let blocked: Vec<_> =
             blocked.into_iter().map(|(pod, budget, message)| Blocked { pod, budget, message }).collect();
         let passed_over: Vec<_> = passed_over.into_iter().map(|(pod, why)| PassedOver { pod, why }).collect();
-        let progress = Progress { at: Mono(0), left: blocked.len(), blocked, passed_over, state: DrainState::Draining };
+        let (left, state) = (blocked.len(), DrainState::Draining);
+        let progress = Progress { at: Mono(0), left, blocked, passed_over, evicted: left > 0, state };
         let node = NodeSeen::default().with_annotations(&annotations);
         let seen = Observed { node: Some(node), drain: Some(progress), ..Observed::default() };
         let next = Next::Wait { why: Explanation::new(Reason::Retrying, said.clone()), until: None };

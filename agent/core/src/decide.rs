@@ -114,6 +114,7 @@ fn without_node(cx: &Context<'_>, turn: &Turn) -> Look<Next> {
     if turn.kind == TurnKind::Kubelet
         && turn.reached >= Step::Installing
         && cx.since.node_gone_since.is_none()
+        && !can_turn_back(cx, turn)?
     {
         return turn::decide(cx, turn);
     }

@@ -13,6 +13,8 @@ use crate::time::{Mono, Now};
 /// A control plane that was not looked at for so long is not known to have been whole, or dead, all the time.
 const LOOK_GAP: Duration = Duration::from_secs(10);
 const DEAD_GAP: Duration = Duration::from_mins(2);
+/// An API that did not tell of the pods for so long may have been away.
+const TOLD_GAP: Duration = Duration::from_mins(1);
 
 /// Something that has been so for a while, by observations that followed each other closely.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,8 +36,8 @@ impl Lasting {
 pub struct Since {
     /// The resourceVersion our last cordon made: a lagging watch may still show the Node before it.
     cordon_version: Option<String>,
-    /// Whether somebody was seen to lift our cordon while its note stood: what stands since then is not ours.
-    pub cordon_lifted: bool,
+    /// When somebody was seen to have lifted our cordon while its note stood: what stands since then is not ours.
+    pub cordon_lifted: Option<Mono>,
     /// When we cordoned last.
     pub cordoned_at: Mono,
     /// When a Lease was claimed last.
@@ -65,6 +67,7 @@ pub struct Since {
     waiting: Option<(Reason, Mono)>,
     newest_version: u64,
     whole: Option<Lasting>,
+    told: Option<Lasting>,
     dead: Option<Lasting>,
 }
 
@@ -80,6 +83,12 @@ impl Since {
             .filter(|whole| now.mono.since(whole.last) <= LOOK_GAP)
             .map(|whole| whole.last.since(whole.since))
             .unwrap_or_default()
+    }
+
+    /// For how long the API has told of the pods here, each time it was asked; zero where it has not for a while.
+    pub fn told_for(&self, now: Now) -> Duration {
+        let told = self.told.filter(|told| now.mono.since(told.last) <= TOLD_GAP);
+        told.map(|told| told.last.since(told.since)).unwrap_or_default()
     }
 
     /// For how long the API server on this host has been seen not to be ready; none where it is, or is not known.
@@ -113,7 +122,10 @@ impl Since {
                 self.dead = Lasting::observed(self.dead, !local.api_server_ready, local.at, DEAD_GAP);
                 self.look_at_control_plane(observed, local.at);
             }
-            Observation::Pods(pods) => self.look_at_control_plane(observed, pods.at),
+            Observation::Pods(pods) => {
+                self.told = Lasting::observed(self.told, true, pods.at, TOLD_GAP);
+                self.look_at_control_plane(observed, pods.at);
+            }
             _ => {}
         }
     }
@@ -146,7 +158,8 @@ impl Since {
             None => self.node_gone_since.or(Some(now.mono)),
         };
         let noted = node.filter(|node| node.cordon_note.is_some());
-        self.cordon_lifted = noted.is_some_and(|node| self.cordon_lifted || self.is_lifted(node));
+        let lifted = |node| self.cordon_lifted.or_else(|| self.is_lifted(node).then_some(now.mono));
+        self.cordon_lifted = noted.and_then(lifted);
         // A watch never goes back; what shows an older state is another one, put back from a backup.
         if let Some(version) = node.and_then(|node| node.resource_version.parse().ok()) {
             let restored = version < self.newest_version;
@@ -171,7 +184,7 @@ impl Since {
             Act::Claim { .. } => self.claimed_at = now.mono,
             Act::Mark { .. } => self.marked_at = now.mono,
             Act::Cordon { .. } => {
-                self.cordon_lifted = false;
+                self.cordon_lifted = None;
                 self.cordon_version = observed.node.as_ref().map(|node| node.resource_version.clone());
                 self.cordoned_at = now.mono;
                 self.marked_at = now.mono;

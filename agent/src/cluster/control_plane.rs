@@ -184,8 +184,9 @@ impl Cluster {
         let asked = try_join_all(members.iter().map(|member| is_healthy(&etcd, member))).await?;
         let unhealthy = members.iter().zip(asked).filter(|(_, healthy)| !healthy);
         let unhealthy = unhealthy.map(|(member, _)| member.name()).collect();
-        let learners = members.iter().filter(|member| member.is_learner).count();
-        Ok(Some(EtcdSeen { members: members.len() - learners, learners, alarms, unhealthy }))
+        let (learners, members): (Vec<_>, Vec<_>) = members.iter().partition(|member| member.is_learner);
+        let members = members.into_iter().map(Member::name).collect();
+        Ok(Some(EtcdSeen { members, learners: learners.len(), alarms, unhealthy }))
     }
 }
 

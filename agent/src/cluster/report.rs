@@ -56,6 +56,11 @@ impl Cluster {
         let annotations = json!({annotations::PHASE: report.phase.word(), annotations::STATUS: status});
         let mut patch = json!({"metadata": {"annotations": annotations}});
         let condition = Condition::of(report);
+        // Told once more, it does not stand any more: somebody has changed it, or an etcd was put back.
+        let again = lock(&self.inner.told).replace(status.clone()).is_some_and(|told| told == status);
+        if again {
+            *lock(&self.inner.condition) = None;
+        }
         let standing = self.standing_condition().await?;
         if standing.as_ref() != Some(&condition) {
             let turned = standing.is_none_or(|standing| standing.status != condition.status);

@@ -152,6 +152,7 @@ pub(super) fn failing(seen: Observed, turn: &Turn) -> Observed {
         left: 0,
         blocked: Vec::new(),
         passed_over: Vec::new(),
+        evicted: true,
         state: DrainState::Drained,
     };
     let host = seen.host.map(|host| HostSeen { tools: tools.into(), ..host });

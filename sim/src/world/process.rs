@@ -63,6 +63,8 @@ pub(super) struct Machine {
     pub(super) requests: u32,
     /// Whether its kubelet has something to say that it has not said yet.
     pub(super) unreported: bool,
+    /// When its kubelet last wrote its status.
+    pub(super) reported_at: u64,
     /// Whether its kubelet makes a Node where there is none: it does so at its start.
     pub(super) registers: bool,
     pub(super) recreated: u64,
@@ -91,6 +93,7 @@ impl Machine {
             asked_at: 0,
             requests: 0,
             unreported: false,
+            reported_at: 0,
             registers: true,
             recreated: 0,
             purged: false,

@@ -30,7 +30,7 @@ impl World {
             || self.has_sick_api_server()
             || self.is_held_up_by_a_lease()
             || if control_plane {
-                self.has_mixed_peer(node)
+                self.has_mixed_peer(node) || self.is_over_budget(node, ends)
             } else {
                 self.comes_later(node, ends) || self.is_ahead_of_kubeadm_config(node)
             }
@@ -52,8 +52,8 @@ impl World {
 
     /// Whether it is in the middle of a turn A that waits for etcd, whose members only a person adds and removes.
     pub(crate) fn waits_for_members(&self, node: &str) -> bool {
-        let control_planes = self.api.stored.nodes.values().filter(|seen| seen.control_plane).count();
-        self.applies(node) && self.api.members.len() != control_planes
+        let control_planes = self.api.stored.nodes.iter().filter(|(_, seen)| seen.control_plane);
+        self.applies(node) && !self.api.members.iter().eq(control_planes.map(|(name, _)| name))
     }
 
     /// Whether it is in the middle of a turn A whose Lease another holds that is degraded: of two that holder goes first (rule 9), and a
@@ -129,6 +129,21 @@ impl World {
     fn has_sick_api_server(&self) -> bool {
         let mut control_planes = self.machines.iter().filter(|(_, machine)| machine.host.control_plane);
         control_planes.any(|(name, _)| !self.api_server_is_ready(name))
+    }
+
+    /// Its kubelet waits while as many workers are degraded out of service as may be, at whatever target.
+    fn is_over_budget(&self, node: &str, ends: &[(String, End)]) -> bool {
+        let out = |name: &String| {
+            let seen = self.api.stored.nodes.get(name);
+            seen.is_some_and(|seen| seen.unschedulable && !is_on(&seen.annotations, IGNORE))
+        };
+        let degraded = ends.iter().filter(|(name, end)| *end == End::Degraded && name != node && out(name));
+        self.is_at_rest(node) && degraded.count() >= self.setup.slots
+    }
+
+    /// Whether its static pods are at its target already.
+    fn is_at_rest(&self, node: &str) -> bool {
+        !self.is_behind(node, node)
     }
 
     fn has_mixed_peer(&self, node: &str) -> bool {

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::act::Fault;
-use crate::api::annotations::{CURRENT, RETRY, TARGET};
+use crate::api::annotations::{CURRENT, RETRY, STATUS, TARGET};
 use crate::api::{LeaseName, Phase, TurnId, TurnKind, Version};
 use crate::drain::DrainOptions;
 use crate::judge::tests::{NEW, OLD, fleet, holder, host, plan};

@@ -74,26 +74,32 @@ pub(super) fn lease_is_marked(cx: &Context<'_>, turn: &Turn) -> Look<()> {
         Some(LeaseSeen::Free) => {
             return Err(Next::Do(Act::Claim { lease: turn.lease, holder: turn.holder.clone() }));
         }
+        Some(LeaseSeen::Other(held)) => return is_left_to(cx, turn, Holder::parse(held)),
+        Some(LeaseSeen::Held { .. }) | None => return Err(Next::Do(renew(turn))),
+    }
+    Ok(())
+}
+
+/// Whether another node's Lease stands in the way of ours.
+fn is_left_to(cx: &Context<'_>, turn: &Turn, holder: Option<Holder>) -> Look<()> {
+    let claim = Err(Next::Do(Act::Claim { lease: turn.lease, holder: turn.holder.clone() }));
+    match holder {
         // What an earlier turn of this node holds is claimed over.
-        Some(LeaseSeen::Other(held))
-            if Holder::parse(held).is_some_and(|held| held.is_of_same_node(&turn.holder)) =>
-        {
-            return Err(Next::Do(Act::Claim { lease: turn.lease, holder: turn.holder.clone() }));
+        Some(holder) if holder.is_of_same_node(&turn.holder) => claim,
+        // An etcd that was put back has given it to an earlier Node of this name: nobody else would free it.
+        Some(holder) if holder.node == turn.holder.node && cx.observed.node.is_some() => {
+            Err(Next::Do(Act::Release { lease: turn.lease, holder }))
         }
-        Some(LeaseSeen::Other(_)) => {
+        _ => {
             let fleet = cx.fleet(TAKEN)?;
             if fleet.at < cx.since.claimed_at {
                 return Err(Next::Do(Act::LookAtFleet));
             }
             let theirs =
                 |lease: &FleetLease| lease.name == turn.lease && lease.held_by_another_node(&turn.holder);
-            if !fleet.leases.iter().any(theirs) {
-                return Err(Next::Do(Act::Claim { lease: turn.lease, holder: turn.holder.clone() }));
-            }
+            if fleet.leases.iter().any(theirs) { Ok(()) } else { claim }
         }
-        Some(LeaseSeen::Held { .. }) | None => return Err(Next::Do(renew(turn))),
     }
-    Ok(())
 }
 
 /// The same direction and step, every gate judged again. What a person may have changed is asked again from the packages on.

@@ -310,7 +310,7 @@ fn fleet_at(runs: Version) -> FleetSeen {
 }
 
 fn progress(state: DrainState) -> Progress {
-    Progress { at: NOW.mono, left: 0, blocked: Vec::new(), passed_over: Vec::new(), state }
+    Progress { at: NOW.mono, left: 0, blocked: Vec::new(), passed_over: Vec::new(), evicted: true, state }
 }
 
 fn why(reason: Reason) -> Explanation {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::context::{Context, Look, PROOF, renew, wait};
 use super::{Next, degraded, ended};
 use crate::act::Act;
+use crate::api::Holder;
 use crate::api::TurnKind;
 use crate::api::{Explanation, Reason};
 use crate::memory::{Direction, Step, Turn};
@@ -120,7 +121,12 @@ fn unseen(cx: &Context<'_>, turn: &Turn, next: Look<Next>) -> Look<Next> {
         Some(LeaseSeen::Held { at, .. }) if cx.is_fresh(*at, REACHED) => {}
         // Past its point of no return it claims the Lease that was lost, to say so there.
         Some(LeaseSeen::Free | LeaseSeen::Other(_)) if !can_turn_back(cx, turn)? => {}
-        Some(LeaseSeen::Free | LeaseSeen::Other(_)) => return next,
+        Some(LeaseSeen::Other(held)) => {
+            // An etcd that was put back has given it to an earlier turn of this node: nobody else would free it.
+            let own = Holder::parse(held).filter(|holder| holder.is_of_same_node(&turn.holder));
+            return own.map_or(next, |holder| Err(Next::Do(Act::Release { lease: turn.lease, holder })));
+        }
+        Some(LeaseSeen::Free) => return next,
         Some(LeaseSeen::Held { .. }) | None => return Err(Next::Do(renew(turn))),
     }
     let message = format!(

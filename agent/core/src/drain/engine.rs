@@ -96,6 +96,8 @@ pub struct Engine {
     rounds: BTreeMap<OwnerKey, u32>,
     /// When a pod was last seen to have gone, or agreed to.
     progressed: Mono,
+    /// Whether any eviction was accepted.
+    evicted: bool,
     /// When the last fresh LIST was taken in.
     confirmed: Option<Mono>,
     /// When a fresh LIST was asked for that has not come yet.
@@ -124,6 +126,7 @@ impl Engine {
             over: BTreeMap::new(),
             rounds: BTreeMap::new(),
             progressed: now.mono,
+            evicted: false,
             confirmed: None,
             asked: None,
         }
@@ -226,6 +229,7 @@ impl Engine {
         }
         if answer == EvictionResponse::Accepted {
             self.progressed = now.mono;
+            self.evicted = true;
             if let Some(gate) = gate.and_then(|key| self.gates.get_mut(&key)) {
                 gate.let_go(now.mono);
             }
@@ -330,6 +334,7 @@ impl Engine {
             left: self.left(now),
             blocked,
             passed_over: self.passed_over.values().cloned().collect(),
+            evicted: self.evicted,
             state: self.overdue(now).map_or_else(|| self.state.clone(), DrainState::GivenUp),
         }
     }

@@ -439,3 +439,15 @@ fn a_forbidden_pod_is_gone_if_a_fresh_list_agrees_and_is_told_if_it_does_not() {
     assert_eq!((progress.left, progress.blocked[0].message.as_str()), (1, "no permission"));
     assert_eq!(names(&engine.next(at(7_000))), ["p000"]);
 }
+
+#[test]
+fn somebody_was_disturbed_once_an_eviction_was_accepted() {
+    let answers = [EvictionResponse::Failed("away".to_owned()), blocked(), EvictionResponse::Accepted];
+    let told = answers.map(|answer| {
+        let mut engine = begun(&[pod("a")]);
+        let uid = engine.next(at(0)).evict[0].uid.clone();
+        engine.answer(at(0), &uid, answer);
+        engine.progress(at(0)).evicted
+    });
+    assert_eq!(told, [false, false, true]);
+}

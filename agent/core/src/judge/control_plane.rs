@@ -82,21 +82,30 @@ pub(super) fn etcd_bars(
     local: Option<&LocalControlPlane>,
 ) -> Option<Bar> {
     let etcd = local?.etcd.as_ref().filter(|_| !who.skips(Check::Etcd))?;
-    etcd_lacks(etcd, control_planes(fleet).count()).map(waits)
+    etcd_lacks(etcd, &control_planes(fleet).map(|node| node.name.as_str()).collect()).map(waits)
 }
 
-/// What is wrong with etcd, if anything: exactly the members that there are control-plane nodes, all healthy. No answer is no
+/// What is wrong with etcd, if anything: a member for each of these control-plane nodes and no others, all healthy. No answer is no
 /// proof.
-pub fn etcd_lacks(etcd: &EtcdSeen, control_planes: usize) -> Option<String> {
+pub fn etcd_lacks(etcd: &EtcdSeen, control_planes: &BTreeSet<&str>) -> Option<String> {
     let EtcdSeen { members, learners, alarms, unhealthy } = etcd;
-    if *members == 0 {
+    if members.is_empty() {
         return Some("etcd on this host does not answer, or has no quorum".to_owned());
     }
-    let whole = *members == control_planes && unhealthy.is_empty() && *learners == 0 && *alarms == 0;
-    (!whole).then(|| {
-        format!(
-            "etcd is not whole: {members} members for {control_planes} control-plane nodes, {learners} learners, {alarms} alarms{}",
+    let (count, nodes) = (members.len(), control_planes.len());
+    let whole = count == nodes && unhealthy.is_empty() && *learners == 0 && *alarms == 0;
+    if !whole {
+        return Some(format!(
+            "etcd is not whole: {count} members for {nodes} control-plane nodes, {learners} learners, {alarms} alarms{}",
             not_healthy(unhealthy)
+        ));
+    }
+    // Where none is named after a node, somebody has chosen other names.
+    let is_node = |member: &&String| control_planes.contains(member.as_str());
+    let stranger = members.iter().find(|member| !is_node(member))?;
+    members.iter().any(|member| is_node(&member)).then(|| {
+        format!(
+            "etcd is not whole: its member {stranger} is of no control-plane node, and one of these has none"
         )
     })
 }
@@ -162,7 +171,7 @@ pub fn lacks(pods: &[PodSeen], local: &LocalControlPlane, version: Version) -> O
 
 /// Learners and members are counted together here: whether there are as many as nodes is asked before a turn.
 fn own_etcd_lacks(etcd: &EtcdSeen) -> Option<String> {
-    let all = etcd.members + etcd.learners;
+    let all = etcd.members.len() + etcd.learners;
     let whole = all > 0 && etcd.unhealthy.is_empty() && etcd.alarms == 0;
     (!whole).then(|| format!("etcd: {all} members, {} alarms{}", etcd.alarms, not_healthy(&etcd.unhealthy)))
 }

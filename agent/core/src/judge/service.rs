@@ -32,8 +32,8 @@ pub fn node_lacks(plan: &Plan, node: &NodeSeen, kubelet: &UnitSeen, now: Now) ->
     if node.ready != Ready::True {
         return Some("the Node is not Ready".to_owned());
     }
-    let stale = node.heartbeat < now.wall(kubelet.since);
-    stale.then(|| "the Node's Ready is older than kubelet's restart".to_owned())
+    let told = node.has_told_since(kubelet.since, now);
+    (!told).then(|| "the Node's Ready is older than kubelet's restart".to_owned())
 }
 
 /// What kubelet's unit still lacks: active, and not restarted for the soak time.

@@ -75,7 +75,7 @@ pub(crate) fn fleet() -> FleetSeen {
 
 /// This host's control plane with a whole stacked etcd of two members.
 pub(crate) fn local() -> LocalControlPlane {
-    let etcd = Some(EtcdSeen { members: 2, ..EtcdSeen::default() });
+    let etcd = Some(EtcdSeen { members: members(2), ..EtcdSeen::default() });
     LocalControlPlane { api_server_ready: true, etcd, ..LocalControlPlane::default() }
 }
 
@@ -161,4 +161,9 @@ pub(crate) fn host(kubeadm: Version, kubelet: Version) -> HostSeen {
         instance_config: true,
         ..HostSeen::default()
     }
+}
+
+/// The members of an etcd of so many.
+pub(crate) fn members(count: usize) -> BTreeSet<String> {
+    (1..=count).map(|number| format!("cp{number}")).collect()
 }

@@ -14,6 +14,8 @@ pub struct Progress {
     pub blocked: Vec<Blocked>,
     /// Pods that should go and are left here all the same.
     pub passed_over: Vec<PassedOver>,
+    /// Whether any eviction was accepted: somebody was disturbed.
+    pub evicted: bool,
     /// Where it stands.
     pub state: DrainState,
 }

@@ -24,13 +24,13 @@ pub struct LocalControlPlane {
 /// etcd as its own members describe it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct EtcdSeen {
-    /// How many voting members there are.
-    pub members: usize,
+    /// The names of the voting members. kubeadm names a member after its node.
+    pub members: BTreeSet<String>,
     /// How many learners there are.
     pub learners: usize,
     /// Active alarms.
     pub alarms: usize,
-    /// The names of those, learners among them, that do not answer as healthy. kubeadm names a member after its node.
+    /// The names of those, learners among them, that do not answer as healthy.
     pub unhealthy: BTreeSet<String>,
 }
 

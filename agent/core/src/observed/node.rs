@@ -1,10 +1,11 @@
 //! A Node as its own agent sees it. Its annotations are parsed here and nowhere else.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use crate::api::annotations::{API_SERVER, CRI_SOCKET, CURRENT, FOUND_CORDONED, IN_HAND, STATUS, TARGET};
 use crate::api::{ApiServerNote, InHand, Request, Version};
-use crate::time::Unix;
+use crate::time::{Mono, Now, Unix};
 
 /// The Ready condition of a Node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -56,7 +57,18 @@ pub struct NodeSeen {
     pub control_plane: bool,
 }
 
+/// The node lifecycle controller takes Ready away from a kubelet that has not renewed its Lease for 50 s
+/// (`--node-monitor-grace-period` of kube-controller-manager), which kubelet does whatever its clock says.
+const OUTLIVED: Duration = Duration::from_mins(2);
+
 impl NodeSeen {
+    /// Whether its kubelet has told its status since it was started at this moment. A heartbeat of the future may be older, for the
+    /// clock was set back since; a Ready that has outlived the start by far is not.
+    pub fn has_told_since(&self, start: Mono, now: Now) -> bool {
+        let outlived = now.mono.since(start) >= OUTLIVED;
+        self.heartbeat >= now.wall(start) && (self.heartbeat <= now.unix || outlived)
+    }
+
     /// This Node with what these annotations say.
     #[must_use]
     pub fn with_annotations(self, annotations: &BTreeMap<String, String>) -> Self {

@@ -3,7 +3,7 @@
 
 use super::record::{KUBELET_BEHIND, Node};
 use super::{Judged, Rule, Violation, What, Who};
-use crate::api::{Check, LeaseName, Phase, Version};
+use crate::api::{Check, LeaseName, Phase, Reason, Version};
 
 pub(super) fn judge(judged: &Judged<'_>) -> Vec<Violation> {
     let node = judged.node();
@@ -30,9 +30,7 @@ pub(super) fn judge(judged: &Judged<'_>) -> Vec<Violation> {
     if matches!(judged.event.what, What::Evicted { by: Who::Agent(_), .. } | What::EvictionRefused { .. })
         && node.tenure.as_ref().is_some_and(|tenure| tenure.asked.is_none())
     {
-        // A drain that was under way when its node was cut off goes on afterwards.
-        let goes_on = node.cordon.as_ref().is_some_and(|cordon| node.back > Some(cordon.by));
-        broken.extend([if goes_on { None } else { budget(judged) }, nowhere(judged)]);
+        broken.extend([budget(judged), nowhere(judged)]);
     }
     premises(judged);
     broken.into_iter().flatten().collect()
@@ -241,7 +239,9 @@ fn halt(judged: &Judged<'_>) -> Option<Violation> {
     let halts = |name: &str, other: &Node| {
         let since = judged.fleet.degraded(name).filter(|&since| !judged.unnoticed(since))?;
         let same = other.failed_at.is_some() && other.failed_at == target.is;
-        (same && !other.is_ignored()).then_some(since)
+        // One whose Lease a person freed, and whom the API refuses it since, has nowhere to say so.
+        let mute = other.reason == Some(Reason::Retrying) && judged.fleet.held_by(name).is_none();
+        (same && !other.is_ignored() && !mute).then_some(since)
     };
     let degraded: Vec<_> = judged
         .fleet

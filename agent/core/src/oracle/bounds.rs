@@ -76,11 +76,10 @@ impl Counted {
     }
 
     /// Its agent knows of no turn but from the API, for its memory is lost or an etcd was put back under it, and its kubelet's API
-    /// server is gone with its member of etcd.
+    /// server is gone with its member of etcd, or there is none at all.
     fn cannot_say(&self, fleet: &Fleet<'_>, name: &str) -> bool {
-        let gone = |node: &Node| node.own_server.is_some() && node.etcd.is_some_and(|etcd| !etcd.is);
         let knows = |node: &Node| !self.is_lost && !node.is_in(Phase::Idle);
-        fleet.nodes.get(name).is_some_and(|node| gone(node) && !knows(node))
+        fleet.nodes.get(name).is_some_and(|node| is_unserved(fleet, node) && !knows(node))
     }
 
     fn waited(&self, wait: Option<Wait>, at: u64) -> u64 {
@@ -119,12 +118,13 @@ impl Counted {
             tell(Rule::CordonedTime, cordoned, self.cordoned.take(), "it was cordoned");
         }
         // What it does while it is cut off it cannot tell.
-        if idle > IDLE_LEASE && !self.is_cut_off {
+        if idle > IDLE_LEASE && !self.is_cut_off && !self.cannot_say(fleet, name) {
             tell(Rule::OrphanGivenBack, idle, self.idle_lease, "it held a Lease and did nothing");
             // Looked at again when that Lease is gone.
             self.idle_lease = Some(Wait { lived: u64::MAX, by: 0 });
         }
-        if way_out > WAY_OUT {
+        // A target that it cannot read is not answered.
+        if way_out > WAY_OUT && !fleet.nodes.get(name).is_some_and(|node| is_unserved(fleet, node)) {
             tell(
                 Rule::WayOut,
                 way_out,
@@ -138,6 +138,13 @@ impl Counted {
         }
         broken
     }
+}
+
+/// Whether no API server answers this node: there is none, or its kubelet's own is gone with its member of etcd.
+fn is_unserved(fleet: &Fleet<'_>, node: &Node) -> bool {
+    let stopped = |node: &Node| node.static_pods.get("kube-apiserver").is_some_and(|pod| pod.is.is_none());
+    let nobody = fleet.nodes.values().filter(|node| node.control_plane).all(stopped);
+    nobody || node.own_server.is_some() && node.etcd.is_some_and(|etcd| !etcd.is)
 }
 
 /// What is counted of all nodes.
@@ -450,7 +457,9 @@ fn requests(counted: &mut Counted, judged: &Judged<'_>, policy: u64) -> Option<V
         return None;
     };
     let node = judged.node();
+    // A turn whose Lease was taken away has still to come to its end.
     let at_work = judged.fleet.held_by(&judged.event.node).is_some()
+        || node.tenure.is_some()
         || node.cordoned_by_agent().is_some()
         || node.tool.is_some();
     if at_work || at.saturating_sub(MINUTE) < counted.quiet.max(policy) {

@@ -284,10 +284,12 @@ fn is_unserving(judged: &Judged<'_>, node: &Node) -> bool {
         .static_pods
         .values()
         .any(|pod| pod.is.is_none() || changed && pod.is != towards || fresh(pod.by));
+    let versions: BTreeSet<_> = node.static_pods.values().map(|pod| pod.is).collect();
+    let mixed = versions.len() > 1;
     let daemons = node.daemon_pods.values().any(|pod| {
         let told = pod.ready_by >= node.restarted;
         pod.is.is_some() && (pod.is == Some(false) || !told || fresh(pod.by))
     });
     let other = node.causes.now.contains(&Cause::ByHand) || node.causes.now.contains(&Cause::Deleted);
-    kubelet || etcd || pods || daemons || other
+    kubelet || etcd || pods || mixed || daemons || other
 }

@@ -147,6 +147,10 @@ fn whole_before_step(
     let again = kubeadm.is_some_and(|(command, version)| {
         command != KubeadmCommand::NodeKubelet && node.control_plane && !node.brings_static_pods(version)
     });
+    // A kubelet that a person has begun to install meanwhile is finished.
+    if tool == "install-kubelet" && node.by_hand > Some(tenure.taken) {
+        return None;
+    }
     if !again && (tenure.past_return.is_none() || !tenure.irreversible.contains(tool)) {
         return whole_before(judged, &format!("{tool} is started"));
     }

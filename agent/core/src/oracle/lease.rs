@@ -149,7 +149,12 @@ fn names_nobody(judged: &Judged<'_>, lease: LeaseName, uid: &str, turn: &str) ->
     if let Some(deleted) = node.deleted.filter(|&deleted| !judged.unnoticed(deleted)) {
         return broken("a Lease was taken for a Node that does not exist", Some(deleted));
     }
+    // An etcd that was put back has brought an earlier Node; whoever reads it through a server without its member is not told.
+    let unread = node.own_server.is_some() && node.etcd.is_some_and(|etcd| !etcd.is);
     let exists = node.uid.as_ref().filter(|is| is.is != uid && !judged.unnoticed(is.by))?;
+    if unread && node.gone.contains_key(uid) {
+        return None;
+    }
     broken("a Lease was taken with the UID of another Node", Some(exists.by))
 }
 

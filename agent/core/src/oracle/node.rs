@@ -100,8 +100,10 @@ fn refused(judged: &Judged<'_>) -> Option<Violation> {
     let node = judged.node();
     let cordon = node.cordoned_by_agent().map(|cordon| cordon.by);
     let lease = node.tenure.as_ref().filter(|tenure| tenure.lost.is_none()).map(|tenure| tenure.taken);
-    // What an older state brought back is not seen at once, and what stood there before is told again.
-    let is_new = |by: &usize| !(judged.fleet.was_restored_at(*by) && judged.unnoticed(*by));
+    // What an older state brought back is not seen at once, least of all by whose API server starts again, and what stood there
+    // before is told again.
+    let recent = |by: usize| judged.age(by) <= judged.expectations.renewal;
+    let is_new = |by: &usize| !(judged.fleet.was_restored_at(*by) && recent(*by));
     let (cordon, lease) = (cordon.filter(is_new), lease.filter(is_new));
     (cordon.is_some() || lease.is_some()).then(|| {
         let message = "a refused node must be in service and hold no Lease";

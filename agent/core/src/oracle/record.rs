@@ -80,8 +80,6 @@ pub(super) struct Node {
     pub(super) released: Option<usize>,
     /// Since when it cannot reach the API.
     pub(super) cut_off: Option<usize>,
-    /// When it could last reach the API again.
-    pub(super) back: Option<usize>,
     /// When its agent's process last ended.
     pub(super) died: Option<usize>,
     /// Whether the tenure that ended last went past its point of no return.
@@ -203,10 +201,7 @@ impl Node {
         }
         match what {
             What::WentWrong { what: CUT_OFF } => self.cut_off = Some(index),
-            What::PutRight { what: CUT_OFF } => {
-                self.cut_off = None;
-                self.back = Some(index);
-            }
+            What::PutRight { what: CUT_OFF } => self.cut_off = None,
             What::Joined { .. } | What::Deleted => self.take_object(index, what),
             What::Ready { ready, kubelet } => {
                 self.ready_before = self.ready;
@@ -230,7 +225,7 @@ impl Node {
             | What::PackageInstalled { .. }
             | What::KubeletRestarted
             | What::Booted => self.take_host(index, what),
-            What::LeaseTaken { lease, uid, .. } => self.take_tenure(index, *lease, uid),
+            What::LeaseTaken { lease, uid, turn } => self.take_tenure(index, *lease, uid, turn),
             What::LeaseReleased { lease, by } => self.take_release(index, *lease, by),
             What::LeaseMarked { degraded: true, .. } => self.failed(),
             What::EvictionRefused { .. } => {
@@ -318,7 +313,8 @@ impl Node {
     }
 
     fn take_static_pod(&mut self, index: usize, component: &'static str, version: Option<Version>) {
-        if let Some(version) = version.filter(|_| component == "kube-apiserver") {
+        let known = self.api_server.map(|server| server.is);
+        if let Some(version) = version.filter(|is| component == "kube-apiserver" && known != Some(*is)) {
             self.api_server = Some(Since { is: version, by: index });
         }
         self.static_pods.insert(component, Since { is: version, by: index });
@@ -347,6 +343,7 @@ impl Node {
             // Whoever deletes a Node and lets it come back has put it back into service.
             if self.deleted.take().is_some() {
                 self.uncordoned = Some(Since { is: Who::Person, by: index });
+                self.tenure.iter_mut().for_each(|tenure| tenure.evicted = None);
             }
         } else {
             self.deleted = Some(index);
@@ -377,10 +374,12 @@ impl Node {
         }
     }
 
-    /// A Lease taken again by a node still out of service, or past its point of no return, belongs to the same tenure.
-    fn take_tenure(&mut self, index: usize, lease: LeaseName, uid: &str) {
+    /// A Lease taken again for the same turn, or by a node still out of service or past its point of no return, belongs to the same
+    /// tenure.
+    fn take_tenure(&mut self, index: usize, lease: LeaseName, uid: &str, turn: &str) {
         let out = self.cordoned_by_agent().is_some() || self.tool.is_some();
-        if let Some(tenure) = self.tenure.as_mut().filter(|tenure| out || tenure.past_return.is_some()) {
+        let goes_on = |tenure: &&mut Tenure| out || tenure.past_return.is_some() || tenure.turn == turn;
+        if let Some(tenure) = self.tenure.as_mut().filter(goes_on) {
             tenure.lost = None;
             tenure.lease = lease;
             tenure.taken = index;
@@ -393,6 +392,7 @@ impl Node {
             lease,
             taken: index,
             uid: uid.to_owned(),
+            turn: turn.to_owned(),
             lost: None,
             towards: self.asks_for(),
             from: self.installed.clone(),

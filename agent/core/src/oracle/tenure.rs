@@ -13,6 +13,8 @@ pub(super) struct Tenure {
     pub(super) taken: usize,
     /// The Node's UID as the holder names it.
     pub(super) uid: String,
+    /// The turn, as it is named there.
+    pub(super) turn: String,
     /// The event that took the Lease away, if somebody else did.
     pub(super) lost: Option<usize>,
     /// The target it works for.

@@ -33,17 +33,17 @@ fn cordoned(version: &str) -> Since {
 fn a_watch_that_lags_behind_our_cordon_does_not_look_like_somebody_who_lifted_it() {
     let mut since = cordoned("20");
     saw(&mut since, Some(node("19", false)), at(1));
-    assert!(!since.cordon_lifted);
+    assert!(since.cordon_lifted.is_none());
     saw(&mut since, Some(node("21", false)), at(2));
-    assert!(since.cordon_lifted);
+    assert!(since.cordon_lifted.is_some());
     saw(&mut since, Some(node("22", true)), at(3));
-    assert!(since.cordon_lifted, "what stands since then is not ours");
+    assert!(since.cordon_lifted.is_some(), "what stands since then is not ours");
     saw(&mut since, Some(NodeSeen { cordon_note: None, ..node("23", true) }), at(4));
-    assert!(!since.cordon_lifted, "our note is gone");
+    assert!(since.cordon_lifted.is_none(), "our note is gone");
     let mut again = cordoned("20");
     saw(&mut again, Some(node("21", false)), at(1));
     again.did(&Act::Cordon { mark: InHand::default() }, &Observed::default(), at(2));
-    assert!(!again.cordon_lifted);
+    assert!(again.cordon_lifted.is_none());
     assert_eq!((again.cordoned_at, again.marked_at), (at(2).mono, at(2).mono));
 }
 
@@ -211,4 +211,17 @@ fn moments_of_what_was_done_are_kept() {
     let moments = (since.read_at, since.marked_at, since.tool_ended_at, since.cordoned_at);
     assert_eq!(moments, (at(1).mono, at(2).mono, at(3).mono, Mono::default()));
     assert_eq!(since.claimed_at, at(4).mono);
+}
+
+#[test]
+fn the_api_has_told_of_the_pods_as_long_as_it_was_asked_and_answered() {
+    let mut since = Since::default();
+    for second in [0, 30, 60] {
+        let pods = PodsSeen { at: at(second).mono, ..PodsSeen::default() };
+        since.observed(&Observation::Pods(pods), &Observed::default(), at(second));
+    }
+    assert_eq!(since.told_for(at(61)), Duration::from_mins(1));
+    assert_eq!(since.told_for(at(121)), Duration::ZERO, "nobody has asked since");
+    looked(&mut since, true, at(121));
+    assert_eq!(since.told_for(at(121)), Duration::ZERO, "its own API server is asked without the API");
 }

@@ -3,10 +3,10 @@
 use crate::act::Act;
 use crate::api::{Explanation, Reason};
 use crate::decide::Next;
-use crate::decide::context::{Context, Look};
+use crate::decide::context::{Context, Look, prove};
 use crate::judge::node_patch::is_cordoned_by_us;
 use crate::memory::{Step, Turn};
-use crate::observed::ToolState;
+use crate::observed::{LeaseSeen, ToolState};
 
 use super::gate::{Marked, disturbance};
 use super::tool::{is_installed, repair_dpkg};
@@ -33,6 +33,12 @@ impl Rules for Cordoning {
         if turn.reached < Step::Staging {
             second_look(cx, turn)?;
         }
+        // Who has lifted our cordon may have freed the Lease with it.
+        if let (Some(lifted), Some(LeaseSeen::Held { at, .. })) = (cx.since.cordon_lifted, &cx.observed.lease)
+            && *at <= lifted
+        {
+            return Err(Next::Do(prove(turn)));
+        }
         disturbance(cx, turn, Marked::NotYet)
     }
 
@@ -52,7 +58,7 @@ pub(super) fn forget_lifted(cx: &Context<'_>) -> Look<()> {
         .host
         .as_ref()
         .is_some_and(|host| host.tools.values().any(|state| *state == ToolState::Running));
-    if cx.since.cordon_lifted && !runs { Err(Next::Do(Act::ForgetCordon)) } else { Ok(()) }
+    if cx.since.cordon_lifted.is_some() && !runs { Err(Next::Do(Act::ForgetCordon)) } else { Ok(()) }
 }
 
 /// Whether the host is as preflight found it (rule 6: asked again, cheaply, between claim and disturbance). A dpkg that was

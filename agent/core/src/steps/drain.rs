@@ -4,10 +4,9 @@ use crate::act::Act;
 use crate::decide::Next;
 use crate::decide::context::{Context, Look, prove};
 use crate::memory::{Step, Turn};
-use crate::observed::{DrainState, LeaseSeen, Ready};
-use crate::time::Mono;
+use crate::observed::{DrainState, LeaseSeen, Progress, Ready};
 
-use super::gate::{Marked, disturbance};
+use super::gate::{Marked, disturbance, first_disturbance};
 use super::{Gate, Rules, can_turn_back};
 
 /// How long after its grace period a pod of a node that is down is given.
@@ -28,12 +27,15 @@ impl Rules for Draining {
 
     fn may_start(&self, cx: &Context<'_>, turn: &Turn) -> Look<Gate> {
         // Meanwhile the node may have been uncordoned, or the Lease freed.
-        if let Some(cut_off) = cut_off(cx) {
-            if cx.observed.node_at <= cut_off {
+        if let Some(drain) = cut_off(cx) {
+            if cx.observed.node_at <= drain.at {
                 return Err(Next::Do(Act::LookAtNode));
             }
-            if matches!(cx.observed.lease, Some(LeaseSeen::Held { at, .. }) if at <= cut_off) {
+            if matches!(cx.observed.lease, Some(LeaseSeen::Held { at, .. }) if at <= drain.at) {
                 return Err(Next::Do(prove(turn)));
+            }
+            if !drain.evicted {
+                return first_disturbance(cx, turn, Marked::Stands);
             }
         }
         disturbance(cx, turn, Marked::Stands)
@@ -59,10 +61,9 @@ impl Rules for Draining {
     }
 }
 
-/// When the API server went away under the drain, if it did.
-fn cut_off(cx: &Context<'_>) -> Option<Mono> {
-    let drain = cx.observed.drain.as_ref().filter(|drain| drain.state == DrainState::CutOff);
-    drain.map(|drain| drain.at)
+/// The drain under which the API server went away.
+fn cut_off<'a>(cx: &Context<'a>) -> Option<&'a Progress> {
+    cx.observed.drain.as_ref().filter(|drain| drain.state == DrainState::CutOff)
 }
 
 fn is_under_way(cx: &Context<'_>) -> bool {

@@ -57,6 +57,11 @@ pub(super) fn disturbance(cx: &Context<'_>, turn: &Turn, marked: Marked) -> Look
     if turn.reached >= Step::Draining {
         return gate(cx, turn, marked, |_, _, _| None);
     }
+    first_disturbance(cx, turn, marked)
+}
+
+/// The same while nobody was disturbed yet.
+pub(super) fn first_disturbance(cx: &Context<'_>, turn: &Turn, marked: Marked) -> Look<Gate> {
     gate(cx, turn, marked, |who, fleet, local| bars_holder(who, &turn.holder, fleet, local))
 }
 

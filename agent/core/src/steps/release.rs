@@ -26,6 +26,9 @@ const SOAK: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_secs(30);
 /// How old the pods may be from which a control plane is said to be whole.
 const PODS_AGE: Duration = Duration::from_secs(5);
+/// For how long the API has to tell of a control plane that is not whole before anybody is, and how often it is asked meanwhile.
+const TOLD_AGAIN: Duration = Duration::from_mins(1);
+const LATE_PACE: Duration = Duration::from_secs(10);
 /// How old may be what the own Node shows of cordon and marks when its Lease is given back: a watch can be quiet without being well.
 const TOLD: Duration = Duration::from_secs(15);
 
@@ -126,9 +129,10 @@ fn oldest_part(cx: &Context<'_>, turn: &Turn) -> Look<Version> {
 /// Waits until this node's control plane is whole at `version`, and has been for the soak; for a bounded time.
 pub(super) fn proven(cx: &Context<'_>, turn: &Turn, version: Option<Version>) -> Look<()> {
     let Some(version) = version.filter(|_| turn.plan.control_plane) else { return Ok(()) };
+    let soak = SOAK.max(cx.settings.soak);
+    let late = turn.stopwatch.spent(cx.now) >= limit(cx) + soak;
     let pace = cx.pace(turn);
     let lack = control_plane::lacks(&cx.pods(pace.max(PODS_AGE))?.pods, cx.local(pace)?, version);
-    let soak = SOAK.max(cx.settings.soak);
     let Some(message) = lack else {
         let lacks = control_plane::lacks(&cx.pods(PODS_AGE)?.pods, cx.local(PACE)?, version);
         let whole = cx.since.whole_for(cx.now);
@@ -139,8 +143,13 @@ pub(super) fn proven(cx: &Context<'_>, turn: &Turn, version: Option<Version>) ->
             format!("the control plane has been whole for {} s of {} s", whole.as_secs(), soak.as_secs());
         return Err(wait(Reason::Progressing, message, Some(cx.in_(PACE))));
     };
-    if turn.stopwatch.spent(cx.now) < limit(cx) + soak {
-        return Err(wait(Reason::Progressing, message, Some(cx.in_(cx.pace(turn)))));
+    // The time may have gone by while nothing answered: what a kubelet has not told yet comes soon after.
+    if !late {
+        return Err(wait(Reason::Progressing, message, Some(cx.in_(pace))));
+    }
+    if cx.since.told_for(cx.now) < TOLD_AGAIN {
+        cx.pods(LATE_PACE)?;
+        return Err(wait(Reason::Progressing, message, Some(cx.in_(LATE_PACE))));
     }
     let message = format!(
         "the control plane on this node is not whole: {message}. Look at `crictl ps -a`; then set a new value of the annotation \

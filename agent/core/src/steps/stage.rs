@@ -5,7 +5,7 @@ use crate::api::TurnKind;
 use crate::decide::Next;
 use crate::decide::context::{Context, HOST_AGE, Look};
 use crate::judge::claim::{bars_holder, bars_replanned};
-use crate::memory::{Step, Turn};
+use crate::memory::{Packages, Plan, Step, Turn};
 use crate::observed::{HostSeen, ToolState};
 
 use super::cordon::second_look;
@@ -32,6 +32,15 @@ fn has_kubeadm(host: &HostSeen, turn: &Turn) -> bool {
         || newer.is_some_and(|newer| newer > target && newer.minors_ahead_of(target) == 0)
 }
 
+/// A person has installed it since the turn was planned: it is what the turn found, and it stays where the turn goes back.
+fn found_installed(cx: &Context<'_>, turn: &Turn, host: &HostSeen) -> Look<()> {
+    let Some(found) = host.version("kubeadm").filter(|found| **found != turn.plan.from.kubeadm) else {
+        return Ok(());
+    };
+    let from = Packages { kubeadm: found.clone(), ..turn.plan.from.clone() };
+    Err(cx.remember(Turn { plan: Plan { from, ..turn.plan.clone() }, ..turn.clone() }))
+}
+
 impl Rules for Staging {
     fn done(&self, cx: &Context<'_>, turn: &Turn) -> Look<bool> {
         // Past the point of no return nothing more is asked of kubeadm.
@@ -39,7 +48,14 @@ impl Rules for Staging {
             TurnKind::ControlPlane => turn.reached > Step::Applying,
             TurnKind::Kubelet => turn.reached >= Step::Installing,
         };
-        Ok(past || has_kubeadm(cx.host(HOST_AGE)?, turn))
+        if past {
+            return Ok(true);
+        }
+        let host = cx.host(HOST_AGE)?;
+        if turn.reached < Step::Staging && has_kubeadm(host, turn) {
+            found_installed(cx, turn, host)?;
+        }
+        Ok(has_kubeadm(host, turn))
     }
 
     /// In turn A nothing was asked since the claim; it waits for slots here, without its mark. In turn B the cordon has asked.

@@ -5,7 +5,7 @@ use upgrade_core::agent::ActId;
 use upgrade_core::drain::{DrainOptions, Engine, EvictionResponse};
 use upgrade_core::observed::{DrainState, Observation, Progress};
 use upgrade_core::oracle::{What, Who};
-use upgrade_core::time::{Mono, Unix};
+use upgrade_core::time::{Mono, Now, Unix};
 
 use super::Caller;
 use crate::fault::Identity;
@@ -16,15 +16,22 @@ use crate::world::{Happening, World};
 /// How long a pod takes to end.
 pub(in crate::world) const GRACE: u64 = 3_000;
 
+/// The API server has gone away under a drain.
+fn cut_off(engine: &Engine, now: Now) -> ActResult {
+    let progress = Progress { state: DrainState::CutOff, ..engine.progress(now) };
+    let fault = super::transient("the API server does not answer").fault;
+    ActResult { observations: vec![Observation::Drain(progress)], fault }
+}
+
 impl World {
     pub(super) fn begin_drain(&mut self, caller: &Caller, options: &DrainOptions, until: Mono) {
         let Caller { node, life: number, id: Some(id) } = caller else { return };
-        if !self.reaches(node, Identity::Kubelet) {
-            return self.reply(caller, super::transient("the API server does not answer"));
-        }
-        self.requests(node, 2);
         let now = self.clock(node);
         let options = DrainOptions { timeout: until.since(now.mono), ..options.clone() };
+        if !self.reaches(node, Identity::Kubelet) {
+            return self.reply(caller, cut_off(&Engine::new(options, now), now));
+        }
+        self.requests(node, 2);
         let Some(life) =
             self.life(node, *number).filter(|life| life.acts.contains_key(id) && life.stopped != Some(*id))
         else {
@@ -80,9 +87,7 @@ impl World {
         else {
             return;
         };
-        let cut_off = Progress { state: DrainState::CutOff, ..engine.progress(now) };
-        let fault = super::transient("the API server does not answer").fault;
-        let ended = Box::new(ActResult { observations: vec![Observation::Drain(cut_off)], fault });
+        let ended = Box::new(cut_off(&engine, now));
         self.later(self.now + TRAVEL, Happening::Answer { node: node.to_owned(), life, id, ended });
     }
 

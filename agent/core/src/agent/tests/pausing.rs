@@ -77,7 +77,15 @@ fn a_drain_that_tells_something_has_got_over_what_stopped_it_before() {
     agent.running = Some(Running { id: ActId(1), act: Act::LookAtNode, stopping: false });
     let progress = || {
         let state = DrainState::Draining;
-        Observation::Drain(Progress { at: at(1).mono, left: 1, blocked: vec![], passed_over: vec![], state })
+        let at = at(1).mono;
+        Observation::Drain(Progress {
+            at,
+            left: 1,
+            blocked: vec![],
+            passed_over: vec![],
+            evicted: true,
+            state,
+        })
     };
     agent.sees(at(1), progress());
     assert!(agent.faults.contains_key("drain"));
@@ -100,4 +108,18 @@ fn what_does_not_answer_is_told() {
         told.iter().any(|report| report.message == "it does not answer" && report.reason == Reason::Retrying),
         "{told:?}"
     );
+}
+
+#[test]
+fn a_tool_whose_end_was_not_told_leaves_nothing_known_of_the_host() {
+    let fails = |act: Act| {
+        let mut agent = agent(remembered(Step::Staging, None));
+        agent.observed.take(host_at(at(0)), at(0).mono);
+        agent.running = Some(Running { id: ActId(1), act, stopping: false });
+        agent.fails(at(1), ActId(1));
+        agent.observed.host.is_none()
+    };
+    assert!(fails(Act::Await { unit: "u".into() }));
+    assert!(fails(Act::RestartKubelet));
+    assert!(!fails(Act::LookAtFleet));
 }

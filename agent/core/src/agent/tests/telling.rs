@@ -43,6 +43,24 @@ fn nothing_is_told_before_the_node_was_seen_and_nothing_twice() {
 }
 
 #[test]
+fn what_a_node_does_not_show_any_more_is_told_again_since_the_same_moment() {
+    let mut agent = agent(Memory::default());
+    let told = reports(&agent.sees(at(1), node(&[])))[0].clone();
+    let shows = |report: &Report| serde_json::to_string(report).unwrap();
+    let older = shows(&Report { phase: Phase::Verifying, ..told.clone() });
+    let same = shows(&Report { message: "in other words".to_owned(), ..told.clone() });
+    let again = |agent: &mut Agent, second, status: &str| {
+        let outputs = agent.sees(at(second), node(&[(STATUS, status)]));
+        reports(&outputs).first().map(|report| report.since)
+    };
+    assert_eq!(again(&mut agent, 61, &older), None, "a watch may lag");
+    assert_eq!(again(&mut agent, 62, &same), None);
+    assert_eq!(again(&mut agent, 62, &older), Some(told.since));
+    assert_eq!(again(&mut agent, 63, &older), None, "it was told just now");
+    assert_eq!(again(&mut agent, 123, "nonsense"), Some(told.since));
+}
+
+#[test]
 fn a_look_that_is_taken_on_the_way_changes_nothing_of_what_is_told() {
     let (mut agent, id, _) = prepared(at(0));
     let pending = || Outcome::Pending("kured is rebooting".into());

@@ -269,9 +269,9 @@ fn somebody_who_uncordons_before_the_host_has_changed_is_answered_with_another_c
 fn a_cordon_that_was_lifted_after_the_host_has_changed_is_left_be() {
     for reached in [Step::Installing, Step::Restarting, Step::Verifying, Step::Uncordoning] {
         let mut case = Case::worker(reached).with(|case| case.turn().changed = true);
-        case.since.cordon_lifted = true;
+        case.since.cordon_lifted = Some(NOW.mono);
         assert_eq!(case.says(), "forget-cordon", "{reached:?}");
-        let mut forgotten = case.with(|case| case.since.cordon_lifted = false);
+        let mut forgotten = case.with(|case| case.since.cordon_lifted = None);
         forgotten.node().unschedulable = false;
         assert_ne!(forgotten.says(), "cordon", "{reached:?}");
     }

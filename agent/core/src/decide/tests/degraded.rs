@@ -32,15 +32,23 @@ fn the_mark_comes_first_and_names_the_target_and_is_renewed_each_minute() {
 }
 
 #[test]
-fn what_an_earlier_turn_of_a_degraded_node_holds_is_claimed_over_without_a_look_at_the_fleet() {
-    let says = |uid: &str| {
+fn what_a_degraded_nodes_earlier_turn_holds_is_claimed_over_and_what_an_earlier_node_holds_is_freed() {
+    let held = |holder: &str| {
         let mut case = degraded(Case::worker(Step::Verifying));
-        case.seen.lease = Some(LeaseSeen::Other(format!("w1/{uid}/v1.36.2-0")));
+        case.seen.lease = Some(LeaseSeen::Other(holder.to_owned()));
         case.seen.fleet = None;
-        case.says()
+        case
     };
     let uid = degraded(Case::worker(Step::Verifying)).turn().holder.uid.clone();
-    assert_eq!([says(&uid), says("another")], ["claim", "look-at-fleet"]);
+    assert_eq!(held(&format!("w1/{uid}/v1.36.2-0")).says(), "claim");
+    let earlier = held("w1/another/v1.36.2-0");
+    assert_eq!(earlier.says(), "release");
+    assert_eq!(
+        earlier.with(|case| case.seen.node = None).says(),
+        "look-at-fleet",
+        "which Node is there is not known"
+    );
+    assert_eq!(held("w2/another/v1.36.2-0").says(), "look-at-fleet");
 }
 
 #[test]

@@ -261,6 +261,16 @@ fn whole_for(case: Case, soak: u64) -> Case {
     })
 }
 
+/// The API has told of the pods for so long.
+fn told_for(case: Case, long: u64) -> Case {
+    case.with(|case| {
+        for at in [case.now.mono.minus(seconds(long)), case.now.mono] {
+            let seen = crate::observed::Observation::Pods(PodsSeen { at, ..PodsSeen::default() });
+            case.since.observed(&seen, &case.seen.clone(), Now { mono: at, ..NOW });
+        }
+    })
+}
+
 #[test]
 fn a_control_plane_is_proven_over_a_soak_still_under_its_lease() {
     for case in [Case::plane(Step::Releasing), Case::plane_b(Step::Releasing)] {
@@ -278,7 +288,13 @@ fn a_control_plane_is_proven_over_a_soak_still_under_its_lease() {
         for breaks in breaks {
             let broken = whole_for(case.clone(), 10).with(breaks);
             assert_eq!(broken.says(), "wait Progressing");
-            assert_eq!(broken.later(Duration::from_mins(11)).says(), "degraded NotVerified");
+            let late = broken.later(Duration::from_mins(11));
+            assert_eq!(
+                told_for(late.clone(), 59).says(),
+                "wait Progressing",
+                "nothing may have answered before"
+            );
+            assert_eq!(told_for(late, 60).says(), "degraded NotVerified");
         }
         let unasked = whole_for(case, 10).with(|case| case.seen.local.as_mut().unwrap().at = ago(seconds(2)));
         assert_eq!(unasked.says(), "look-at-control-plane");

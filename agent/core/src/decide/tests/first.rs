@@ -239,3 +239,28 @@ fn an_interrupted_dpkg_keeps_no_turn_from_its_end() {
     case.host().dpkg_interrupted = true;
     assert_eq!(case.says(), "unmark");
 }
+
+#[test]
+fn a_turn_that_can_still_turn_back_asks_nothing_of_a_node_it_has_not_seen() {
+    let mut case = Case::worker(Step::Installing).with(|case| case.seen.node = None);
+    assert_eq!(case.says(), "wait Retrying", "whether people still want it is not known");
+    case.host().packages = host(NEW, NEW).packages;
+    assert_eq!(case.says(), "Restarting", "past its point of no return it needs nobody");
+}
+
+#[test]
+fn a_node_that_nothing_answers_any_more_gives_back_what_an_earlier_turn_of_it_holds() {
+    let held = |holder: &str| {
+        let mut case = silent(16).with(|case| case.host().kubelet_config_changed = false);
+        case.host().packages = host(OLD, OLD).packages;
+        *case.turn() = case.turn().clone().back(why(Reason::LeaseLost), case.now);
+        case.turn().stopwatch = Stopwatch::started(Now { mono: ago(Duration::from_mins(16)), ..NOW });
+        case.seen.lease = Some(LeaseSeen::Other(holder.to_owned()));
+        case.does()
+    };
+    let holder =
+        Holder { turn: TurnId("earlier".into()), ..Case::worker(Step::Applying).turn().holder.clone() };
+    let freed = Act::Release { lease: Case::worker(Step::Applying).turn().lease, holder: holder.clone() };
+    assert_eq!(held(&holder.to_string()), freed);
+    assert_ne!(held("w2/u/j"), freed);
+}

@@ -81,6 +81,19 @@ fn a_drain_that_was_cut_off_goes_on_once_node_and_lease_were_read_since() {
 }
 
 #[test]
+fn a_drain_that_was_cut_off_before_its_first_eviction_begins_only_if_others_let_it() {
+    let cut_off = |evicted| {
+        let case = Case::worker(Step::Draining).with(|case| {
+            let cut_off = progress(DrainState::CutOff);
+            case.seen.drain = Some(Progress { at: ago(seconds(1)), evicted, ..cut_off });
+        });
+        case.with(|case| case.fleet().nodes[3].ready = false).says()
+    };
+    assert_eq!(cut_off(false), "back BudgetExhausted");
+    assert_eq!(cut_off(true), "drain");
+}
+
+#[test]
 fn a_node_whose_etcd_was_put_back_is_drained_once_more() {
     let drained = |step| {
         Case::worker(step).with(|case| {
@@ -137,6 +150,19 @@ fn a_node_that_somebody_uncordons_in_its_drain_is_cordoned_again_whatever_others
         let case = Case::worker(Step::Draining).with(uncordoned).with(change);
         assert_eq!(case.says(), "cordon");
     }
+}
+
+#[test]
+fn a_cordon_that_somebody_lifted_is_made_again_once_the_lease_was_proven_since() {
+    let lifted = |proven: Mono| {
+        Case::worker(Step::Draining).with(|case| {
+            case.node().unschedulable = false;
+            case.since.cordon_lifted = Some(ago(seconds(2)));
+            case.leased(proven);
+        })
+    };
+    assert_eq!(lifted(ago(seconds(2))).says(), "prove", "the Lease may be freed with it");
+    assert_eq!(lifted(ago(seconds(1))).says(), "cordon");
 }
 
 #[test]
@@ -373,22 +399,26 @@ fn a_claim_that_finds_no_answer_is_judged_anew_before_what_it_rests_on_is_old() 
     }
 }
 
-#[test]
-fn turn_a_whose_kubeadm_package_is_there_already_waits_for_workers_too() {
+/// Turn A of a node that had the target's kubeadm before.
+fn with_kubeadm() -> Case {
     let mut case = Case::plane(Step::Claiming);
     case.host().packages = host(NEW, OLD).packages;
+    case.turn().plan.from.kubeadm = case.turn().plan.to.kubeadm.clone();
     let mark = mark(case.turn());
     case.node().in_hand = Some(mark);
+    case
+}
+
+#[test]
+fn turn_a_whose_kubeadm_package_is_there_already_waits_for_workers_too() {
+    let mut case = with_kubeadm();
     case.fleet().leases.push(held(crate::api::LeaseName::Slot(0), "w2"));
     assert_eq!(case.says(), "wait WaitingForTurn", "a worker has its slot");
 }
 
 #[test]
 fn turn_a_whose_kubeadm_package_is_there_already_obeys_a_pause_after_its_claim() {
-    let mut case = Case::plane(Step::Claiming);
-    case.host().packages = host(NEW, OLD).packages;
-    let mark = mark(case.turn());
-    case.node().in_hand = Some(mark);
+    let mut case = with_kubeadm();
     case.fleet().policy.policy.paused = true;
     assert_eq!(case.says(), "back Paused");
 }

@@ -333,3 +333,18 @@ fn what_only_a_person_can_change_is_refused_until_retry_and_what_came_from_elsew
         assert_eq!(over(reason, None), Memory { known: true, ..Memory::default() }, "{reason}");
     }
 }
+
+#[test]
+fn a_kubeadm_that_a_person_installed_since_the_plan_is_not_taken_back() {
+    for case in [Case::plane(Step::Claiming), Case::worker(Step::Draining)] {
+        let mut case = case.with(|case| case.host().packages = host(NEW, OLD).packages);
+        case.seen.drain = Some(progress(DrainState::Drained));
+        let turn = case.becomes();
+        assert_eq!(turn.plan.from.kubeadm, turn.plan.to.kubeadm);
+        assert_eq!(turn.reached, case.turn().reached);
+        let back = case.with(|case| *case.turn() = turn.back(why(Reason::Cancelled), NOW));
+        assert_ne!(back.says(), "run install-kubeadm");
+    }
+    let mut ours = Case::worker(Step::Staging).with(|case| case.host().packages = host(NEW, OLD).packages);
+    assert_eq!(ours.becomes().plan.from, ours.turn().plan.from, "its own tool has installed it");
+}

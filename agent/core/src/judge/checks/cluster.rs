@@ -87,10 +87,10 @@ pub fn etcd(seen: Option<&EtcdSeen>, fleet: &FleetSeen) -> Outcome {
             etcd.alarms
         ));
     }
-    let control_planes = fleet.nodes.iter().filter(|node| node.control_plane).count();
-    match etcd_lacks(etcd, control_planes) {
+    let control_planes = fleet.nodes.iter().filter(|node| node.control_plane);
+    match etcd_lacks(etcd, &control_planes.map(|node| node.name.as_str()).collect()) {
         Some(lack) => Outcome::Noted(lack),
-        None => Outcome::Passed(format!("all {} members of etcd are healthy", etcd.members)),
+        None => Outcome::Passed(format!("all {} members of etcd are healthy", etcd.members.len())),
     }
 }
 

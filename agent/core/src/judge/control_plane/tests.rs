@@ -1,12 +1,12 @@
 use super::*;
-use crate::judge::tests::{NEW, OLD, static_pod, static_pods};
+use crate::judge::tests::{NEW, OLD, members, static_pod, static_pods};
 
 fn whole() -> LocalControlPlane {
     LocalControlPlane { api_server_ready: true, etcd: Some(three()), ..LocalControlPlane::default() }
 }
 
 fn three() -> EtcdSeen {
-    EtcdSeen { members: 3, learners: 0, alarms: 0, unhealthy: BTreeSet::new() }
+    EtcdSeen { members: members(3), learners: 0, alarms: 0, unhealthy: BTreeSet::new() }
 }
 
 #[track_caller]

@@ -69,6 +69,14 @@ fn a_ready_that_is_older_than_kubelets_restart_says_nothing() {
     let with = |heartbeat| lacks(&NodeSeen { heartbeat, ..node() });
     names(with(Unix(999)), "older than kubelet's restart");
     assert_eq!(with(Unix(1_000)), None);
+    assert_eq!(with(NOW.unix), None);
+    let future = NodeSeen { heartbeat: NOW.unix.plus(Duration::from_secs(1)), ..node() };
+    let after = |seconds| {
+        let now = Now { mono: RESTART.plus(Duration::from_secs(seconds)), ..NOW };
+        node_lacks(&plan(), &future, &kubelet(), now)
+    };
+    names(after(119), "older than kubelet's restart");
+    assert_eq!(after(120), None, "somebody would have taken it away by now");
 }
 
 #[test]

@@ -11,7 +11,7 @@ impl Node {
             What::ToolStarted { tool, kubeadm } => self.take_start(index, tool, *kubeadm),
             What::ToolEnded { tool, ok } => {
                 self.tool = None;
-                self.tool_at = Some(index);
+                self.tool_at = Some(index).filter(|_| host::changes(tool)).or(self.tool_at);
                 self.unfinished = self.unfinished.filter(|_| !*ok || *tool != "kubeadm-upgrade");
                 match &mut self.tenure {
                     Some(tenure) if *ok && *tool == "kubeadm-upgrade" => {
@@ -54,7 +54,7 @@ impl Node {
 
     fn take_start(&mut self, index: usize, tool: &'static str, kubeadm: Option<(KubeadmCommand, Version)>) {
         self.tool = Some(Since { is: tool, by: index });
-        self.tool_at = Some(index);
+        self.tool_at = Some(index).filter(|_| host::changes(tool)).or(self.tool_at);
         let drained = self.must_be_drained(tool, kubeadm);
         let past = host::is_irreversible(self, tool, kubeadm);
         let asks_for = self.asks_for();

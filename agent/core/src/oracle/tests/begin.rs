@@ -98,6 +98,20 @@ fn an_ignored_node_and_one_that_serves_after_all_halt_nobody() {
 }
 
 #[test]
+fn one_whose_lease_was_freed_and_that_is_refused_another_has_nowhere_to_say_that_it_halts() {
+    let freed = |reason| {
+        let mut story = degraded_at(NEW);
+        story.all("w2", [freed("w2"), told(Phase::Degraded, reason)]);
+        w1_begins(&mut story).contains(&Rule::HaltOnDegraded)
+    };
+    assert!(freed(Reason::ToolFailed));
+    assert!(!freed(Reason::Retrying));
+    let mut held = degraded_at(NEW);
+    held.add("w2", told(Phase::Degraded, Reason::Retrying));
+    assert!(w1_begins(&mut held).contains(&Rule::HaltOnDegraded));
+}
+
+#[test]
 fn a_mark_nobody_could_notice_yet_halts_nobody() {
     let mut story = degraded_at(NEW);
     story.0.truncate(story.0.len() - 2);

@@ -171,6 +171,20 @@ fn an_orphaned_lease_is_given_back() {
     assert_eq!(story.watched(11 * MINUTE), []);
 }
 
+#[test]
+fn a_node_whose_api_server_is_gone_gives_no_lease_back_meanwhile() {
+    let held = |healthy: bool, server: Option<Version>| {
+        let mut story = Story::begin();
+        story.all("cp", [What::KubeletServer { own: true }, What::EtcdMember { healthy }]);
+        story.add("cp", What::StaticPod { component: "kube-apiserver", version: server });
+        story.all("cp", [reported(Phase::Idle), taken("cp", LeaseName::ControlPlane)]);
+        story.watched(11 * MINUTE)
+    };
+    assert_eq!(held(true, Some(OLD)), [Rule::OrphanGivenBack]);
+    assert_eq!(held(false, Some(OLD)), [], "with its member of etcd");
+    assert_eq!(held(true, None), [], "and there is no other");
+}
+
 /// A refused worker that sends so many requests each minute for an hour.
 fn requests(each: u32) -> Story {
     let mut story = after_the_control_plane();

@@ -163,6 +163,23 @@ fn a_node_is_degraded_for_not_serving_only_after_the_verify_time() {
 }
 
 #[test]
+fn static_pods_that_a_person_left_at_two_versions_are_a_cause() {
+    let degraded = |version| {
+        let mut story = Story::begin();
+        let pods = ["kube-controller-manager", "kube-scheduler"];
+        story.all("cp", pods.map(|component| What::StaticPod { component, version: Some(OLD) }));
+        story.all(
+            "cp",
+            [What::TargetSet(Some(NEW)), taken("cp", LeaseName::ControlPlane), api_server(version)],
+        );
+        story.after(600_000, "cp", told(Phase::Degraded, Reason::NotVerified));
+        story.broken().contains(&Rule::CauseOfDegraded)
+    };
+    assert!(degraded(OLD));
+    assert!(!degraded(NEW));
+}
+
+#[test]
 fn a_worker_below_the_minor_of_kubeadm_config_is_refused_for_that() {
     let refused = |config| {
         let mut story = after_the_control_plane();

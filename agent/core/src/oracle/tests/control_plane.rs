@@ -380,6 +380,66 @@ fn a_control_plane_is_upgraded_in_service_and_its_kubelet_out_of_it() {
     assert_eq!(broken(&first), []);
 }
 
+#[test]
+fn a_node_that_was_made_anew_is_in_service_whatever_was_evicted_before() {
+    let upgraded = |made_anew: bool| {
+        let mut story = Story::begin();
+        story.all("cp", clearing("cp"));
+        if made_anew {
+            let anew = What::Joined { control_plane: true, uid: "cp-uid-2".to_owned() };
+            story.all("cp", [What::Deleted, anew, says(true, OLD), What::TargetSet(Some(NEW))]);
+        } else {
+            story.add("cp", What::Uncordoned { by: Who::Person });
+        }
+        story.add(
+            "cp",
+            What::ToolStarted { tool: "kubeadm-upgrade", kubeadm: Some((KubeadmCommand::Apply, NEW)) },
+        );
+        let found = check(&story.0, &Expectations::default());
+        found.iter().any(|violation| violation.rule == Rule::ControlPlaneInService)
+    };
+    assert!(upgraded(false));
+    assert!(!upgraded(true));
+}
+
+#[test]
+fn the_addons_stay_old_where_the_last_old_node_is_removed_after_kubeadm_has_run_elsewhere() {
+    let ends = |restarts: bool| {
+        let mut story = Story::begin();
+        joins(&mut story, "cp2");
+        let addons = Event { at: 0, node: FLEET.to_owned(), what: What::Addons { version: OLD } };
+        story.0.insert(0, addons);
+        story.all("cp", [api_server(OLD), What::TargetSet(Some(NEW)), taken("cp", LeaseName::ControlPlane)]);
+        story.all("cp", PODS.map(|component| pod(component, Some(NEW))));
+        story.all("cp", [released("cp"), says(true, NEW)]).add("cp2", What::Deleted);
+        if restarts {
+            story.all("cp", [pod("kube-apiserver", None), api_server(NEW)]);
+        }
+        story.all("cp", [taken("cp", LeaseName::ControlPlane), released("cp")]);
+        story.broken().contains(&Rule::AddonsLast)
+    };
+    assert!(!ends(false));
+    assert!(!ends(true), "a kubelet of a new minor has restarted it");
+}
+
+#[test]
+fn a_kubelet_that_a_person_has_begun_to_install_is_finished_whatever_etcd_says() {
+    let finishes = |by: Option<Who>| {
+        let mut story = Story::begin();
+        joins(&mut story, "cp2");
+        story.all("cp", clearing("cp"));
+        story.0.extend(by.map(|by| Event {
+            at: story.end_at() + 1,
+            node: "cp".to_owned(),
+            what: package("kubelet", NEW, by),
+        }));
+        story.add("cp2", What::EtcdMember { healthy: false }).add("cp", started("install-kubelet"));
+        story.broken().contains(&Rule::ControlPlaneWholeBefore)
+    };
+    assert!(finishes(None));
+    assert!(!finishes(Some(Who::Person)));
+}
+
 pub(super) fn fires() -> Vec<(Rule, Story)> {
     vec![
         (Rule::ControlPlaneWholeBefore, begins_after([What::EtcdMember { healthy: false }])),

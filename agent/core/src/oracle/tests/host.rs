@@ -188,7 +188,8 @@ fn a_run_that_was_put_back_without_its_lease_binds_no_later_turn_after_another_n
         story.add(FLEET, What::KubeadmConfig { version: NEW });
         story.all("cp2", [api_server(NEW), ended("kubeadm-upgrade"), released("cp2")]);
         let run = Some((KubeadmCommand::NodeControlPlane, NEW));
-        story.add("cp", taken("cp", LeaseName::ControlPlane));
+        let (uid, turn) = ("cp-uid".to_owned(), "later".to_owned());
+        story.add("cp", What::LeaseTaken { lease: LeaseName::ControlPlane, uid, turn });
         story.add("cp", What::ToolStarted { tool: "kubeadm-upgrade", kubeadm: run });
         story.broken().contains(&Rule::Verb)
     };

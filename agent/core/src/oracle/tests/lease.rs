@@ -105,6 +105,21 @@ fn a_node_made_anew_does_not_work_under_its_predecessors_lease() {
 }
 
 #[test]
+fn whoever_cannot_read_its_node_any_more_takes_a_lease_as_the_one_it_was_last_told_of() {
+    let takes = |healthy: bool| {
+        let joined = |uid: &str| What::Joined { control_plane: true, uid: uid.to_owned() };
+        let mut story = Story::begin();
+        story.all("cp", [What::KubeletServer { own: true }, What::EtcdMember { healthy }]);
+        story.all("cp", [What::Deleted, joined("cp-uid-2"), joined("cp-uid"), says(true, OLD)]);
+        let (lease, turn) = (LeaseName::ControlPlane, "turn".to_owned());
+        story.add("cp", What::LeaseTaken { lease, uid: "cp-uid-2".to_owned(), turn });
+        story.broken().contains(&Rule::LeaseIdentity)
+    };
+    assert!(takes(true));
+    assert!(!takes(false));
+}
+
+#[test]
 fn a_turn_a_that_has_reached_its_target_runs_once_more_for_the_node_that_is_there_now() {
     let runs_again = |reached: Version| {
         let mut story = Story::begin();

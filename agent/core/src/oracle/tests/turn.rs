@@ -34,6 +34,23 @@ fn no_tool_but_the_way_back_runs_for_a_cancelled_target() {
 }
 
 #[test]
+fn a_lease_that_was_freed_and_taken_again_for_the_same_turn_begins_no_other() {
+    let puts_back = |turn: &str| {
+        let mut story = after_the_control_plane();
+        let slot = |turn: &str| {
+            let (uid, turn) = ("w1-uid".to_owned(), turn.to_owned());
+            What::LeaseTaken { lease: LeaseName::Slot(0), uid, turn }
+        };
+        story.all("w1", [What::TargetSet(Some(NEW)), slot("turn"), started("install-kubeadm")]);
+        story.all("w1", [package("kubeadm", NEW, agent("w1")), ended("install-kubeadm")]);
+        story.all("w1", [What::TargetSet(None), freed("w1"), slot(turn), started("install-kubeadm")]);
+        story.broken().contains(&Rule::Cancel)
+    };
+    assert!(!puts_back("turn"));
+    assert!(puts_back("another"));
+}
+
+#[test]
 fn which_way_kubeadms_package_goes_shows_in_what_is_installed() {
     let newer = Version::new(1, 36, 4);
     let installs = |bars: What, version| {

@@ -1,7 +1,7 @@
 use super::*;
 use crate::api::Version;
 use crate::judge::claim::Claimant;
-use crate::judge::tests::{NEXT_MINOR, fleet as whole_fleet, turn_a, turn_b, worker};
+use crate::judge::tests::{self, NEXT_MINOR, fleet as whole_fleet, turn_a, turn_b, worker};
 use crate::observed::FleetNode;
 
 fn node(name: &str, control_plane: bool) -> FleetNode {
@@ -87,6 +87,7 @@ fn an_alarm_of_etcd_is_for_people_and_whatever_else_it_lacks_is_noted_for_the_cl
         ((3, "", 0, 0), "noted", "3 members for 2 control-plane nodes"),
     ] {
         let unhealthy = Some(unhealthy.to_owned()).filter(|name| !name.is_empty()).into_iter().collect();
+        let members = tests::members(members);
         told(&etcd(Some(&EtcdSeen { members, learners, alarms, unhealthy }), &fleet), word, words);
     }
     told(&etcd(None, &fleet), "passed", "not stacked");

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::api::ApiServerNote;
-use crate::judge::tests::NOTHING;
+use crate::judge::tests::{NOTHING, members};
 use crate::observed::{ControlPlanePod, EtcdSeen};
 
 fn without(fleet: &mut FleetSeen, component: &str) {
@@ -65,8 +65,9 @@ fn one_of_two_static_pods_that_are_of_one_version_may_be_of_any() {
 fn a_dead_control_plane_node_whose_member_is_dead_too_needs_a_person_unless_one_is_at_work() {
     let broken = changed(|fleet| fleet.nodes[CP2].ready = false);
     let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
-    let etcd = |members, unhealthy: &[&str]| {
-        let etcd = Some(EtcdSeen { members, unhealthy: names(unhealthy), ..EtcdSeen::default() });
+    let etcd = |count, unhealthy: &[&str]| {
+        let etcd =
+            Some(EtcdSeen { members: members(count), unhealthy: names(unhealthy), ..EtcdSeen::default() });
         bars_claim(turn_a(), &broken, Some(&LocalControlPlane { etcd, ..local() }))
     };
     is_barred(
@@ -81,7 +82,7 @@ fn a_dead_control_plane_node_whose_member_is_dead_too_needs_a_person_unless_one_
     }
     let mut at_work = broken.clone();
     at_work.nodes[CP1].in_hand = Some(InHand::default());
-    let etcd = Some(EtcdSeen { members: 2, unhealthy: names(&["cp2"]), ..EtcdSeen::default() });
+    let etcd = Some(EtcdSeen { members: members(2), unhealthy: names(&["cp2"]), ..EtcdSeen::default() });
     let bar = bars_step(turn_a(), &at_work, Some(&LocalControlPlane { etcd, ..local() }));
     is_barred(bar.as_ref(), BarKind::GiveWay, Reason::WaitingForTurn, "cp2 is not Ready");
 }
@@ -89,11 +90,11 @@ fn a_dead_control_plane_node_whose_member_is_dead_too_needs_a_person_unless_one_
 #[test]
 fn etcd_has_exactly_a_healthy_member_for_each_control_plane_node_no_learner_and_no_alarm() {
     let skip = BTreeSet::from([Check::Etcd]);
-    for (members, unhealthy, learners, alarms) in
+    for (count, unhealthy, learners, alarms) in
         [(0, 0, 0, 0), (1, 0, 0, 0), (3, 0, 0, 0), (2, 1, 0, 0), (2, 0, 1, 0), (2, 0, 0, 1)]
     {
         let unhealthy = ["cp2".to_owned()].into_iter().take(unhealthy).collect();
-        let etcd = Some(EtcdSeen { members, learners, alarms, unhealthy });
+        let etcd = Some(EtcdSeen { members: members(count), learners, alarms, unhealthy });
         let local = LocalControlPlane { etcd, ..local() };
         for who in [turn_a(), turn_b()] {
             let bar = bars_holder(who, &holder("cp1"), &fleet(), Some(&local));
@@ -104,6 +105,24 @@ fn etcd_has_exactly_a_healthy_member_for_each_control_plane_node_no_learner_and_
     }
     let external = LocalControlPlane { etcd: None, ..local() };
     assert_eq!(bars_claim(turn_a(), &fleet(), Some(&external)), None);
+}
+
+#[test]
+fn a_member_of_no_node_does_not_stand_for_that_of_another() {
+    let named = |names: [&str; 2]| {
+        let members = names.map(str::to_owned).into();
+        let local = LocalControlPlane { etcd: Some(EtcdSeen { members, ..EtcdSeen::default() }), ..local() };
+        bars_holder(turn_a(), &holder("cp1"), &fleet(), Some(&local))
+    };
+    assert_eq!(named(["cp1", "cp2"]), None);
+    let bar = named(["cp1", "cp3"]);
+    is_barred(
+        bar.as_ref(),
+        BarKind::GiveWay,
+        Reason::WaitingForTurn,
+        "its member cp3 is of no control-plane node",
+    );
+    assert_eq!(named(["infra0", "infra1"]), None, "names that somebody has chosen say nothing of nodes");
 }
 
 fn with_servers(cp1: Version, cp2: Version) -> FleetSeen {
