@@ -126,7 +126,8 @@ mod tests {
     fn nothing_is_claimed_under_a_newer_protocol_or_while_paused() {
         assert!(Policy::default().forbids_claims().is_none());
         assert!(read(&[("paused", "true")]).forbids_claims().is_some());
-        assert!(read(&[("protocol", "2")]).forbids_claims().is_some());
+        assert!(read(&[("protocol", "1")]).forbids_claims().is_none());
+        assert!(read(&[("protocol", "2")]).forbids_claims().unwrap().contains("speaks protocol 2"));
     }
 
     #[test]

@@ -109,6 +109,7 @@ fn a_known_memory_without_traces_asks_nothing_and_with_some_takes_them_up() {
         case.fleet().at = ago(seconds(1));
     });
     assert_eq!(restored.says(), "look-at-fleet", "an API server put back to an older state");
+    assert_eq!(known(|case| case.since.restored = true).says(), "look-at-fleet", "and no look has followed");
 }
 
 #[test]

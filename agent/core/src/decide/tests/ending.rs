@@ -372,6 +372,16 @@ fn gone(case: Case, minutes: u64) -> Case {
     })
 }
 
+#[test]
+fn a_turn_whose_node_is_gone_looks_again_when_its_time_is_over() {
+    let case = gone(Case::worker(Step::Draining), 3);
+    let Next::Wait { until: Some(until), why } = case.next() else { panic!("not waited for") };
+    assert_eq!(why.reason, Reason::NodeGone);
+    assert!(until > case.since.node_gone_since.unwrap().plus(Duration::from_mins(10)), "not before");
+    let nobody = Case::idle(false).with(|case| case.seen.node = None);
+    assert_eq!(nobody.says(), "wait Retrying", "and without a turn there is nothing to look at");
+}
+
 /// The turn is walked back from here on, so that what a person does meanwhile is not taken for its own.
 fn goes_back(case: Case) -> Case {
     assert_eq!(case.says(), "back NodeGone");
