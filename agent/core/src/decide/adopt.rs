@@ -43,7 +43,7 @@ pub(super) fn traces(cx: &Context<'_>) -> Look<()> {
     if cx.since.read_at < quiet || cx.since.read_at == crate::time::Mono::default() {
         return Err(Next::Do(Act::LookAtNode));
     }
-    let Some(fleet) = cx.observed.fleet.as_ref().filter(|fleet| fleet.at >= quiet && !unseen) else {
+    let Some(fleet) = cx.observed.fleet.as_ref().filter(|_| !unseen) else {
         return Err(Next::Do(Act::LookAtFleet));
     };
     let host = cx.host(AGE)?;
