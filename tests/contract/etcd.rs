@@ -19,7 +19,7 @@ use super::static_pods::StaticPods;
 async fn well(real: &Real) -> EtcdSeen {
     let members = ask(real, "/v3/cluster/member/list", &json!({})).await;
     let name = members["members"][0]["name"].as_str().unwrap().to_owned();
-    EtcdSeen { members: [name].into(), ..EtcdSeen::default() }
+    EtcdSeen { healthy: true, members: [name].into(), ..EtcdSeen::default() }
 }
 
 /// Where kubeadm keeps etcd's certificates.
@@ -81,7 +81,10 @@ async fn an_alarm_is_counted_until_it_is_lifted() {
     ask(&real, "/v3/maintenance/alarm", &alarm("DEACTIVATE")).await;
     // An alarm is among what the member itself complains of.
     let well = well(&real).await;
-    assert_eq!(raised, EtcdSeen { alarms: 1, unhealthy: well.members.clone(), ..well.clone() });
+    assert_eq!(
+        raised,
+        EtcdSeen { healthy: false, alarms: 1, unhealthy: well.members.clone(), ..well.clone() }
+    );
     assert_eq!(seen(&real).await, well);
 }
 

@@ -74,6 +74,7 @@ pub struct Agent {
     told: Option<Box<Report>>,
     told_at: Mono,
     tells_again: bool,
+    is_shown: bool,
 }
 
 #[derive(Debug)]
@@ -108,6 +109,7 @@ impl Agent {
             told: None,
             told_at: Mono::default(),
             tells_again: false,
+            is_shown: false,
         }
     }
 
@@ -171,11 +173,24 @@ impl Agent {
             self.told = None;
         }
         if let Observation::Node(Some(node)) = observation {
-            self.tells_again |= now.mono.since(self.told_at) > TOLD && self.is_told_otherwise(node);
+            self.look_for_what_was_told(node, now);
         }
     }
 
-    /// Whether the Node says something else than was told last: an etcd was put back, or somebody has changed it.
+    /// A Node that shows something else than what was told comes from an etcd that was put back, whatever its revision, or somebody has
+    /// changed it. What never stood there may still come.
+    fn look_for_what_was_told(&mut self, node: &NodeSeen, now: Now) {
+        if !self.is_told_otherwise(node) {
+            self.is_shown = self.told.is_some();
+        } else if std::mem::take(&mut self.is_shown) {
+            self.since.put_back(now);
+            self.tells_again = true;
+        } else {
+            self.tells_again |= now.mono.since(self.told_at) > TOLD;
+        }
+    }
+
+    /// Whether the Node says something else than was told last.
     fn is_told_otherwise(&self, node: &NodeSeen) -> bool {
         let shown = node.status.as_deref().and_then(|text| serde_json::from_str::<Report>(text).ok());
         let says = |told: &Report| {
@@ -233,8 +248,9 @@ impl Agent {
     fn ended(&mut self, now: Now, id: ActId, ended: ActResult) {
         let Some(running) = self.running.take_if(|running| running.id == id) else { return };
         let word = running.act.word();
-        if ended.fault.is_some() && running.act.changes_host() {
-            self.observed.host = None;
+        if ended.fault.is_some() {
+            self.since.may_have_done(&running.act);
+            self.observed.host = self.observed.host.take().filter(|_| !running.act.changes_host());
         }
         for observation in &ended.observations {
             self.take(observation, now);
@@ -336,6 +352,7 @@ impl Agent {
         report.since = self.since(now.unix, &report);
         if self.told.as_deref() != Some(&report) || std::mem::take(&mut self.tells_again) {
             (self.told, self.told_at) = (Some(Box::new(report.clone())), now.mono);
+            self.is_shown = false;
             outputs.push(Output::Report(Box::new(report)));
         }
     }

@@ -163,9 +163,27 @@ impl Since {
         // A watch never goes back; what shows an older state is another one, put back from a backup.
         if let Some(version) = node.and_then(|node| node.resource_version.parse().ok()) {
             let restored = version < self.newest_version;
-            self.restored |= restored;
-            self.restored_at = if restored { Some(now.mono) } else { self.restored_at };
             self.newest_version = version;
+            if restored {
+                self.put_back(now);
+            }
+        }
+    }
+
+    /// The API server was seen put back to an older state: nothing of what was written since stands, nor what people did.
+    pub fn put_back(&mut self, now: Now) {
+        self.restored = true;
+        self.restored_at = Some(now.mono);
+        self.cordon_lifted = None;
+        self.cordon_version = None;
+    }
+
+    /// An act failed, and may have done what it says.
+    pub fn may_have_done(&mut self, act: &Act) {
+        // A cordon that stands after it may be ours.
+        if matches!(act, Act::Cordon { .. }) {
+            self.cordon_lifted = None;
+            self.cordon_version = None;
         }
     }
 

@@ -19,10 +19,10 @@ use crate::decide::Next;
 use crate::decide::context::{Context, Look};
 use crate::memory::{Step, Turn};
 
-pub(crate) use apply::has_run_kubeadm;
+pub(crate) use apply::{has_run_kubeadm, put_back_kubelets_files};
 pub(crate) use gate::mark_stands;
 pub(crate) use install::can_turn_back;
-pub(crate) use release::{is_whole, is_whole_as_before, tidy};
+pub(crate) use release::{has_its_old_kubelet, is_whole, is_whole_as_before, tidy};
 pub(crate) use tool::{MAX_ATTEMPTS, repair_dpkg};
 pub(crate) use uncordon::serves;
 pub(crate) use verify::lacks;

@@ -35,13 +35,22 @@ const MEMBER_DEADLINE: Duration = Duration::from_secs(5);
 
 #[derive(Deserialize)]
 struct Members {
+    header: Header,
     #[serde(default)]
     members: Vec<Member>,
+}
+
+/// Names the member that answers.
+#[derive(Deserialize)]
+struct Header {
+    member_id: String,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Member {
+    #[serde(rename = "ID")]
+    id: String,
     #[serde(default)]
     name: String,
     #[serde(default, rename = "clientURLs")]
@@ -178,15 +187,16 @@ impl Cluster {
     /// How etcd is; none where it is an external one.
     async fn etcd(&self) -> Result<Option<EtcdSeen>, Error> {
         let Some(etcd) = static_pods::etcd(&self.inner.settings.manifests)? else { return Ok(None) };
-        let Some((members, alarms)) = etcd_members(&etcd).await? else {
+        let Some((Members { header, members }, alarms)) = etcd_members(&etcd).await? else {
             return Ok(Some(EtcdSeen::default()));
         };
         let asked = try_join_all(members.iter().map(|member| is_healthy(&etcd, member))).await?;
-        let unhealthy = members.iter().zip(asked).filter(|(_, healthy)| !healthy);
-        let unhealthy = unhealthy.map(|(member, _)| member.name()).collect();
+        let (well, sick): (Vec<_>, Vec<_>) = members.iter().zip(asked).partition(|(_, healthy)| *healthy);
+        let unhealthy = sick.into_iter().map(|(member, _)| member.name()).collect();
+        let healthy = well.into_iter().any(|(member, _)| member.id == header.member_id);
         let (learners, members): (Vec<_>, Vec<_>) = members.iter().partition(|member| member.is_learner);
         let members = members.into_iter().map(Member::name).collect();
-        Ok(Some(EtcdSeen { members, learners: learners.len(), alarms, unhealthy }))
+        Ok(Some(EtcdSeen { healthy, members, learners: learners.len(), alarms, unhealthy }))
     }
 }
 
@@ -208,7 +218,7 @@ fn release(git_version: &str) -> Option<Version> {
 }
 
 /// The members and the number of alarms, asked at the first address that answers; none where none does.
-async fn etcd_members(etcd: &Etcd) -> Result<Option<(Vec<Member>, usize)>, Error> {
+async fn etcd_members(etcd: &Etcd) -> Result<Option<(Members, usize)>, Error> {
     for url in &etcd.urls {
         let client = etcd_client(etcd, &url.to_string()).await?;
         let asked = async {
@@ -216,7 +226,7 @@ async fn etcd_members(etcd: &Etcd) -> Result<Option<(Vec<Member>, usize)>, Error
             let members: Members =
                 post(&client, "/v3/cluster/member/list", &json!({"linearizable": true})).await?;
             let alarms: Alarms = post(&client, "/v3/maintenance/alarm", &json!({"action": "GET"})).await?;
-            Ok::<_, Error>((members.members, alarms.alarms.len()))
+            Ok::<_, Error>((members, alarms.alarms.len()))
         };
         match asked.await {
             Ok(answers) => return Ok(Some(answers)),
@@ -310,7 +320,7 @@ mod tests {
     }
 
     fn members() -> Value {
-        json!({"header": {}, "members": [{"ID": "1", "clientURLs": ["https://127.0.0.1:2379"], "isLearner": true}]})
+        json!({"header": {"member_id": "1"}, "members": [{"ID": "1", "clientURLs": ["https://127.0.0.1:2379"], "isLearner": true}]})
     }
 
     #[test]
@@ -327,7 +337,7 @@ mod tests {
         fn what_etcd_answers_in_any_form_is_read_or_refused(
             members in mangled_json(members()), status in mangled_json(status()),
         ) {
-            if let Ok(Members { members }) = serde_json::from_value(members) {
+            if let Ok(Members { members, .. }) = serde_json::from_value(members) {
                 prop_assert!(members.len() <= 1);
             }
             if let Ok(status) = serde_json::from_value::<Status>(status) {

@@ -132,7 +132,7 @@ impl World {
         let answers = self.member_is_healthy(node) && self.has_quorum();
         let members = &self.api.members;
         let unhealthy = members.iter().filter(|member| !self.member_is_healthy(member)).cloned().collect();
-        let etcd = EtcdSeen { members: members.clone(), unhealthy, ..EtcdSeen::default() };
+        let etcd = EtcdSeen { healthy: true, members: members.clone(), unhealthy, ..EtcdSeen::default() };
         let etcd = if answers { etcd } else { EtcdSeen::default() };
         let runs = machine.host.pods.get(API_SERVER).copied().flatten();
         let hash = self.api_server_hash(node).filter(|_| self.reaches(node, Identity::Kubelet));

@@ -113,6 +113,8 @@ pub(super) struct Life {
     wake: Option<u64>,
     /// When the last event of its watches reaches it.
     pub(super) told_at: u64,
+    /// And what agents share.
+    pub(super) shared_at: u64,
     /// Whether it watches what agents share.
     pub(super) watches: bool,
     pub(super) drain: Option<(ActId, Engine, u64)>,
@@ -196,6 +198,7 @@ impl World {
             acts: BTreeMap::new(),
             wake: None,
             told_at: now,
+            shared_at: now,
             watches: false,
             drain: None,
             stopped: None,

@@ -127,8 +127,10 @@ impl World {
         let cut_off_until = machine.cut_off_until.max(refused_until);
         let lag = if machine.lag_until > now { machine.lag } else { LATENCY };
         let Some(life) = machine.life.as_mut().filter(|_| !silent) else { return };
-        life.told_at = life.told_at.max(now.max(cut_off_until).max(down_until) + lag);
-        let (at, life) = (life.told_at, life.number);
+        // Each identity has a connection of its own.
+        let last = if identity == Identity::Kubelet { &mut life.told_at } else { &mut life.shared_at };
+        *last = (*last).max(now.max(cut_off_until).max(down_until) + lag);
+        let (at, life) = (*last, life.number);
         self.later(at, Happening::Saw { node: name.to_owned(), life, fact: Box::new(fact) });
     }
 

@@ -104,8 +104,9 @@ fn is_left_to(cx: &Context<'_>, turn: &Turn, holder: Option<Holder>) -> Look<()>
 
 /// The same direction and step, every gate judged again. What a person may have changed is asked again from the packages on.
 fn retried(cx: &Context<'_>, turn: &Turn) -> Look<Turn> {
-    let forward = turn.is_forward() && turn.kind == TurnKind::Kubelet;
-    let reached = if forward { turn.reached.min(Step::Installing) } else { turn.reached };
+    // Back in service, nothing is installed any more.
+    let drained = turn.is_forward() && turn.kind == TurnKind::Kubelet && turn.reached < Step::Releasing;
+    let reached = if drained { turn.reached.min(Step::Installing) } else { turn.reached };
     let turn = Turn {
         degraded: None,
         attempts: BTreeMap::new(),

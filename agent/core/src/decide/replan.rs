@@ -11,7 +11,7 @@ use crate::judge::next_turn::NextTurn;
 use crate::judge::preflight::{Verdict, judge};
 use crate::memory::{Direction, Plan, Step, Turn};
 use crate::observed::Findings;
-use crate::steps::can_turn_back;
+use crate::steps::{can_turn_back, has_its_old_kubelet, put_back_kubelets_files};
 
 /// The turn that comes next for the new target; none where somebody has done it all by hand.
 fn turn_to(cx: &Context<'_>, turn: &Turn, why: &Explanation) -> Look<Option<TurnKind>> {
@@ -30,7 +30,12 @@ fn turn_to(cx: &Context<'_>, turn: &Turn, why: &Explanation) -> Look<Option<Turn
 pub(super) fn decide(cx: &Context<'_>, turn: &Turn, target: Version, why: &Explanation) -> Look<Next> {
     // The same target once more is the same turn: a run of kubeadm that lacks its exit 0 is not passed over.
     let next = if target == turn.plan.target { Some(turn.kind) } else { turn_to(cx, turn, why)? };
-    let Some(kind) = next else { return Ok(cx.remember(whole(cx, turn, target))) };
+    let Some(kind) = next else {
+        if has_its_old_kubelet(cx, turn)? {
+            put_back_kubelets_files(cx, turn)?;
+        }
+        return Ok(cx.remember(whole(cx, turn, target)));
+    };
     cx.cri_socket_is_noted(cx.host(cx.pace(turn))?)?;
     let Some(findings) = findings(cx, target, kind) else {
         return Err(Next::Do(Act::Preflight { target, kind }));

@@ -192,6 +192,10 @@ fn give_way(cx: &Context<'_>, turn: &Turn, why: Explanation) -> Look<Next> {
     if super::report::gives_way(why.reason) {
         return Ok(Next::Wait { why, until: Some(cx.in_(gate_pace(cx, turn))) });
     }
+    // Nobody else has its Lease, which somebody freed: it is claimed again.
+    if why.reason == Reason::LeaseLost && matches!(cx.observed.lease, Some(LeaseSeen::Free)) {
+        return Err(Next::Do(Act::Claim { lease: turn.lease, holder: turn.holder.clone() }));
+    }
     let degraded = Some(why);
     Ok(cx.remember(Turn { degraded, ..turn.clone() }))
 }
@@ -267,7 +271,9 @@ fn back(cx: &Context<'_>, turn: &Turn, why: &Explanation) -> Look<Next> {
     for step in &steps::UNDONE_IN_ORDER {
         // A turn A that was planned for a node degraded in turn B has its cordon.
         let cordoned = *step == Step::Cordoning && cx.node.cordon_note.is_some();
-        if (turn.steps().contains(step) || cordoned) && *step <= turn.reached {
+        // Planned anew it begins with the packages again, and has what it had changed before.
+        let begun = *step <= turn.reached || turn.changed;
+        if (turn.steps().contains(step) || cordoned) && begun {
             rules(*step).undo(cx, turn)?;
         }
     }

@@ -88,7 +88,7 @@ pub(super) fn etcd_bars(
 /// What is wrong with etcd, if anything: a member for each of these control-plane nodes and no others, all healthy. No answer is no
 /// proof.
 pub fn etcd_lacks(etcd: &EtcdSeen, control_planes: &BTreeSet<&str>) -> Option<String> {
-    let EtcdSeen { members, learners, alarms, unhealthy } = etcd;
+    let EtcdSeen { members, learners, alarms, unhealthy, .. } = etcd;
     if members.is_empty() {
         return Some("etcd on this host does not answer, or has no quorum".to_owned());
     }
@@ -159,7 +159,7 @@ pub fn uniform_static_pods(pods: &[PodSeen]) -> Option<Version> {
 }
 
 /// What a control plane on this host still lacks to be whole at `version`: its static pods of one version that is no older and
-/// Ready, the API server ready, etcd answering, its members healthy. A person may have taken it further meanwhile.
+/// Ready, the API server ready, its member of etcd healthy. A person may have taken it further meanwhile.
 pub fn lacks(pods: &[PodSeen], local: &LocalControlPlane, version: Version) -> Option<String> {
     let version = uniform_static_pods(pods).map_or(version, |runs| runs.max(version));
     STATIC_PODS
@@ -169,11 +169,16 @@ pub fn lacks(pods: &[PodSeen], local: &LocalControlPlane, version: Version) -> O
         .or_else(|| local.etcd.as_ref().and_then(own_etcd_lacks))
 }
 
-/// Learners and members are counted together here: whether there are as many as nodes is asked before a turn.
+/// The member on this host: how the others are, and whether there are as many as nodes, is asked before a turn, and is no fault of
+/// this node.
 fn own_etcd_lacks(etcd: &EtcdSeen) -> Option<String> {
-    let all = etcd.members.len() + etcd.learners;
-    let whole = all > 0 && etcd.unhealthy.is_empty() && etcd.alarms == 0;
-    (!whole).then(|| format!("etcd: {all} members, {} alarms{}", etcd.alarms, not_healthy(&etcd.unhealthy)))
+    if etcd.members.is_empty() {
+        return Some("etcd on this host does not answer, or has no quorum".to_owned());
+    }
+    if !etcd.healthy {
+        return Some("the member of etcd on this host is not healthy".to_owned());
+    }
+    (etcd.alarms > 0).then(|| format!("etcd has {} alarms: see `etcdctl alarm list`", etcd.alarms))
 }
 
 fn not_healthy(members: &BTreeSet<String>) -> String {

@@ -27,7 +27,11 @@ impl Patience {
 pub fn node_lacks(plan: &Plan, node: &NodeSeen, kubelet: &UnitSeen, now: Now) -> Option<String> {
     if node.kubelet != Some(plan.target) {
         let reports = node.kubelet.map_or_else(|| "no release".to_owned(), |version| version.to_string());
-        return Some(format!("kubelet reports {reports}, not {}", plan.target));
+        let newer = node.kubelet.filter(|version| *version > plan.target);
+        let way_out = newer.map_or_else(String::new, |version| {
+            format!(": set the target to {version}, which somebody installed")
+        });
+        return Some(format!("kubelet reports {reports}, not {}{way_out}", plan.target));
     }
     if node.ready != Ready::True {
         return Some("the Node is not Ready".to_owned());

@@ -75,7 +75,7 @@ pub(crate) fn fleet() -> FleetSeen {
 
 /// This host's control plane with a whole stacked etcd of two members.
 pub(crate) fn local() -> LocalControlPlane {
-    let etcd = Some(EtcdSeen { members: members(2), ..EtcdSeen::default() });
+    let etcd = Some(EtcdSeen { healthy: true, members: members(2), ..EtcdSeen::default() });
     LocalControlPlane { api_server_ready: true, etcd, ..LocalControlPlane::default() }
 }
 

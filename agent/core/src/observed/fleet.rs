@@ -24,6 +24,8 @@ pub struct LocalControlPlane {
 /// etcd as its own members describe it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct EtcdSeen {
+    /// Whether the member on this host answers as healthy.
+    pub healthy: bool,
     /// The names of the voting members. kubeadm names a member after its node.
     pub members: BTreeSet<String>,
     /// How many learners there are.

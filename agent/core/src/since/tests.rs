@@ -225,3 +225,22 @@ fn the_api_has_told_of_the_pods_as_long_as_it_was_asked_and_answered() {
     looked(&mut since, true, at(121));
     assert_eq!(since.told_for(at(121)), Duration::ZERO, "its own API server is asked without the API");
 }
+
+#[test]
+fn a_cordon_whose_answer_was_lost_may_be_ours_and_one_that_an_older_state_brings_back_is() {
+    let lifted = || {
+        let mut since = cordoned("20");
+        saw(&mut since, Some(node("21", false)), at(1));
+        assert!(since.cordon_lifted.is_some());
+        since
+    };
+    let mut lost = lifted();
+    lost.may_have_done(&Act::Uncordon);
+    assert!(lost.cordon_lifted.is_some());
+    lost.may_have_done(&Act::Cordon { mark: InHand::default() });
+    saw(&mut lost, Some(node("22", true)), at(2));
+    assert_eq!(lost.cordon_lifted, None);
+    let mut restored = lifted();
+    saw(&mut restored, Some(node("20", true)), at(2));
+    assert!(restored.restored && restored.cordon_lifted.is_none());
+}

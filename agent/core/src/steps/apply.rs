@@ -96,7 +96,7 @@ impl Rules for Applying {
 }
 
 /// Puts kubelet's files back as they were before the turn.
-pub(super) fn put_back_kubelets_files(cx: &Context<'_>, turn: &Turn) -> Look<()> {
+pub(crate) fn put_back_kubelets_files(cx: &Context<'_>, turn: &Turn) -> Look<()> {
     let host = cx.host(HOST_AGE)?;
     let ours = host.copies.iter().any(|copy| copy.turn == turn.holder.turn);
     if ours && host.kubelet_config_changed {

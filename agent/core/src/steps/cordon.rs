@@ -25,6 +25,10 @@ impl Rules for Cordoning {
             forget_lifted(cx)?;
             return Ok(true);
         }
+        // Cordoned again by somebody, it was found so.
+        if cx.node.unschedulable {
+            forget_lifted(cx)?;
+        }
         let marked = cx.node.in_hand.as_ref().is_some_and(|mark| mark.id.as_ref() == Some(&turn.holder.turn));
         Ok(is_cordoned_by_us(cx.node) && marked)
     }
@@ -51,7 +55,7 @@ impl Rules for Cordoning {
     }
 }
 
-/// Drops our note of a cordon that somebody lifted after the host had changed; not while a tool runs.
+/// Drops our note of a cordon that somebody lifted: what stands since then is theirs. Not while a tool runs.
 pub(super) fn forget_lifted(cx: &Context<'_>) -> Look<()> {
     let runs = cx
         .observed

@@ -48,7 +48,11 @@ impl Rules for Draining {
 
     fn act(&self, cx: &Context<'_>, turn: &Turn) -> Look<Next> {
         if let Some(DrainState::GivenUp(why)) = cx.observed.drain.as_ref().map(|drain| &drain.state) {
-            return Ok(cx.remember(turn.clone().back(why.clone(), cx.now)));
+            if can_turn_back(cx, turn)? {
+                return Ok(cx.remember(turn.clone().back(why.clone(), cx.now)));
+            }
+            // It was drained for a turn past its point of no return, and pods came back meanwhile.
+            return Ok(cx.remember(Turn { degraded: Some(why.clone()), ..turn.clone() }));
         }
         let mut options = cx.settings.drain.clone();
         // On a node that was down when its turn was planned, and still is, no pod can end: it is asked for, and not waited for,

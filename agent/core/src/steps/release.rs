@@ -29,6 +29,8 @@ const PODS_AGE: Duration = Duration::from_secs(5);
 /// For how long the API has to tell of a control plane that is not whole before anybody is, and how often it is asked meanwhile.
 const TOLD_AGAIN: Duration = Duration::from_mins(1);
 const LATE_PACE: Duration = Duration::from_secs(10);
+/// An API that comes and goes all the time is not waited for any longer.
+const LATEST: Duration = Duration::from_mins(15);
 /// How old may be what the own Node shows of cordon and marks when its Lease is given back: a watch can be quiet without being well.
 const TOLD: Duration = Duration::from_secs(15);
 
@@ -83,7 +85,7 @@ fn is_given_back(cx: &Context<'_>) -> bool {
 }
 
 /// Whether kubelet's package is the one from before the turn, and not yet the target's.
-fn has_its_old_kubelet(cx: &Context<'_>, turn: &Turn) -> Look<bool> {
+pub(crate) fn has_its_old_kubelet(cx: &Context<'_>, turn: &Turn) -> Look<bool> {
     let installed = cx.host(HOST_AGE)?.version("kubelet");
     let is_before = installed == Some(&turn.plan.from.kubelet);
     Ok(is_before && installed.and_then(PackageVersion::kubernetes) != Some(turn.plan.target))
@@ -111,7 +113,16 @@ fn in_service(cx: &Context<'_>, turn: &Turn) -> Look<Option<Version>> {
     let lack = if written { None } else { lacks(cx, turn, START_AGE)? };
     let Some(message) = lack else { return Ok(Some(serves)) };
     if turn.stopwatch.spent(cx.now) > limit(cx) {
-        return Ok(None);
+        // Somebody has taken it further: what that serves as is theirs to say.
+        if cx.node.kubelet > Some(turn.plan.target) {
+            return Ok(None);
+        }
+        let message = format!(
+            "the node is back in service and does not serve: {message}. It goes on by itself once that is right; else set a new value of \
+             the annotation node-upgrade-agent/retry"
+        );
+        let degraded = Some(Explanation::new(Reason::NotVerified, message));
+        return Err(cx.remember(Turn { degraded, ..turn.clone() }));
     }
     cx.node(cx.pace(turn))?;
     Err(wait(Reason::Progressing, message, Some(cx.in_(cx.pace(turn)))))
@@ -147,7 +158,8 @@ pub(super) fn proven(cx: &Context<'_>, turn: &Turn, version: Option<Version>) ->
     if !late {
         return Err(wait(Reason::Progressing, message, Some(cx.in_(pace))));
     }
-    if cx.since.told_for(cx.now) < TOLD_AGAIN {
+    let too_late = turn.stopwatch.spent(cx.now) >= limit(cx) + soak + LATEST;
+    if cx.since.told_for(cx.now) < TOLD_AGAIN && !too_late {
         cx.pods(LATE_PACE)?;
         return Err(wait(Reason::Progressing, message, Some(cx.in_(LATE_PACE))));
     }

@@ -33,10 +33,8 @@ impl Rules for Uncordoning {
 /// Takes our cordon back, as soon as the node serves; for a bounded time it is waited for.
 pub(super) fn put_back_into_service(cx: &Context<'_>, turn: &Turn) -> Look<()> {
     let Some(found_cordoned) = cx.node.cordon_note else { return Ok(()) };
-    if turn.reached >= Step::Installing && turn.is_forward() {
-        forget_lifted(cx)?;
-    }
-    let untouched = turn.reached < Step::Applying;
+    forget_lifted(cx)?;
+    let untouched = turn.reached < Step::Applying && !turn.changed;
     if found_cordoned || !cx.node.unschedulable || untouched {
         return Err(Next::Do(Act::Uncordon));
     }

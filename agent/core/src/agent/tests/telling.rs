@@ -53,11 +53,15 @@ fn what_a_node_does_not_show_any_more_is_told_again_since_the_same_moment() {
         let outputs = agent.sees(at(second), node(&[(STATUS, status)]));
         reports(&outputs).first().map(|report| report.since)
     };
-    assert_eq!(again(&mut agent, 61, &older), None, "a watch may lag");
-    assert_eq!(again(&mut agent, 62, &same), None);
+    assert_eq!(again(&mut agent, 61, &older), None, "it may still come");
+    assert!(!agent.since.restored);
     assert_eq!(again(&mut agent, 62, &older), Some(told.since));
     assert_eq!(again(&mut agent, 63, &older), None, "it was told just now");
-    assert_eq!(again(&mut agent, 123, "nonsense"), Some(told.since));
+    assert_eq!(again(&mut agent, 64, &same), None);
+    assert!(!agent.since.restored, "it never stood there");
+    assert_eq!(again(&mut agent, 65, &older), Some(told.since), "it stood there");
+    assert!(agent.since.restored, "an etcd was put back, whatever its revision");
+    assert_eq!(again(&mut agent, 126, "nonsense"), Some(told.since));
 }
 
 #[test]

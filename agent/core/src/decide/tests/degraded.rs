@@ -294,3 +294,14 @@ fn the_kubelet_of_a_control_plane_that_was_not_whole_at_its_end_waits_for_that()
     case.seen.local.as_mut().unwrap().api_server_ready = false;
     assert_eq!(case.says(), "wait NotVerified");
 }
+
+#[test]
+fn what_is_back_in_service_installs_nothing_when_it_is_tried_again() {
+    let turn = retry(degraded(Case::worker(Step::Releasing))).becomes();
+    assert_eq!(turn.reached, Step::Releasing);
+    assert_eq!(
+        retry(degraded(Case::worker(Step::Uncordoning))).becomes().reached,
+        Step::Installing,
+        "still cordoned"
+    );
+}

@@ -211,11 +211,9 @@ fn that_a_node_is_in_service_is_proven_once_more_just_before_it_is_said() {
         let broken = Case::worker(Step::Releasing).with(breaks);
         assert_eq!(broken.says(), "wait Progressing");
         let late = broken.clone().later(Duration::from_mins(11));
-        assert_eq!(
-            late.does(),
-            Act::Unmark { current: None },
-            "the turn ends, and says nothing it has not seen"
-        );
+        assert_eq!(late.says(), "degraded NotVerified", "its Lease is not given back unproven");
+        let further = late.with(|case| case.node().kubelet = Some(NEWER));
+        assert_eq!(further.does(), Act::Unmark { current: None }, "somebody took it further");
         let said = broken.with(|case| {
             case.node().in_hand = None;
             case.node().current = Some(NEW);
@@ -280,7 +278,7 @@ fn a_control_plane_is_proven_over_a_soak_still_under_its_lease() {
             |case| case.seen.local.as_mut().unwrap().api_server_ready = false,
             |case| {
                 let etcd = case.seen.local.as_mut().unwrap().etcd.as_mut().unwrap();
-                etcd.unhealthy = ["cp2".to_owned()].into();
+                etcd.healthy = false;
             },
             |case| drop(case.seen.pods.as_mut().unwrap().pods.pop()),
             |case| case.seen.pods.as_mut().unwrap().pods[0].ready = false,
@@ -294,7 +292,11 @@ fn a_control_plane_is_proven_over_a_soak_still_under_its_lease() {
                 "wait Progressing",
                 "nothing may have answered before"
             );
-            assert_eq!(told_for(late, 60).says(), "degraded NotVerified");
+            assert_eq!(told_for(late.clone(), 60).says(), "degraded NotVerified");
+            let flaps = told_for(late.later(Duration::from_mins(14)), 9);
+            assert_eq!(flaps.says(), "wait Progressing");
+            let flaps = told_for(flaps.later(Duration::from_mins(1)), 9);
+            assert_eq!(flaps.says(), "degraded NotVerified", "an API that comes and goes");
         }
         let unasked = whole_for(case, 10).with(|case| case.seen.local.as_mut().unwrap().at = ago(seconds(2)));
         assert_eq!(unasked.says(), "look-at-control-plane");

@@ -448,3 +448,14 @@ fn a_gate_of_a_control_plane_node_asks_its_api_server_and_notes_what_it_answered
     };
     assert_eq!(control_planes_ask(newer), ["publish-api-server"; 2]);
 }
+
+#[test]
+fn a_cordon_that_follows_one_that_was_lifted_is_somebody_elses_before_anything_is_changed_too() {
+    let theirs: fn(&mut Case) = |case| case.since.cordon_lifted = Some(ago(seconds(3)));
+    assert_eq!(Case::worker(Step::Draining).with(theirs).says(), "forget-cordon");
+    let back = Case::worker(Step::Draining).with(|case| {
+        case.turn().direction = Direction::Back(why(Reason::Cancelled));
+    });
+    assert_eq!(back.says(), "uncordon");
+    assert_eq!(back.with(theirs).says(), "forget-cordon");
+}

@@ -158,3 +158,52 @@ fn a_turn_a_that_was_planned_from_a_cordoned_turn_b_takes_its_cordon_back_with_i
     case.turn().direction = Direction::Back(why(Reason::Cancelled));
     assert_eq!(case.says(), "uncordon");
 }
+
+/// A worker past its point of no return that is planned anew, while its pods are evicted once more.
+fn drained_again() -> Case {
+    Case::worker(Step::Draining).with(|case| case.turn().changed = true)
+}
+
+#[test]
+fn a_drain_that_cannot_go_on_does_not_take_back_what_is_past_its_return() {
+    let given_up = drained_again().with(|case| {
+        case.seen.drain = Some(progress(DrainState::GivenUp(why(Reason::DrainBlocked))));
+    });
+    assert_eq!(given_up.says(), "degraded DrainBlocked");
+    let back = |changed| {
+        let case = drained_again().with(|case| {
+            case.turn().changed = changed;
+            case.turn().direction = Direction::Back(why(Reason::DrainBlocked));
+            case.node().ready = Ready::False;
+        });
+        case.says()
+    };
+    assert_eq!(back(false), "uncordon");
+    assert_ne!(back(true), "uncordon", "whatever takes it back: it does not serve");
+}
+
+#[test]
+fn a_turn_planned_anew_claims_the_lease_that_somebody_freed_meanwhile() {
+    let freed = drained_again().with(|case| case.seen.lease = Some(LeaseSeen::Free));
+    assert_eq!(freed.says(), "claim");
+    let taken = drained_again().with(|case| case.seen.lease = Some(LeaseSeen::Other("w2/u/j".into())));
+    assert_eq!(taken.says(), "degraded LeaseLost");
+}
+
+#[test]
+fn a_target_that_is_set_back_to_the_old_kubelet_puts_its_files_back_first() {
+    let back = |kubelet| {
+        let mut case = degraded(Case::worker(Step::Installing)).with(|case| case.target(Some(OLD)));
+        case.host().packages = host(NEW, kubelet).packages;
+        case.node().kubelet = Some(kubelet);
+        case.node().current = Some(kubelet);
+        case.fleet().kubeadm_config = Some(OLD);
+        case.turn().changed = true;
+        case.host().kubelet_config_changed = true;
+        case
+    };
+    let mut case = back(OLD);
+    assert_eq!(case.says(), "restore-kubelet-config");
+    case.host().kubelet_config_changed = false;
+    assert_eq!(case.says(), "Verifying");
+}

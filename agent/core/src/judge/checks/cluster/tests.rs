@@ -88,7 +88,11 @@ fn an_alarm_of_etcd_is_for_people_and_whatever_else_it_lacks_is_noted_for_the_cl
     ] {
         let unhealthy = Some(unhealthy.to_owned()).filter(|name| !name.is_empty()).into_iter().collect();
         let members = tests::members(members);
-        told(&etcd(Some(&EtcdSeen { members, learners, alarms, unhealthy }), &fleet), word, words);
+        told(
+            &etcd(Some(&EtcdSeen { healthy: true, members, learners, alarms, unhealthy }), &fleet),
+            word,
+            words,
+        );
     }
     told(&etcd(None, &fleet), "passed", "not stacked");
 }

@@ -66,8 +66,12 @@ fn a_dead_control_plane_node_whose_member_is_dead_too_needs_a_person_unless_one_
     let broken = changed(|fleet| fleet.nodes[CP2].ready = false);
     let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
     let etcd = |count, unhealthy: &[&str]| {
-        let etcd =
-            Some(EtcdSeen { members: members(count), unhealthy: names(unhealthy), ..EtcdSeen::default() });
+        let etcd = Some(EtcdSeen {
+            healthy: true,
+            members: members(count),
+            unhealthy: names(unhealthy),
+            ..EtcdSeen::default()
+        });
         bars_claim(turn_a(), &broken, Some(&LocalControlPlane { etcd, ..local() }))
     };
     is_barred(
@@ -82,7 +86,12 @@ fn a_dead_control_plane_node_whose_member_is_dead_too_needs_a_person_unless_one_
     }
     let mut at_work = broken.clone();
     at_work.nodes[CP1].in_hand = Some(InHand::default());
-    let etcd = Some(EtcdSeen { members: members(2), unhealthy: names(&["cp2"]), ..EtcdSeen::default() });
+    let etcd = Some(EtcdSeen {
+        healthy: true,
+        members: members(2),
+        unhealthy: names(&["cp2"]),
+        ..EtcdSeen::default()
+    });
     let bar = bars_step(turn_a(), &at_work, Some(&LocalControlPlane { etcd, ..local() }));
     is_barred(bar.as_ref(), BarKind::GiveWay, Reason::WaitingForTurn, "cp2 is not Ready");
 }
@@ -94,7 +103,7 @@ fn etcd_has_exactly_a_healthy_member_for_each_control_plane_node_no_learner_and_
         [(0, 0, 0, 0), (1, 0, 0, 0), (3, 0, 0, 0), (2, 1, 0, 0), (2, 0, 1, 0), (2, 0, 0, 1)]
     {
         let unhealthy = ["cp2".to_owned()].into_iter().take(unhealthy).collect();
-        let etcd = Some(EtcdSeen { members: members(count), learners, alarms, unhealthy });
+        let etcd = Some(EtcdSeen { healthy: true, members: members(count), learners, alarms, unhealthy });
         let local = LocalControlPlane { etcd, ..local() };
         for who in [turn_a(), turn_b()] {
             let bar = bars_holder(who, &holder("cp1"), &fleet(), Some(&local));
@@ -111,7 +120,10 @@ fn etcd_has_exactly_a_healthy_member_for_each_control_plane_node_no_learner_and_
 fn a_member_of_no_node_does_not_stand_for_that_of_another() {
     let named = |names: [&str; 2]| {
         let members = names.map(str::to_owned).into();
-        let local = LocalControlPlane { etcd: Some(EtcdSeen { members, ..EtcdSeen::default() }), ..local() };
+        let local = LocalControlPlane {
+            etcd: Some(EtcdSeen { healthy: true, members, ..EtcdSeen::default() }),
+            ..local()
+        };
         bars_holder(turn_a(), &holder("cp1"), &fleet(), Some(&local))
     };
     assert_eq!(named(["cp1", "cp2"]), None);
