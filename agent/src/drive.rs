@@ -10,12 +10,14 @@ use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 use upgrade_core::act::{Act, ActResult, Fault, FaultClass};
 use upgrade_core::agent::{ActId, Agent, Input, Output};
+use upgrade_core::memory::Memory;
 use upgrade_core::observed::Observation;
 use upgrade_core::time::Mono;
 
 use crate::adapters::Adapters;
+use crate::chain::chain;
 use crate::enrol::{self, Enroller};
-use crate::journal::{Journal, JournalError};
+use crate::journal::Journal;
 use crate::notify;
 use crate::reporter::Reporter;
 
@@ -28,9 +30,6 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(30);
 /// Why the daemon ends.
 #[derive(Debug, thiserror::Error)]
 pub enum DriveError {
-    /// The journal cannot be written, and nothing may be done that is not remembered.
-    #[error("write the journal; nothing is done until that works")]
-    Journal(#[from] JournalError),
     /// The process cannot listen for SIGTERM.
     #[error("listen for SIGTERM")]
     Signal(#[from] std::io::Error),
@@ -76,7 +75,7 @@ impl Drive {
     /// Runs until SIGTERM. Tools that run in their own units go on; the next life of the agent adopts them.
     ///
     /// # Errors
-    /// When the journal cannot be written.
+    /// When it cannot listen for signals.
     pub async fn run(mut self) -> Result<(), DriveError> {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
@@ -87,15 +86,15 @@ impl Drive {
         // Before the watch: what it knows of the credential is known before anything is decided.
         let enrolment = self.enrol(&retry);
         let watch = self.watch_node(retry);
-        self.take(Input::Tick)?;
+        self.take(Input::Tick);
         notify::ready();
         loop {
             tokio::select! {
-                Some(input) = self.inputs.recv() => self.take(input)?,
+                Some(input) = self.inputs.recv() => self.take(input),
                 () = sleep(self.adapters.clock.until(self.wake).min(LONGEST_SLEEP)), if self.wake < Mono(u64::MAX) => {
                     if self.adapters.clock.until(self.wake).is_zero() {
                         self.wake = Mono(u64::MAX);
-                        self.take(Input::Tick)?;
+                        self.take(Input::Tick);
                     }
                 }
                 _ = beat.tick() => self.beat(),
@@ -141,15 +140,12 @@ impl Drive {
     }
 
     /// Feeds one input in and carries out what follows.
-    fn take(&mut self, input: Input) -> Result<(), DriveError> {
+    fn take(&mut self, input: Input) {
         let mut inputs = VecDeque::from([input]);
         while let Some(input) = inputs.pop_front() {
             for output in self.agent.on(self.adapters.clock.now(), input) {
                 match output {
-                    Output::Store(memory) => {
-                        self.journal.store(&memory)?;
-                        inputs.push_back(Input::Stored);
-                    }
+                    Output::Store(memory) => inputs.push_back(self.store(&memory)),
                     Output::Start(id, act) => self.start(id, act),
                     Output::Stop(id) => inputs.extend(self.stop(id)),
                     Output::Watch(wanted) => self.watch_fleet(wanted),
@@ -158,7 +154,17 @@ impl Drive {
                 }
             }
         }
-        Ok(())
+    }
+
+    fn store(&self, memory: &Memory) -> Input {
+        match self.journal.store(memory) {
+            Ok(()) => Input::Stored,
+            Err(error) => {
+                let why = chain(&error);
+                tracing::error!("write the journal: {why}");
+                Input::NotStored(why)
+            }
+        }
     }
 
     /// Opens or closes the watch on what agents share, beside the acts.

@@ -70,7 +70,8 @@ async fn daemon(settings: Settings) -> anyhow::Result<ExitCode> {
             let kept = kept.display();
             tracing::warn!(
                 %kept,
-                "the journal is not read: {why}; what an upgrade under way has left on the Node, its Lease and this host is taken up"
+                "the journal is not read: {why}; what an upgrade under way has left on the Node, its Lease and this host is taken up; \
+                 which packages were held may be lost with it: see apt-mark showhold"
             );
             Memory { held, ..Memory::default() }
         }

@@ -83,8 +83,8 @@ enum Happening {
     Tick { node: String, life: u64, at: u64 },
     /// The journal's rename.
     Renamed { node: String, life: u64, step: usize, memory: Box<Memory> },
-    /// The journal is durable.
-    Stored { node: String, life: u64, step: usize },
+    /// The journal is durable; without a step it could not be written.
+    Stored { node: String, life: u64, step: Option<usize> },
     /// A request of an act comes to where it has its effect, also if who sent it is dead by then.
     Effect { caller: Caller, act: Box<Act>, sent: u64 },
     /// The agent has read what it is going to write, if it still lives.

@@ -25,6 +25,8 @@ pub enum Input {
     Observed(Observation),
     /// The memory last handed out is durable.
     Stored,
+    /// It could not be made durable, for this.
+    NotStored(String),
     /// An act ended, by itself or because it was stopped.
     Ended(ActId, ActResult),
     /// A moment asked for by [`Output::WakeAt`] has come, or the agent has just started.
@@ -34,7 +36,7 @@ pub enum Input {
 /// What to do now, in this order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Output {
-    /// Make this durable, then say [`Input::Stored`]. No act runs meanwhile.
+    /// Make this durable, then say [`Input::Stored`], or [`Input::NotStored`]. No act runs meanwhile.
     Store(Box<Memory>),
     /// Start this act; say [`Input::Ended`] when it ends.
     Start(ActId, Act),
@@ -51,6 +53,9 @@ pub enum Output {
 /// Pauses after transient faults, in the middle of a turn and without one: a node that only waits asks no more often than it looks.
 const FAULTS: Pauses = Pauses { first: Duration::from_secs(1), factor: 2, cap: Duration::from_mins(1) };
 const IDLE_FAULTS: Pauses = Pauses { cap: Duration::from_mins(5), ..FAULTS };
+
+/// Stands among the acts that failed for the journal.
+const STORE: &str = "store";
 
 /// A Node that does not show what was told so long ago shows something else. A watch may lag.
 const TOLD: Duration = Duration::from_mins(1);
@@ -141,12 +146,19 @@ impl Agent {
 
     /// Takes one input in and says what follows.
     pub fn on(&mut self, now: Now, input: Input) -> Vec<Output> {
+        self.since.passed(now);
         match input {
             Input::Observed(observation) => {
                 self.recovered(&observation, now);
                 self.take(&observation, now);
             }
             Input::Stored => self.stored(now),
+            Input::NotStored(why) => {
+                let message = format!(
+                    "the journal cannot be written, and nothing is done that is not remembered: {why}"
+                );
+                self.failed(STORE, message, FAULTS, now);
+            }
             Input::Ended(id, ended) => self.ended(now, id, ended),
             Input::Tick => {}
         }
@@ -214,6 +226,7 @@ impl Agent {
     }
 
     fn stored(&mut self, now: Now) {
+        self.faults.remove(STORE);
         let Some(memory) = self.storing.take() else { return };
         let (before, after) = (self.memory.turn.as_ref(), memory.turn.as_ref());
         let id = |turn: Option<&Turn>| turn.map(|turn| turn.holder.turn.clone());
@@ -261,20 +274,22 @@ impl Agent {
                 self.since.did(&running.act, &self.observed, now);
             }
             Some(fault) if fault.class == FaultClass::Transient => {
-                let count = self.faults.get(word).map_or(0, |setback| setback.count) + 1;
                 let pauses = if self.memory.turn.is_some() { FAULTS } else { IDLE_FAULTS };
-                let again = now.mono.plus(pauses.after(count));
-                self.faults.insert(word, Setback { count, again, message: fault.message });
+                self.failed(word, fault.message, pauses, now);
             }
             Some(_) => {}
         }
     }
 
+    fn failed(&mut self, word: &'static str, message: String, pauses: Pauses, now: Now) {
+        let count = self.faults.get(word).map_or(0, |setback| setback.count) + 1;
+        self.faults.insert(word, Setback { count, again: now.mono.plus(pauses.after(count)), message });
+    }
+
     /// Decides, and turns the decision into outputs.
     fn step(&mut self, now: Now, outputs: &mut Vec<Output>) -> Next {
-        if self.storing.is_some() {
-            let why = Explanation::new(Reason::Progressing, "writing the journal");
-            return Next::Wait { why, until: None };
+        if let Some(memory) = self.storing.clone() {
+            return self.stores(memory, now, outputs);
         }
         let next = decide(&self.settings, &self.memory, &self.observed, &self.since, now);
         match &next {
@@ -294,6 +309,24 @@ impl Agent {
             Next::Remember(_) | Next::Do(_) | Next::Wait { .. } => {}
         }
         next
+    }
+
+    /// Waits until the memory is durable; what could not be written is handed out again after a pause.
+    fn stores(&mut self, memory: Box<Memory>, now: Now, outputs: &mut Vec<Output>) -> Next {
+        let Some(setback) = self.faults.get_mut(STORE) else {
+            return Next::Wait {
+                why: Explanation::new(Reason::Progressing, "writing the journal"),
+                until: None,
+            };
+        };
+        if setback.again <= now.mono {
+            outputs.push(Output::Store(memory));
+            // Until its answer comes.
+            setback.again = now.mono.plus(FAULTS.cap);
+        }
+        outputs.push(Output::WakeAt(setback.again));
+        let why = Explanation::new(Reason::Retrying, setback.message.clone());
+        Next::Wait { why, until: Some(setback.again) }
     }
 
     fn runs_preflight(&self) -> bool {

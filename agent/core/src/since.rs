@@ -13,6 +13,8 @@ use crate::time::{Mono, Now};
 /// A control plane that was not looked at for so long is not known to have been whole, or dead, all the time.
 const LOOK_GAP: Duration = Duration::from_secs(10);
 const DEAD_GAP: Duration = Duration::from_mins(2);
+/// Seconds by which two clocks may differ that are read at once, one of them in whole seconds.
+const CLOCK_GRAIN: u64 = 2;
 /// An API that did not tell of the pods for so long may have been away.
 const TOLD_GAP: Duration = Duration::from_mins(1);
 
@@ -63,6 +65,9 @@ pub struct Since {
     pub node_gone_since: Option<Mono>,
     /// When a turn last gave way before it had done anything, and how often in a row.
     pub gave_way: Option<(Mono, u32)>,
+    /// When this host's clock was last seen to be set.
+    pub clock_set_at: Option<Mono>,
+    last: Option<Now>,
     /// What is waited for, and since when.
     waiting: Option<(Reason, Mono)>,
     newest_version: u64,
@@ -94,6 +99,18 @@ impl Since {
     /// For how long the API server on this host has been seen not to be ready; none where it is, or is not known.
     pub fn api_server_dead_for(&self, now: Now) -> Option<Duration> {
         self.dead.filter(|dead| now.mono.since(dead.last) <= DEAD_GAP).map(|dead| dead.last.since(dead.since))
+    }
+
+    /// Time has gone by: by both clocks alike, or the wall clock was set.
+    pub fn passed(&mut self, now: Now) {
+        if let Some(last) = self.last {
+            let by_mono = now.mono.since(last.mono);
+            let expected = last.unix.plus(by_mono).0;
+            if now.unix.0.abs_diff(expected) > CLOCK_GRAIN {
+                self.clock_set_at = Some(now.mono);
+            }
+        }
+        self.last = Some(now);
     }
 
     /// What was last waited for.

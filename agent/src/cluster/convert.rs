@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::Node;
+use k8s_openapi::api::core::v1::{Node, Taint};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use upgrade_core::api::{LeaseName, Version, annotations};
 use upgrade_core::observed::{
@@ -75,14 +75,22 @@ fn is_control_plane(node: &Node) -> bool {
     node.metadata.labels.as_ref().is_some_and(|labels| labels.contains_key(CONTROL_PLANE_LABEL))
 }
 
+/// Whether a taint keeps pods away that do not tolerate it. Those of `node.kubernetes.io/` say what the Node's condition and its cordon
+/// say too.
+fn keeps_away(taint: &Taint) -> bool {
+    taint.effect != "PreferNoSchedule" && !taint.key.starts_with("node.kubernetes.io/")
+}
+
 /// A Node in the small form of the fleet.
 pub(super) fn fleet_node(node: Node) -> FleetNode {
     let (ready, _heartbeat) = ready(&node);
     let control_plane = is_control_plane(&node);
     let kubelet = kubelet(&node);
+    let spec = node.spec.unwrap_or_default();
     let seen = FleetNode {
         ready: ready == Ready::True,
-        unschedulable: node.spec.and_then(|spec| spec.unschedulable).unwrap_or_default(),
+        unschedulable: spec.unschedulable.unwrap_or_default(),
+        tainted: spec.taints.iter().flatten().any(keeps_away),
         control_plane,
         kubelet,
         name: node.metadata.name.unwrap_or_default(),

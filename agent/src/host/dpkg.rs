@@ -19,8 +19,8 @@ use upgrade_core::observed::PackageSeen;
 use super::fault::{Doing, Failed};
 use super::{PACKAGES, Settings};
 
-/// How long another package manager may work before we stop waiting for it.
-pub(super) const LOCK_LIMIT: Duration = Duration::from_mins(5);
+/// How long a tool waits for another package manager. What works for longer is said, and the gates before the tool are asked again.
+pub(super) const LOCK_LIMIT: Duration = Duration::from_secs(5);
 
 /// What dpkg's database says.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

@@ -34,8 +34,6 @@ const REPORT_PACE: u64 = 5_000;
 const WATCH_AGAIN: u64 = 1_000;
 /// An agent that finds no API server at its start looks for one again so much later: its pauses grow to thirty seconds.
 const LOOKS_AGAIN: u64 = 15_000;
-/// systemd starts an agent that died again so much later.
-const RESTARTS_AFTER: u64 = 5_000;
 /// A report that was not taken is written again so much later.
 const REPORT_AGAIN: Pauses = Pauses { first: Duration::from_secs(5), factor: 2, cap: Duration::from_mins(2) };
 
@@ -347,8 +345,7 @@ impl World {
     fn store(&mut self, node: &str, life: u64, memory: Box<Memory>) {
         let full = self.machines.get(node).is_some_and(|machine| machine.host.disk_full_until > self.now);
         if full {
-            // Nothing is done that is not remembered: the daemon ends, and systemd starts it again.
-            return self.kill(node, RESTARTS_AFTER);
+            return self.later(self.now + 5, Happening::Stored { node: node.to_owned(), life, step: None });
         }
         let Some(step) = self.step(node, life, "store") else { return };
         let node = node.to_owned();
@@ -363,11 +360,14 @@ impl World {
         if let Some(machine) = self.machines.get_mut(node) {
             machine.journal = serde_json::to_string(memory).ok();
         }
-        self.later(self.now + 5, Happening::Stored { node: node.to_owned(), life, step });
+        self.later(self.now + 5, Happening::Stored { node: node.to_owned(), life, step: Some(step) });
         self.strike_at(node, step, Point::Done);
     }
 
-    pub(super) fn stored(&mut self, node: &str, life: u64, step: usize) {
+    pub(super) fn stored(&mut self, node: &str, life: u64, step: Option<usize>) {
+        let Some(step) = step else {
+            return self.input(node, life, Input::NotStored("no space left on device".to_owned()));
+        };
         let outputs = self.ask(node, life, Input::Stored);
         if !outputs.is_empty() {
             self.strike_at(node, step, Point::Answered);

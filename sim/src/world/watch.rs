@@ -198,6 +198,7 @@ fn small(node: &Node) -> FleetNode {
         uid: node.uid.clone(),
         ready: node.ready == Ready::True,
         unschedulable: node.unschedulable,
+        tainted: node.control_plane,
         control_plane: node.control_plane,
         kubelet: node.kubelet,
         ..FleetNode::default()

@@ -24,7 +24,13 @@ impl Patience {
 }
 
 /// What the Node object still lacks, judged without asking anybody else.
-pub fn node_lacks(plan: &Plan, node: &NodeSeen, kubelet: &UnitSeen, now: Now) -> Option<String> {
+pub fn node_lacks(
+    plan: &Plan,
+    node: &NodeSeen,
+    kubelet: &UnitSeen,
+    clock_set_at: Option<Mono>,
+    now: Now,
+) -> Option<String> {
     if node.kubelet != Some(plan.target) {
         let reports = node.kubelet.map_or_else(|| "no release".to_owned(), |version| version.to_string());
         let newer = node.kubelet.filter(|version| *version > plan.target);
@@ -36,7 +42,7 @@ pub fn node_lacks(plan: &Plan, node: &NodeSeen, kubelet: &UnitSeen, now: Now) ->
     if node.ready != Ready::True {
         return Some("the Node is not Ready".to_owned());
     }
-    let told = node.has_told_since(kubelet.since, now);
+    let told = node.has_told_since(kubelet.since, clock_set_at, now);
     (!told).then(|| "the Node's Ready is older than kubelet's restart".to_owned())
 }
 

@@ -106,6 +106,8 @@ pub struct FleetNode {
     pub ready: bool,
     /// Whether it is cordoned.
     pub unschedulable: bool,
+    /// Whether a taint of somebody's keeps pods away that do not tolerate it.
+    pub tainted: bool,
     /// Whether it carries the control-plane role label.
     pub control_plane: bool,
     /// Whether people asked for it to count nowhere.

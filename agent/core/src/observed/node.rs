@@ -62,11 +62,12 @@ pub struct NodeSeen {
 const OUTLIVED: Duration = Duration::from_mins(2);
 
 impl NodeSeen {
-    /// Whether its kubelet has told its status since it was started at this moment. A heartbeat of the future may be older, for the
-    /// clock was set back since; a Ready that has outlived the start by far is not.
-    pub fn has_told_since(&self, start: Mono, now: Now) -> bool {
+    /// Whether its kubelet has told its status since it was started at this moment. Where the clock was set since, a heartbeat looks
+    /// older or newer than it is, and one of the future was written before that; a Ready that has outlived the start by far is not.
+    pub fn has_told_since(&self, start: Mono, clock_set_at: Option<Mono>, now: Now) -> bool {
+        let is_future = self.heartbeat > now.unix;
         let outlived = now.mono.since(start) >= OUTLIVED;
-        self.heartbeat >= now.wall(start) && (self.heartbeat <= now.unix || outlived)
+        if is_future || clock_set_at > Some(start) { outlived } else { self.heartbeat >= now.wall(start) }
     }
 
     /// This Node with what these annotations say.

@@ -2,6 +2,7 @@ use super::*;
 use crate::api::InHand;
 use crate::judge::tests::{NEW, local, static_pods};
 use crate::observed::{LocalControlPlane, PodsSeen};
+use crate::time::Unix;
 
 fn at(seconds: u64) -> Now {
     Now { mono: Mono(1_000_000 + seconds * 1_000), ..Now::default() }
@@ -243,4 +244,20 @@ fn a_cordon_whose_answer_was_lost_may_be_ours_and_one_that_an_older_state_brings
     let mut restored = lifted();
     saw(&mut restored, Some(node("20", true)), at(2));
     assert!(restored.restored && restored.cordon_lifted.is_none());
+}
+
+#[test]
+fn a_clock_that_goes_on_by_another_time_than_has_passed_was_set() {
+    let mut since = Since::default();
+    let later = |mono: u64, unix: u64| Now { unix: Unix(1_000_000 + unix), ..at(mono) };
+    for seconds in [0, 30, 31] {
+        since.passed(later(seconds, seconds));
+    }
+    since.passed(later(40, 42));
+    assert_eq!(since.clock_set_at, None, "read in whole seconds");
+    since.passed(later(41, 73));
+    assert_eq!(since.clock_set_at, Some(at(41).mono));
+    since.passed(later(42, 74));
+    since.passed(later(50, 2));
+    assert_eq!(since.clock_set_at, Some(at(50).mono), "back, too");
 }

@@ -72,7 +72,8 @@ fn service_lacks(cx: &Context<'_>, host: &HostSeen, turn: &Turn) -> Option<&'sta
         Some("the Node is not Ready")
     } else if !chosen(turn, node.kubelet) {
         Some("kubelet does not run a version this upgrade chose")
-    } else if !host.kubelet.active || !node.has_told_since(host.kubelet.since, cx.now) {
+    } else if !host.kubelet.active || !node.has_told_since(host.kubelet.since, cx.since.clock_set_at, cx.now)
+    {
         Some("kubelet has not said that it is Ready since it was started")
     } else {
         None

@@ -7,6 +7,7 @@ use crate::decide::Next;
 use crate::decide::context::{Context, Look, PACE, wait};
 use crate::judge::service::{Patience, node_lacks, pods_lack, unit_lacks};
 use crate::memory::{Step, Turn};
+use crate::time::Mono;
 
 use super::{Failure, Rules};
 
@@ -20,12 +21,15 @@ impl Rules for Verifying {
         // Waited for ever less often, and proven by what was seen just now.
         Ok(turn.reached == Step::Verifying
             && lacks(cx, turn, cx.pace(turn))?.is_none()
-            && lacks(cx, turn, PACE)?.is_none())
+            && lacks(cx, turn, PACE)?.is_none()
+            && !(policy_is_unread(cx) && turn.stopwatch.spent(cx.now) < limit(cx)))
     }
 
     fn act(&self, cx: &Context<'_>, turn: &Turn) -> Look<Next> {
         let Some(lack) = lacks(cx, turn, cx.pace(turn))? else {
-            return Ok(wait(Reason::Progressing, "", None));
+            let message = "the fleet's policy was not read since the agent was started: it may ask for more time (minReadySeconds)";
+            let message = if policy_is_unread(cx) { message } else { "" };
+            return Ok(wait(Reason::Progressing, message, Some(cx.in_(cx.pace(turn)))));
         };
         let limit = limit(cx);
         let given = if only_soaks(cx, turn)? { limit + patience(cx).wanted() } else { limit };
@@ -52,6 +56,11 @@ pub(super) fn limit(cx: &Context<'_>) -> Duration {
     cx.settings.verify_timeout + cx.observed.policy.policy.min_ready
 }
 
+/// Whether there was a policy, and this process has not seen it yet.
+fn policy_is_unread(cx: &Context<'_>) -> bool {
+    cx.memory.policy_seen && cx.observed.policy.at == Mono::default()
+}
+
 fn patience(cx: &Context<'_>) -> Patience {
     Patience { soak: cx.settings.soak, min_ready: cx.observed.policy.policy.min_ready }
 }
@@ -60,7 +69,7 @@ fn patience(cx: &Context<'_>) -> Patience {
 fn only_soaks(cx: &Context<'_>, turn: &Turn) -> Look<bool> {
     let kubelet = &cx.host(cx.pace(turn))?.kubelet;
     let none = Patience { soak: Duration::ZERO, min_ready: Duration::ZERO };
-    Ok(node_lacks(&turn.plan, cx.node, kubelet, cx.now).is_none()
+    Ok(node_lacks(&turn.plan, cx.node, kubelet, cx.since.clock_set_at, cx.now).is_none()
         && unit_lacks(kubelet, none, cx.now).is_none()
         && unit_lacks(kubelet, patience(cx), cx.now).is_some())
 }
@@ -68,7 +77,7 @@ fn only_soaks(cx: &Context<'_>, turn: &Turn) -> Look<bool> {
 /// What a node at its target still lacks, from observations at most `age` old.
 pub(crate) fn lacks(cx: &Context<'_>, turn: &Turn, age: Duration) -> Look<Option<String>> {
     let host = cx.host(age)?;
-    if let Some(lack) = node_lacks(&turn.plan, cx.node, &host.kubelet, cx.now) {
+    if let Some(lack) = node_lacks(&turn.plan, cx.node, &host.kubelet, cx.since.clock_set_at, cx.now) {
         // A half-open watch can be quiet for minutes, so what it has not told is read.
         return cx.node(age).map(|_| Some(lack));
     }

@@ -123,3 +123,22 @@ fn a_tool_whose_end_was_not_told_leaves_nothing_known_of_the_host() {
     assert!(fails(Act::RestartKubelet));
     assert!(!fails(Act::LookAtFleet));
 }
+
+#[test]
+fn a_journal_that_cannot_be_written_is_written_after_a_pause_and_people_are_told() {
+    let (mut agent, id, _) = prepared(at(0));
+    let outputs = agent.ends(at(1), id, vec![passed(at(1))]);
+    let memory = stored(&outputs).unwrap().clone();
+    let outputs = agent.on(at(1), Input::NotStored("no space left on device".into()));
+    assert!(reports(&outputs)[0].message.contains("no space left on device"));
+    assert_eq!(reports(&outputs)[0].reason, Reason::Retrying);
+    assert_eq!(started(&outputs), None);
+    assert!(outputs.contains(&Output::WakeAt(at(2).mono)));
+    assert_eq!(stored(&agent.on(at(2), Input::Tick)), Some(&memory));
+    assert_eq!(stored(&agent.sees(at(2), node(&[WANTED]))), None, "once, until it is answered");
+    agent.on(at(2), Input::NotStored("no space left on device".into()));
+    assert_eq!(stored(&agent.on(at(3), Input::Tick)), None);
+    assert_eq!(stored(&agent.on(at(4), Input::Tick)), Some(&memory), "a longer pause");
+    assert!(started(&agent.on(at(4), Input::Stored)).is_some());
+    assert!(!agent.faults.contains_key("store"));
+}

@@ -469,3 +469,18 @@ fn no_turn_needs_a_lease_to_end() {
         assert_eq!(whole_for(case, 10).with(|case| case.seen.lease = None).says(), "unmark");
     }
 }
+
+#[test]
+fn a_policy_that_was_there_is_read_before_its_patience_is_taken_for_none() {
+    let verifying = |seen_before, at| {
+        Case::worker(Step::Verifying).with(|case| {
+            case.memory.policy_seen = seen_before;
+            case.seen.policy.at = at;
+        })
+    };
+    assert_eq!(verifying(true, NOW.mono).says(), "Uncordoning");
+    assert_eq!(verifying(false, Mono::default()).says(), "Uncordoning", "there never was one");
+    let unread = verifying(true, Mono::default());
+    assert_eq!(unread.says(), "wait Progressing");
+    assert_eq!(unread.later(Duration::from_mins(11)).says(), "Uncordoning", "for a bounded time");
+}

@@ -60,7 +60,8 @@ pub fn other_nodes(fleet: &FleetSeen, own: &str, options: &DrainOptions) -> Outc
         return outcome;
     }
     let others = || fleet.nodes.iter().filter(|node| node.name != own);
-    let fit = others().filter(|node| node.ready && !node.unschedulable).count();
+    let takes = || others().filter(|node| node.ready && !node.unschedulable);
+    let fit = takes().count();
     match others().count() {
         0 => Outcome::Failed(
             "there is no other node, so what is evicted here can run nowhere; add one, or set enabled = false in \
@@ -70,6 +71,10 @@ pub fn other_nodes(fleet: &FleetSeen, own: &str, options: &DrainOptions) -> Outc
         count if fit == 0 => Outcome::Pending(format!(
             "none of the other nodes, {count} in number, is Ready and schedulable, so what is evicted here could run \
              nowhere; make one so"
+        )),
+        _ if takes().all(|node| node.tainted) => Outcome::Noted(format!(
+            "all other nodes that are Ready and schedulable, {fit} in number, have a taint: pods that do not tolerate it run nowhere \
+             until this node is back"
         )),
         _ => Outcome::Passed(format!("{fit} other nodes are Ready and schedulable")),
     }

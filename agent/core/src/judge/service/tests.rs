@@ -45,7 +45,7 @@ fn names(lack: Option<String>, words: &str) {
 }
 
 fn lacks(node: &NodeSeen) -> Option<String> {
-    node_lacks(&plan(), node, &kubelet(), NOW)
+    node_lacks(&plan(), node, &kubelet(), None, NOW)
 }
 
 #[test]
@@ -73,10 +73,18 @@ fn a_ready_that_is_older_than_kubelets_restart_says_nothing() {
     let future = NodeSeen { heartbeat: NOW.unix.plus(Duration::from_secs(1)), ..node() };
     let after = |seconds| {
         let now = Now { mono: RESTART.plus(Duration::from_secs(seconds)), ..NOW };
-        node_lacks(&plan(), &future, &kubelet(), now)
+        node_lacks(&plan(), &future, &kubelet(), None, now)
     };
     names(after(119), "older than kubelet's restart");
     assert_eq!(after(120), None, "somebody would have taken it away by now");
+    let set = |seconds, heartbeat| {
+        let now = Now { mono: RESTART.plus(Duration::from_secs(seconds)), ..NOW };
+        let node = NodeSeen { heartbeat: Unix(heartbeat), ..node() };
+        node_lacks(&plan(), &node, &kubelet(), Some(RESTART.plus(Duration::from_secs(1))), now)
+    };
+    names(set(119, 0), "older than kubelet's restart");
+    names(set(119, NOW.unix.0), "older than kubelet's restart");
+    assert_eq!(set(120, 0), None, "the clock was set, so its time says nothing");
 }
 
 #[test]

@@ -68,7 +68,10 @@ fn a_drain_needs_another_node_and_waits_until_it_is_ready_and_schedulable() {
     let cordoned = FleetNode { unschedulable: true, ..fit.clone() };
     told(&asked(&[], true), "failed", "there is no other node");
     told(&asked(&[down.clone(), cordoned], true), "pending", "none of the other nodes, 2 in number");
-    told(&asked(&[down, fit], true), "passed", "1 other nodes");
+    told(&asked(&[down, fit.clone()], true), "passed", "1 other nodes");
+    let tainted = FleetNode { tainted: true, ..fit.clone() };
+    told(&asked(std::slice::from_ref(&tainted), true), "noted", "1 in number, have a taint");
+    told(&asked(&[tainted, fit], true), "passed", "2 other nodes");
     told(&asked(&[], false), "passed", "draining is switched off");
 }
 
