@@ -96,6 +96,7 @@ struct Inner {
     local: Local,
     mark: Mark,
     condition: Mutex<Option<Condition>>,
+    /// The status that was written last: one that is written again stands there no more, and its condition neither.
     told: Mutex<Option<String>>,
     /// Whether a policy was ever seen, in this life or as the journal has it: one that is gone then bars claims.
     policy_seen: AtomicBool,

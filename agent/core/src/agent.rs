@@ -78,7 +78,9 @@ pub struct Agent {
     shown: Option<Next>,
     told: Option<Box<Report>>,
     told_at: Mono,
+    /// What was told has to be told once more, for the Node does not show it.
     tells_again: bool,
+    /// Whether the Node has shown it since.
     is_shown: bool,
 }
 

@@ -192,17 +192,13 @@ fn a_turn_planned_anew_claims_the_lease_that_somebody_freed_meanwhile() {
 
 #[test]
 fn a_target_that_is_set_back_to_the_old_kubelet_puts_its_files_back_first() {
-    let back = |kubelet| {
-        let mut case = degraded(Case::worker(Step::Installing)).with(|case| case.target(Some(OLD)));
-        case.host().packages = host(NEW, kubelet).packages;
-        case.node().kubelet = Some(kubelet);
-        case.node().current = Some(kubelet);
-        case.fleet().kubeadm_config = Some(OLD);
-        case.turn().changed = true;
-        case.host().kubelet_config_changed = true;
-        case
-    };
-    let mut case = back(OLD);
+    let mut case = degraded(Case::worker(Step::Installing)).with(|case| case.target(Some(OLD)));
+    case.host().packages = host(NEW, OLD).packages;
+    case.node().kubelet = Some(OLD);
+    case.node().current = Some(OLD);
+    case.fleet().kubeadm_config = Some(OLD);
+    case.turn().changed = true;
+    case.host().kubelet_config_changed = true;
     assert_eq!(case.says(), "restore-kubelet-config");
     case.host().kubelet_config_changed = false;
     assert_eq!(case.says(), "Verifying");
